@@ -1,0 +1,60 @@
+# What is done twice has a target here. PYTHON chooses the interpreter: make lab PYTHON=python3.13
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := .tools/bin/uv
+
+export UV_LINK_MODE := copy
+export UV_PROJECT_ENVIRONMENT := $(VENV)
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test test-long lint notebooks picture constraints clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+lab: $(VENV)/.lab ## open the tutorial in JupyterLab
+	@$(BIN)/python -m reactive_demo lab $(ARGS)
+
+test: lint ## check style and types, run the tests and the notebooks
+	$(BIN)/python -m pytest $(ARGS)
+
+test-long: $(VENV)/.test ## run the tests that take minutes
+	$(BIN)/python -m pytest -m long tests $(ARGS)
+
+lint: $(VENV)/.test ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+notebooks: $(VENV)/.test ## run the notebooks and keep their outputs
+	$(BIN)/python tests/tools/execute_notebooks.py notebooks/*.ipynb
+
+picture: $(VENV)/.test ## take README's picture from a live lab (needs Chromium)
+	$(BIN)/python tests/tools/record_picture.py
+
+constraints: $(UV) ## choose the newest versions and write them down
+	$(UV) pip compile -q --universal --upgrade --no-header --no-annotate --extra test -o constraints.txt pyproject.toml
+
+clean: ## remove what make made; the databases stay (reactive-demo reset)
+	rm -rf $(VENV) .tools dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An installer much faster than pip; pip brings it, and it needs neither root nor python3-venv.
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "This needs Python 3.11 or newer: make lab PYTHON=python3.13")'
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .tools uv
+
+$(BIN)/python: | $(UV)
+	@$(UV) venv --quiet --python "$$(command -v $(PYTHON))" $(VENV)
+
+$(VENV)/.lab: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing the packages ..."
+	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing the packages ..."
+	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[test]'
+	@touch $@ $(VENV)/.lab

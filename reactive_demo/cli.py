@@ -1,0 +1,141 @@
+"""The command `reactive-demo`."""
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from reactive_demo import schema, stack
+from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.settings import CHECKOUT, Settings
+
+__all__ = ["main"]
+
+NOTEBOOKS = CHECKOUT / "notebooks"
+FIRST_NOTEBOOK = "04_reactive_cache.ipynb"
+
+QUIET_LAB = Path(__file__).parent / "jupyter"
+"""A Jupyter configuration without the news pop-up."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; its exit status. What a user can mend is said in one sentence."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options) or 0)
+    except ReactiveDemoError as error:
+        print(f"reactive-demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="reactive-demo",
+        description="Reactive caching with PostgreSQL and Redis, as a tutorial and to take home.",
+        epilog="DATABASE_URL and REDIS_URL, each on its own, replace the embedded server; "
+        "REACTIVE_DEMO_HOME is the folder of the embedded ones.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    lab = commands.add_parser("lab", help="start or join the servers and open JupyterLab")
+    lab.add_argument("args", nargs=argparse.REMAINDER, help="arguments for `jupyter lab`")
+    lab.set_defaults(run=_lab)
+
+    run = commands.add_parser(
+        "run", help="run a program with DATABASE_URL and REDIS_URL set, on running servers"
+    )
+    run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD ...")
+    run.set_defaults(run=_run)
+
+    install = commands.add_parser("install", help="make the profile table and its trigger")
+    install.set_defaults(run=_install)
+
+    uninstall = commands.add_parser("uninstall", help="take the trigger and functions off again")
+    uninstall.set_defaults(run=_uninstall)
+
+    reset = commands.add_parser("reset", help="throw the embedded servers' data away")
+    reset.set_defaults(run=_reset)
+    return parser
+
+
+def _lab(options: argparse.Namespace) -> int:
+    if not NOTEBOOKS.is_dir():
+        raise ReactiveDemoError(
+            f"There are no notebooks in {CHECKOUT}: they come with a clone of the repository, not "
+            "with the installed package."
+        )
+    servers = _connect()
+    command = [
+        *(sys.executable, "-m", "jupyterlab"),
+        f"--ServerApp.root_dir={NOTEBOOKS}",
+        f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}",
+        *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+        *options.args,
+    ]
+    known = os.environ.get("JUPYTER_CONFIG_PATH")
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, [str(QUIET_LAB), known]))
+    return _become(servers, command)
+
+
+def _run(options: argparse.Namespace) -> int:
+    command: list[str] = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        raise ReactiveDemoError("Say what to run: reactive-demo run -- CMD ...")
+    if shutil.which(command[0]) is None:
+        print(f"reactive-demo: there is no program {command[0]!r}", file=sys.stderr)
+        return 127
+    servers = _connect()
+    os.environ["DATABASE_URL"] = servers.database_url
+    os.environ["REDIS_URL"] = servers.redis_url
+    return _become(servers, command)
+
+
+def _install(_: argparse.Namespace) -> None:
+    with _connect() as servers:
+        schema.install(servers.database_url)
+    print("The table profile and its trigger are in place.")
+
+
+def _uninstall(_: argparse.Namespace) -> None:
+    with _connect() as servers:
+        schema.uninstall(servers.database_url)
+    print("The trigger and the functions are gone; the table profile is as it was.")
+
+
+def _reset(_: argparse.Namespace) -> None:
+    removed = stack.reset()
+    for folder in removed:
+        print(f"removed {folder}")
+    if not removed:
+        print("There was nothing to throw away.")
+
+
+def _connect() -> stack.Stack:
+    """Connect, and say on the error stream what takes its time."""
+    settings = Settings.from_environment()
+    started = time.monotonic()
+    servers = stack.connect(settings)
+    names = {"postgres": "PostgreSQL", "valkey": "Valkey"}
+    if started_here := " and ".join(names[name] for name in servers.embedded):
+        print(
+            f"reactive-demo: {started_here} ready in {time.monotonic() - started:.1f} s",
+            file=sys.stderr,
+        )
+    return servers
+
+
+def _become(servers: stack.Stack, command: list[str]) -> int:
+    """Replace this process by `command`, which so gets every signal and keeps the servers."""
+    servers.hand_over()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.name == "posix":
+        os.execvp(command[0], command)  # noqa: S606  (no shell is wanted)
+    import subprocess  # noqa: PLC0415  (Windows has no exec that a terminal waits for)
+
+    return subprocess.call(command)

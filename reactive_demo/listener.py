@@ -1,0 +1,274 @@
+"""The background thread that carries changes from a feed to the cache.
+
+    with Listener(feed, cache) as listener:
+        ...
+
+It is a state machine that anyone may watch:
+
+    connecting -> listening -> live            the leader: it applies what it hears
+                            -> standby -> live another one leads; it takes its place when that ends
+    live -> degraded -> live                   Redis does not answer; the changes in hand are kept
+    ... -> stopped                             asked to, or by an exception, which `check()` raises
+
+A lost connection is made again, after 0.1 s to 2 s with full jitter.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Self
+from weakref import WeakValueDictionary
+
+import psycopg
+import redis
+from tenacity import (
+    RetryCallState,
+    RetryError,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_when_event_set,
+    wait_random_exponential,
+)
+
+from reactive_demo.cache import Cache
+from reactive_demo.changes import conflate
+from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.feeds import Feed, Session
+from reactive_demo.stopping import StopEvent
+
+__all__ = ["Listener", "State", "Stats"]
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT = 5.0
+"""Seconds of silence after which the feed's server is asked for a sign of life."""
+
+STANDBY_POLL = 1.0
+"""Seconds between a standby's attempts to lead."""
+
+STOP_TIMEOUT = 0.25
+"""Seconds that `stop()` waits for the thread; one that hangs in a connect ends on its own."""
+
+
+class State(StrEnum):
+    """What a listener is doing."""
+
+    CONNECTING = "connecting"
+    LISTENING = "listening"
+    STANDBY = "standby"
+    LIVE = "live"
+    DEGRADED = "degraded"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a listener has done so far."""
+
+    received: int = 0
+    """Changes heard."""
+    applied: int = 0
+    """Changes written to the cache, after conflation."""
+    unreadable: int = 0
+    """Notifications passed over because they were no changes."""
+    reconnects: int = 0
+    """Connections made again after one was lost."""
+
+
+class Listener:
+    """A thread that writes what `feed` tells into `cache`.
+
+    At most one listener leads for a table and a cache; others stand by. With `takeover=True` the
+    newest leads: it replaces one in this process and deposes one elsewhere, so that running a
+    notebook's cell again leaves one listener, not two.
+    """
+
+    def __init__(self, feed: Feed, cache: Cache, *, takeover: bool = False) -> None:
+        self.feed = feed
+        self.cache = cache
+        self._takeover = takeover
+        self._role = f"reactive_demo lead {feed.table} {cache.name}"
+        self._stopping = StopEvent()
+        self._changed = threading.Condition()
+        self._state = State.CONNECTING
+        self._reason = ""
+        self._stats = Stats()
+        self._error: Exception | None = None
+        self._observers: list[Callable[[str], None]] = []
+        self._thread = threading.Thread(target=self._run, name="reactive_demo listen", daemon=True)
+        self._retry = Retrying(
+            retry=retry_if_exception_type(_LOST),
+            wait=wait_random_exponential(multiplier=0.1, max=2),
+            stop=stop_when_event_set(self._stopping),
+            sleep=sleep_using_event(self._stopping),
+            before_sleep=self._note_failure,
+        )
+        self._retry_put = self._retry.copy()  # one such object counts one operation's attempts
+
+    @property
+    def state(self) -> State:
+        """What it is doing now."""
+        return self._state
+
+    @property
+    def stats(self) -> Stats:
+        """What it has done so far."""
+        return self._stats
+
+    @property
+    def words(self) -> str:
+        """The state and its reason, for people."""
+        return f"{self._state}: {self._reason}" if self._reason else str(self._state)
+
+    def start(self) -> "Listener":
+        """Start the thread; the listener itself, so that a notebook needs one line."""
+        if self._takeover:
+            if (previous := _leaders.get(self._role)) not in (None, self):
+                previous._end()  # noqa: SLF001  (one of us)
+            _leaders[self._role] = self
+        self._thread.start()
+        return self
+
+    def check(self) -> None:
+        """Raise what ended the thread, if anything did."""
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """Stop the thread, within 0.3 s; raise what ended it before, if anything did."""
+        self._end()
+        self.check()
+
+    def wait_until(self, state: State | str, timeout: float = 10) -> None:
+        """Wait for `state`, at most `timeout` seconds; raise if it does not come."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._state in (state, State.STOPPED) or self._error, timeout
+            )
+            self.check()
+            if self._state != state:
+                raise ReactiveDemoError(
+                    f"The listener is not {state} after {timeout:g} s, it is {self.words}."
+                )
+
+    def observe(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        """Call `callback(words)` now and at each change of state; the way to end that.
+
+        The calls come from the listener's thread: return fast.
+        """
+        with self._changed:
+            self._observers.append(callback)
+            callback(self.words)
+
+        def end() -> None:
+            with self._changed:
+                self._observers.remove(callback)
+
+        return end
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._end()
+        if error is None:
+            self.check()
+
+    def __repr__(self) -> str:
+        return f"Listener({self.feed!r}, {self.words})"
+
+    # The thread
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._retry(self._connect_and_follow)
+                if not self._stopping.is_set():
+                    self._count(reconnects=1)
+        except RetryError:
+            pass  # stopped while it tried again
+        except Exception as error:
+            log.exception("the listener ended")
+            self._error = error
+            self._become(State.STOPPED, f"{type(error).__name__}: {error}")
+        else:
+            self._become(State.STOPPED)
+
+    def _connect_and_follow(self) -> None:
+        """Open a session and follow it until it is lost or the listener stops."""
+        self._become(State.CONNECTING)
+        with self.feed.open() as session:
+            self._become(State.LISTENING)
+            try:
+                self._await_lead(session)
+                self._follow(session)
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                log.info("connection lost: %s", error)
+
+    def _await_lead(self, session: Session) -> None:
+        """Stand by until no other listener leads; the newest does not wait."""
+        if self._takeover:
+            self._takeover = False  # whoever is deposed stands by and does not strike back
+            session.depose(self._role)
+        while not (self._stopping.is_set() or session.lead(self._role)):
+            self._become(State.STANDBY, "another listener leads")
+            list(session.changes(self._stopping, STANDBY_POLL))
+
+    def _follow(self, session: Session) -> None:
+        while not self._stopping.is_set():
+            self._become(State.LIVE)
+            heard = list(session.changes(self._stopping, HEARTBEAT))
+            changes = [change for change in heard if change is not None]
+            self._count(received=len(changes), unreadable=len(heard) - len(changes))
+            if changes:
+                latest = conflate(changes)
+                self._retry_put(self.cache.put, latest)
+                self._count(applied=len(latest))
+
+    def _note_failure(self, attempt: RetryCallState) -> None:
+        """Say which server does not answer, before the next attempt."""
+        error = attempt.outcome.exception() if attempt.outcome else None
+        if isinstance(error, redis.RedisError):
+            self._become(State.DEGRADED, f"Redis does not answer ({_first_line(error)})")
+        else:
+            self._become(State.CONNECTING, f"PostgreSQL does not answer ({_first_line(error)})")
+        log.info("%s", self.words)
+
+    # What others see
+
+    def _become(self, state: State, reason: str = "") -> None:
+        with self._changed:
+            late = self._stopping.is_set() and state is not State.STOPPED
+            if late or (state, reason) == (self._state, self._reason):
+                return
+            self._state, self._reason = state, reason
+            self._changed.notify_all()
+            for observer in self._observers:
+                observer(self.words)
+
+    def _count(self, **more: int) -> None:
+        self._stats = replace(
+            self._stats, **{name: getattr(self._stats, name) + n for name, n in more.items()}
+        )
+
+    def _end(self) -> None:
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(STOP_TIMEOUT)
+        if self._error is None:
+            self._become(State.STOPPED)
+
+
+_LOST = (psycopg.OperationalError, redis.ConnectionError, redis.TimeoutError)
+"""What a lost server raises; anything else is a fault of ours and ends the thread."""
+
+_leaders: WeakValueDictionary[str, Listener] = WeakValueDictionary()
+"""The newest listener of each role in this process."""
+
+
+def _first_line(error: BaseException | None) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,61 @@
+"""The one thread that sets the values of widgets.
+
+Threads that know of changes leave the newest value here; the painter sets it, 15 times a second
+at most. A burst of a thousand changes becomes a handful of messages to the browser, the last one
+with the last value. (jupyter_server drops messages of a kernel that sends over 1,000 a second,
+and a dropped last value would never be seen.)
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Painter", "paint"]
+
+log = logging.getLogger(__name__)
+
+FRAME = 1 / 15
+"""Seconds between two frames."""
+
+Setter = Callable[[Any, str, Any], None]
+
+
+class Painter:
+    """Sets attributes of widgets from one thread, the newest value of each once a frame."""
+
+    def __init__(self, frame: float = FRAME, setter: Setter = setattr) -> None:
+        self._frame = frame
+        self._set = setter
+        self._pending: dict[tuple[int, str], tuple[Any, str, Any]] = {}
+        self._ready = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def paint(self, widget: Any, **values: Any) -> None:
+        """Leave values for the attributes of `widget`; from any thread."""
+        with self._ready:
+            for name, value in values.items():
+                self._pending[id(widget), name] = (widget, name, value)
+            if self._thread is None or not self._thread.is_alive():  # the first time, or a fork
+                self._thread = threading.Thread(
+                    target=self._run, name="reactive_demo paint", daemon=True
+                )
+                self._thread.start()
+            self._ready.notify()
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while True:
+            with self._ready:
+                self._ready.wait_for(lambda: self._pending)
+                frame, self._pending = list(self._pending.values()), {}
+            for widget, name, value in frame:
+                try:
+                    self._set(widget, name, value)
+                except Exception:
+                    log.exception("%s could not be painted", name)
+            pause.wait(self._frame)
+
+
+paint = Painter().paint
+"""Leave values with the painter of this process: `paint(label, value="1")`."""

@@ -1,0 +1,21 @@
+"""How this package opens Redis: with limits to its patience."""
+
+import redis
+from redis.backoff import NoBackoff
+from redis.connection import parse_url
+from redis.retry import Retry
+
+__all__ = ["open_redis"]
+
+
+def open_redis(redis_url: str) -> redis.Redis:
+    """Return a client that gives up after 5 s and tries a dead connection once again."""
+    options = {} if parse_url(redis_url).get("path") else {"socket_keepalive": True}
+    return redis.Redis.from_url(
+        redis_url,
+        decode_responses=True,
+        socket_timeout=5,
+        socket_connect_timeout=5,
+        retry=Retry(NoBackoff(), 1),  # a server that restarted leaves dead connections
+        **options,
+    )

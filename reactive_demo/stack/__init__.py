@@ -1,0 +1,194 @@
+"""The two servers: embedded ones, shared by everyone who uses this checkout, or one's own.
+
+    stack = connect()
+    stack.database_url, stack.redis_url
+
+An embedded server starts with its first user and stops a few seconds after its last.
+"""
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Self
+
+import psycopg
+import redis
+
+from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.settings import Settings, without_password
+from reactive_demo.stack.place import Place, lock, try_lock
+
+__all__ = ["Stack", "connect", "reset"]
+
+START_TIMEOUT = 90.0
+"""Seconds to wait for a server to start, or for a stopping one to be gone."""
+
+
+class Stack:
+    """The URLs of PostgreSQL and Redis, usable until `close()` or the end of the process."""
+
+    def __init__(self, database_url: str, redis_url: str, embedded: dict[str, int]) -> None:
+        self.database_url = database_url
+        """A libpq URI or conninfo."""
+        self.redis_url = redis_url
+        """A URL for redis-py."""
+        self.embedded = embedded
+        """The locks, by server, that keep the embedded ones running."""
+
+    def close(self) -> None:
+        """Stop using the embedded servers; safe to call twice."""
+        while self.embedded:
+            os.close(self.embedded.popitem()[1])
+
+    def hand_over(self) -> None:
+        """Let the program that replaces this one (`exec`) keep the servers running."""
+        for handle in self.embedded.values():
+            os.set_inheritable(handle, True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        database = (
+            "embedded" if "postgres" in self.embedded else without_password(self.database_url)
+        )
+        cache = "embedded" if "valkey" in self.embedded else without_password(self.redis_url)
+        return f"Stack(PostgreSQL: {database}, Redis: {cache})"
+
+
+def connect(settings: Settings | None = None) -> Stack:
+    """Start the servers or join those that run; with `DATABASE_URL`, `REDIS_URL` use one's own.
+
+    Raises ReactiveDemoError, in one sentence, when a server cannot be had.
+    """
+    settings = settings or Settings.from_environment()
+    wanted = {
+        name: _place(settings.home, name)
+        for name, url in (("postgres", settings.database_url), ("valkey", settings.redis_url))
+        if url is None
+    }
+    if settings.database_url:
+        _probe_database(settings.database_url)
+    if settings.redis_url:
+        _probe_redis(settings.redis_url)
+    embedded: dict[str, int] = {}
+    try:
+        for name, place in wanted.items():
+            embedded[name] = _join(name, place)
+        urls = {name: _await_url(name, place) for name, place in wanted.items()}
+    except BaseException:
+        for handle in embedded.values():
+            os.close(handle)
+        raise
+    return Stack(
+        settings.database_url or urls["postgres"], settings.redis_url or urls["valkey"], embedded
+    )
+
+
+def reset(settings: Settings | None = None) -> list[Path]:
+    """Throw the embedded servers' data away; the folders that were removed."""
+    settings = settings or Settings.from_environment()
+    if settings.database_url:
+        raise ReactiveDemoError(
+            "`reset` throws away the embedded data only, and DATABASE_URL points to a server of "
+            "your own: unset DATABASE_URL first."
+        )
+    handles: list[int] = []
+    removed: list[Path] = []
+    try:
+        places = [_place(settings.home, name) for name in ("postgres", "valkey")]
+        present = [place for place in places if place.folder.exists()]
+        for place in present:
+            handles += [_sole_user(place)]
+        for place in present:
+            shutil.rmtree(place.folder)
+            removed.append(place.folder)
+    finally:
+        for handle in handles:
+            os.close(handle)
+    return removed
+
+
+def _place(home: Path, name: str) -> Place:
+    return Place(home / name)
+
+
+def _join(name: str, place: Place) -> int:
+    """Become a user of the server, and start its keeper if it has none; the user's lock."""
+    if os.name != "posix":
+        raise ReactiveDemoError(
+            "The embedded servers need Linux, macOS or WSL: set DATABASE_URL and REDIS_URL to "
+            "servers of your own (see compose.yaml)."
+        )
+    from reactive_demo.stack import keeper  # noqa: PLC0415  (imports what Windows has not)
+
+    place.create()
+    user = lock(place.users, shared=True, timeout=START_TIMEOUT)
+    if user is None:
+        raise ReactiveDemoError(
+            f"The embedded {name} is still stopping after {START_TIMEOUT:.0f} s: see {place.log}."
+        )
+    if (keepers := try_lock(place.keeper)) is not None:
+        place.forget("state")
+        keeper.spawn(name, place, keepers)
+        os.close(keepers)  # the keeper has it now
+    return user
+
+
+def _await_url(name: str, place: Place) -> str:
+    """Wait for the keeper's word: the server's URL, or why there is none."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        state = place.read("state")
+        if url := state.get("url"):
+            return str(url)
+        if error := state.get("error"):
+            raise ReactiveDemoError(error)
+        if (keepers := try_lock(place.keeper)) is not None:  # it died without a word
+            os.close(keepers)
+            state = place.read("state")
+            raise ReactiveDemoError(
+                state.get("error")
+                or f"The embedded {name} did not start ({place.last_words()}): see {place.log}."
+            )
+        time.sleep(0.01)
+    raise ReactiveDemoError(
+        f"The embedded {name} did not start in {START_TIMEOUT:.0f} s: see {place.log}."
+    )
+
+
+def _sole_user(place: Place) -> int:
+    """The users' lock, exclusively, or an error if someone uses the server."""
+    handle = lock(place.users, timeout=15)
+    if handle is None:
+        raise ReactiveDemoError(
+            f"The embedded servers in {place.folder.parent} are in use: shut down the kernels and "
+            "terminals that use them first."
+        )
+    return handle
+
+
+def _probe_database(url: str) -> None:
+    try:
+        psycopg.connect(url, connect_timeout=5).close()
+    except psycopg.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ReactiveDemoError(
+            f"DATABASE_URL ({without_password(url)}) does not answer ({reason}): start that "
+            "server, or unset DATABASE_URL to use the embedded one."
+        ) from None
+
+
+def _probe_redis(url: str) -> None:
+    try:
+        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+            client.ping()
+    except redis.RedisError as error:
+        raise ReactiveDemoError(
+            f"REDIS_URL ({without_password(url)}) does not answer ({error}): start that server, "
+            "or unset REDIS_URL to use the embedded one."
+        ) from None

@@ -1,0 +1,8 @@
+"""What people see: labels and cards that follow the cache."""
+
+from reactive_demo.views.burst import BurstButton
+from reactive_demo.views.card import ProfileCard
+from reactive_demo.views.label import LiveLabel
+from reactive_demo.views.windows import Windows
+
+__all__ = ["BurstButton", "LiveLabel", "ProfileCard", "Windows"]

@@ -1,0 +1,26 @@
+-- Add one to a counter of a profile; the first change makes the profile.
+--
+--     SELECT reactive.increment('ada', 'likes');
+--
+-- One INSERT ... ON CONFLICT does both. It is right when many clients are first at once:
+-- an UPDATE that finds no row, followed by an INSERT, would lose all of them but one.
+
+CREATE OR REPLACE FUNCTION reactive.increment(who text, counter text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF coalesce(counter, '') NOT IN ('followings', 'followers', 'likes') THEN
+        RAISE EXCEPTION 'there is no counter %', coalesce(quote_literal(counter), 'NULL')
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'The counters are followings, followers and likes.';
+    END IF;
+
+    INSERT INTO public.profile AS p (username, followings_count, followers_count, likes_count)
+    VALUES (who, (counter = 'followings')::int, (counter = 'followers')::int, (counter = 'likes')::int)
+    ON CONFLICT (username) DO UPDATE
+    SET followings_count = p.followings_count + excluded.followings_count,
+        followers_count  = p.followers_count  + excluded.followers_count,
+        likes_count      = p.likes_count      + excluded.likes_count;
+END
+$$;

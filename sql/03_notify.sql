@@ -1,0 +1,24 @@
+-- The article's trigger: announce each change of a profile, with the row as JSON.
+--
+--     LISTEN profile_change;
+--
+-- The message goes out when the transaction commits, and only then. Its payload has two fields:
+-- `operation` (INSERT, UPDATE or DELETE) and `row` (the new row; for a DELETE the old one).
+-- It is built by JSON functions, which quote whatever a name contains.
+
+CREATE OR REPLACE FUNCTION reactive.notify_profile() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pg_notify('profile_change', json_build_object(
+        'operation', TG_OP,
+        'row', CASE TG_OP WHEN 'DELETE' THEN to_json(OLD) ELSE to_json(NEW) END
+    )::text);
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER notify_profile
+AFTER INSERT OR UPDATE OR DELETE ON public.profile
+FOR EACH ROW EXECUTE FUNCTION reactive.notify_profile();
