@@ -1,0 +1,153 @@
+"""What every test stands on: real servers in a folder of their own, and nothing left behind."""
+
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+import redis
+
+from reactive_demo import Stack, connect
+from reactive_demo.checks import until
+
+ROOT = Path(__file__).resolve().parent.parent
+_numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this run, and the kernels it starts, a world of their own.
+
+    The folder is short (sockets) and others may pass through it (root's servers are nobody's).
+    """
+    world = Path(tempfile.mkdtemp(prefix="rd-test-", dir="/tmp"))
+    world.chmod(0o711)
+    config.stash[_world] = world
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        os.environ.pop(name, None)
+    os.environ["REACTIVE_DEMO_HOME"] = str(world / "home")
+    for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
+        os.environ[name] = str(world / name.lower())
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run if it leaves a process behind that works in its folder."""
+    world = session.config.stash[_world]
+    deadline = time.monotonic() + 30
+    while left := _processes_of(world):
+        if time.monotonic() > deadline:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            names = ", ".join(f"{process.pid} {process.name()}" for process in left)
+            session.config.pluginmanager.get_plugin("terminalreporter").write_line(
+                f"ERROR: still running after the tests: {names}", red=True
+            )
+            return
+        time.sleep(0.1)
+    shutil.rmtree(world, ignore_errors=True)
+
+
+def _processes_of(world: Path) -> list[psutil.Process]:
+    """The other processes that name the folder in their command line or environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            names = [*process.cmdline(), *process.environ().values()]
+        except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+        if process.pid != os.getpid() and any(str(world) in name for name in names):
+            found.append(process)
+    return found
+
+
+_world = pytest.StashKey[Path]()
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The embedded servers, running."""
+    with connect() as servers:
+        yield servers
+
+
+@pytest.fixture
+def database_url(stack: Stack) -> Iterator[str]:
+    """A database of the test's own, empty."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+        yield stack.database_url.replace("/reactive_demo?", f"/{name}?")
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real `redis-server`, where the machine has one: its URL."""
+    program = required("redis-server")
+    folder = Path(tempfile.mkdtemp(prefix="rd-redis-", dir="/tmp"))
+    socket = folder / "redis.sock"
+    server = subprocess.Popen(
+        [program, "--port", "0", "--unixsocket", socket, "--dir", folder, "--save", ""],
+        stdout=subprocess.DEVNULL,
+    )
+    url = f"unix://{socket}"
+    try:
+        until("redis-server answers", lambda: socket.exists() and _answers(url))
+        yield url
+    finally:
+        server.terminate()
+        server.wait(timeout=10)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def redis_url(request: pytest.FixtureRequest, stack: Stack) -> str:
+    """Both servers that speak the Redis protocol, one after the other, empty."""
+    url = stack.redis_url if request.param == "valkey" else request.getfixturevalue("redis_server")
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+    return str(url)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium on this machine."""
+    return required("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def required(name: str, *aliases: str) -> str:
+    """The path of a program; the test is skipped without it, and fails where CI asks for it."""
+    for candidate in (name, *aliases):
+        if path := shutil.which(candidate):
+            return path
+    message = f"there is no {name} on this machine: install it to run this test"
+    if name in os.environ.get("REACTIVE_DEMO_REQUIRE", "").split(","):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with redis.Redis.from_url(url) as client:
+            return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+@pytest.fixture
+def make_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
+    """Make homes for stacks of a test's own; all servers in them must be gone at the end."""
+    base = Path(tempfile.mkdtemp(prefix="rd-home-", dir="/tmp"))
+    base.chmod(0o711)
+    yield lambda name="home": base / name
+    until(
+        f"the servers in {base} are gone",
+        lambda: not _processes_of(base),
+        timeout=30,
+    )
+    shutil.rmtree(base)
