@@ -13,8 +13,10 @@ import psycopg
 from reactive_demo.cache import Cache
 from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.profiles import Profiles
+from reactive_demo.views import ProfileCard
+from reactive_demo.views.label import ABSENT
 
-__all__ = ["CheckFailed", "Verdict", "cache_follows", "stage_is_set", "until"]
+__all__ = ["CheckFailed", "Verdict", "card_shows", "cache_follows", "stage_is_set", "until"]
 
 
 class CheckFailed(ReactiveDemoError):
@@ -59,6 +61,20 @@ def cache_follows(profiles: Profiles, cache: Cache, username: str, timeout: floa
             raise CheckFailed(_broken_hop(profiles, username, row, cached))
         time.sleep(0.01)
     return Verdict(f"the database and the cache agree about {username}")
+
+
+def card_shows(profiles: Profiles, card: ProfileCard, timeout: float = 5) -> Verdict:
+    """Every number on the card is the database's; if not, say which hop failed."""
+    cache_follows(profiles, card.cache, card.username, timeout)
+    row = profiles.get(card.username) or {}
+    for counter, label in card.labels.items():
+        wanted = str(row.get(f"{counter}_count", ABSENT))
+        until(
+            f"hop 4, the cache has {wanted} {counter} and the card shows {label.value}",
+            lambda label=label, wanted=wanted: label.value == wanted,
+            timeout,
+        )
+    return Verdict(f"the card shows what the database holds about {card.username}")
 
 
 def _broken_hop(profiles: Profiles, username: str, row: Any, cached: Any) -> str:

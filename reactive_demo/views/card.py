@@ -28,7 +28,7 @@ class ProfileCard(ipywidgets.VBox):
     ) -> None:
         self.username = username
         self._profiles = profiles
-        self._cache = cache
+        self.cache = cache
         self.labels = {counter: self._label(counter) for counter in COUNTERS}
         self.buttons = {counter: self._button(counter) for counter in COUNTERS}
         self.state = ipywidgets.Label("The card follows the cache.", _dom_classes=["rd-state"])
@@ -57,7 +57,7 @@ class ProfileCard(ipywidgets.VBox):
 
     def to_html(self) -> str:
         """The card as it is now, as plain HTML for readers who have no kernel."""
-        row = self._cache.get(self.username) or {}
+        row = self.cache.get(self.username) or {}
         numbers = "".join(f"<td>{row.get(f'{counter}_count', ABSENT)}</td>" for counter in COUNTERS)
         names = "".join(f"<th>{counter.title()}</th>" for counter in COUNTERS)
         return (
@@ -71,7 +71,7 @@ class ProfileCard(ipywidgets.VBox):
 
     def _label(self, counter: str) -> LiveLabel:
         classes = [f"rd-count-{counter}", "rd-number"]
-        return LiveLabel(self._cache, self.username, f"{counter}_count", _dom_classes=classes)
+        return LiveLabel(self.cache, self.username, f"{counter}_count", _dom_classes=classes)
 
     def _button(self, counter: str) -> ipywidgets.Button:
         button = ipywidgets.Button(
