@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -23,7 +24,11 @@ QUIET_LAB = Path(__file__).parent / "jupyter"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit status. What a user can mend is said in one sentence."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, extra = parser.parse_known_args(arguments)
+    if extra and options.run is not _lab:
+        parser.error(f"unrecognized arguments: {' '.join(extra)}")
+    options.extra = extra
     try:
         return int(options.run(options) or 0)
     except ReactiveDemoError as error:
@@ -42,8 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    lab = commands.add_parser("lab", help="start or join the servers and open JupyterLab")
-    lab.add_argument("args", nargs=argparse.REMAINDER, help="arguments for `jupyter lab`")
+    lab = commands.add_parser(
+        "lab",
+        help="start or join the servers and open JupyterLab",
+        epilog="What is not an option here is passed on to `jupyter lab`.",
+    )
     lab.set_defaults(run=_lab)
 
     run = commands.add_parser(
@@ -75,7 +83,7 @@ def _lab(options: argparse.Namespace) -> int:
         f"--ServerApp.root_dir={NOTEBOOKS}",
         f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}",
         *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
-        *options.args,
+        *options.extra,
     ]
     known = os.environ.get("JUPYTER_CONFIG_PATH")
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, [str(QUIET_LAB), known]))
@@ -135,7 +143,12 @@ def _become(servers: stack.Stack, command: list[str]) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     if os.name == "posix":
-        os.execvp(command[0], command)  # noqa: S606  (no shell is wanted)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, which is inherited
+        try:
+            os.execvp(command[0], command)  # noqa: S606  (no shell is wanted)
+        except OSError as error:
+            print(f"reactive-demo: {command[0]!r} cannot run: {error.strerror}", file=sys.stderr)
+            return 126
     import subprocess  # noqa: PLC0415  (Windows has no exec that a terminal waits for)
 
     return subprocess.call(command)

@@ -1,0 +1,94 @@
+"""Notebook 04, run and clicked as a person would."""
+
+import re
+import shutil
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tools.lab import Lab, await_kernel
+
+NAME = "04_reactive_cache.ipynb"
+COUNTERS = ("Followings", "Followers", "Likes")
+
+OpenNotebook = Callable[..., Page]
+
+
+def run_all(page: Page) -> None:
+    """Run all cells from the menu, and wait until the last has its number."""
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    expect(page.locator(".rd-card")).to_have_count(4, timeout=60_000)
+    last = page.locator(".jp-Notebook .jp-CodeCell").last.locator(".jp-InputPrompt")
+    expect(last).to_have_text(re.compile(r"\[\d+\]:"), timeout=60_000)
+    expect(page.locator('[data-mime-type="application/vnd.jupyter.stderr"]')).to_have_count(0)
+
+
+def numbers(page: Page, counter: str) -> list[int]:
+    """What the cards show: the one of section 4, the two windows, the one of the burst."""
+    texts = page.locator(f".rd-count-{counter.lower()}").all_inner_texts()
+    return [int(text) for text in texts]
+
+
+@pytest.fixture(scope="module")
+def page(open_notebook: OpenNotebook) -> Page:
+    """The notebook, run once from top to bottom."""
+    page = open_notebook(NAME, "first")
+    run_all(page)
+    return page
+
+
+def test_each_button_moves_the_number_in_both_windows(page: Page) -> None:
+    left, right = page.locator(".rd-windows .rd-card").all()
+    for counter in COUNTERS:
+        before = numbers(page, counter)[0]
+        left.get_by_role("button", name=f"+ {counter}").click()
+        for card in (left, right):
+            expect(card.locator(f".rd-count-{counter.lower()}")).to_have_text(str(before + 1))
+    expect(left.locator(".rd-state")).to_have_text("Listener: live")
+
+
+def test_fifty_fast_clicks_end_on_the_right_number(page: Page) -> None:
+    left, right = page.locator(".rd-windows .rd-card").all()
+    before = numbers(page, "Likes")[0]
+    left.get_by_role("button", name="+ Likes").evaluate(
+        "button => { for (let n = 0; n < 50; n++) button.click() }"
+    )
+    for card in (left, right):
+        expect(card.locator(".rd-count-likes")).to_have_text(str(before + 50), timeout=20_000)
+
+
+def test_the_burst_button_shows_its_progress_and_the_labels_keep_up(page: Page) -> None:
+    before = numbers(page, "Likes")[0]
+    page.get_by_role("button", name="Burst: 1,000 likes").click()
+    expect(page.locator(".rd-count-likes").last).to_have_text(str(before + 1000), timeout=20_000)
+    expect(page.locator(".rd-burst")).to_contain_text("1,000 of 1,000 committed")
+
+
+def test_a_second_page_with_a_kernel_of_its_own_moves_as_well(
+    lab: Lab, open_notebook: OpenNotebook, page: Page
+) -> None:
+    shutil.copy(lab.notebooks / NAME, lab.notebooks / "second.ipynb")
+    second = open_notebook("second.ipynb", "second")
+    run_all(second)
+    before = numbers(second, "Followers")[0]
+    page.locator(".rd-card").first.get_by_role("button", name="+ Followers").click()
+    for one in (page, second):
+        for label in one.locator(".rd-count-followers").all():
+            expect(label).to_have_text(str(before + 1), timeout=20_000)
+    expect(second.locator(".rd-state").first).to_have_text("Listener: live")
+    expect(page.locator(".rd-state").first).to_have_text(
+        "Listener: standby: another listener leads"
+    )
+
+
+def test_the_lab_opens_at_the_first_notebook_without_a_question(
+    lab: Lab, open_notebook: OpenNotebook
+) -> None:
+    page = open_notebook(NAME, "unused")
+    page.goto(f"{lab.url}?token={lab.token}")
+    await_kernel(page)
+    assert page.url.endswith(f"/lab/tree/{NAME}")
+    expect(page.get_by_role("heading", name="A reactive cache")).to_be_visible()
+    expect(page.locator(".jp-Dialog, .Toastify__toast")).to_have_count(0)

@@ -1,0 +1,79 @@
+"""JupyterLab as `reactive-demo lab` opens it, on a copy: a lab saves what it opens."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from reactive_demo.checks import until
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A running JupyterLab."""
+
+    url: str
+    token: str
+    notebooks: Path
+
+    def address(self, notebook: str, workspace: str) -> str:
+        """Where `notebook` opens, in a workspace of its own."""
+        path = f"{self.url}lab/workspaces/{workspace}/tree/{notebook}"
+        return f"{path}?token={self.token}"
+
+
+def start_lab(folder: Path, *arguments: str) -> tuple[subprocess.Popen[bytes], Lab]:
+    """Run `reactive-demo lab` in `folder`, with more arguments for JupyterLab."""
+    checkout, config, runtime = folder / "checkout", folder / "config", folder / "runtime"
+    for name in ("reactive_demo", "notebooks", "sql"):
+        shutil.copytree(ROOT / name, checkout / name)
+    _settings(config)
+    options = ["--no-browser", "--port=0", "--expose-app-in-browser", *arguments]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "reactive_demo", "lab", *options],
+        cwd=checkout,
+        env={
+            **os.environ,
+            "JUPYTER_CONFIG_DIR": str(config),
+            "JUPYTER_RUNTIME_DIR": str(runtime),
+        },
+        stdout=(folder / "lab.log").open("wb"),
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        until("JupyterLab is up", lambda: list(runtime.glob("jpserver-*.json")), timeout=60)
+    except BaseException:
+        server.kill()
+        raise
+    facts = json.loads(next(runtime.glob("jpserver-*.json")).read_text())
+    return server, Lab(facts["url"], facts["token"], checkout / "notebooks")
+
+
+def await_kernel(page: Page) -> None:
+    """Wait until the page's notebook is loaded and its kernel answers: before, a run is lost."""
+    expect(page.locator(".jp-NotebookPanel")).to_have_count(1, timeout=60_000)
+    page.evaluate(
+        """async () => {
+            const panel = window.jupyterapp.shell.currentWidget
+            await panel.context.ready
+            await panel.sessionContext.ready
+            await panel.sessionContext.session.kernel.info
+        }"""
+    )
+    bar = page.locator("#jp-main-statusbar")
+    expect(bar).to_contain_text("Python 3 (ipykernel) | Idle", timeout=60_000)
+
+
+def _settings(config: Path) -> None:
+    """Keep cells in the page that are scrolled out of sight, so that a test can read them."""
+    folder = config / "lab" / "user-settings" / "@jupyterlab" / "notebook-extension"
+    folder.mkdir(parents=True)
+    tracker = folder / "tracker.jupyterlab-settings"
+    tracker.write_text(json.dumps({"windowingMode": "none"}))
