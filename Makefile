@@ -32,7 +32,8 @@ notebooks: $(VENV)/.test ## run the notebooks and keep their outputs
 	$(BIN)/python tests/tools/execute_notebooks.py notebooks/*.ipynb
 
 picture: $(VENV)/.test ## take README's picture from a live lab (needs Chromium)
-	$(BIN)/python tests/tools/record_picture.py
+	$(UV) pip install --quiet --python $(BIN)/python pillow
+	PYTHONPATH=tests $(BIN)/python tests/tools/record_picture.py
 
 constraints: $(UV) ## choose the newest versions and write them down
 	$(UV) pip compile -q --universal --upgrade --no-header --no-annotate --extra test -o constraints.txt pyproject.toml

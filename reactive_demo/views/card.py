@@ -104,11 +104,11 @@ class ProfileCard(ipywidgets.VBox):
 
 
 def _heading(username: str) -> str:
-    name = escape(username)
+    name, initial = escape(username), escape(username[:1].upper())
     return (
-        f'<div class="rd-who"><span class="rd-avatar" aria-hidden="true">{name[:1].upper()}</span>'
+        f'<div class="rd-who"><span class="rd-avatar" aria-hidden="true">{initial}</span>'
         f'<span><div class="rd-name">@{name}</div>'
-        '<div class="rd-note">buttons write PostgreSQL, numbers come from Redis</div></span></div>'
+        '<div class="rd-note">writes PostgreSQL, follows Redis</div></span></div>'
     )
 
 
