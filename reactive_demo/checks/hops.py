@@ -1,46 +1,17 @@
-"""Self-checks: what a step of a notebook should have brought about, asked of the live servers.
-
-A check waits for what may take a moment. It answers with a sentence, or raises `CheckFailed`,
-which names the hop that did not happen and what to look at.
-"""
+"""The way of a change through the pipeline, hop by hop."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
 
 from reactive_demo.cache import Cache
-from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.checks.verdict import CheckFailed, Verdict, until
 from reactive_demo.profiles import Profiles
 from reactive_demo.views import ProfileCard
 from reactive_demo.views.label import ABSENT
 
-__all__ = ["CheckFailed", "Verdict", "card_shows", "cache_follows", "stage_is_set", "until"]
-
-
-class CheckFailed(ReactiveDemoError):
-    """Which hop did not happen, and what to look at."""
-
-
-class Verdict:
-    """A check that went well, in words."""
-
-    def __init__(self, sentence: str) -> None:
-        self.sentence = sentence
-
-    def __repr__(self) -> str:
-        return f"✓ {self.sentence}"
-
-
-def until(what: str, condition: Callable[[], Any], timeout: float = 5) -> Verdict:
-    """Wait until `condition()` is true, at most `timeout` seconds; `what` names it."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise CheckFailed(f"Waited {timeout:g} s in vain: {what}.")
-        time.sleep(0.01)
-    return Verdict(what)
+__all__ = ["cache_follows", "card_shows", "stage_is_set"]
 
 
 def stage_is_set(database_url: str) -> Verdict:

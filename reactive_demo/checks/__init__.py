@@ -1,0 +1,13 @@
+"""Self-checks: what a step of a notebook should have brought about, asked of the live servers.
+
+A check waits for what may take a moment. It answers with a sentence, or raises `CheckFailed`,
+which names the hop that did not happen and what to look at.
+
+    verdict     the answer, and `until`, which waits for anything
+    hops        the way of a change through the pipeline
+"""
+
+from reactive_demo.checks.hops import cache_follows, card_shows, stage_is_set
+from reactive_demo.checks.verdict import CheckFailed, Verdict, until
+
+__all__ = ["CheckFailed", "Verdict", "cache_follows", "card_shows", "stage_is_set", "until"]
