@@ -18,8 +18,8 @@ from reactive_demo.feeds import NotifyFeed
 from reactive_demo.listener import Listener
 from reactive_demo.profiles import Profiles
 from reactive_demo.schema import install, read_sql, uninstall
-from reactive_demo.stage import set_stage
 from reactive_demo.stack import Stack, connect
+from reactive_demo.stage import set_stage
 from reactive_demo.views import BurstButton, LiveLabel, ProfileCard, Windows
 
 __all__ = [
