@@ -25,7 +25,8 @@ def read_sql(name: str) -> str:
 def install(database_url: str) -> None:
     """Make the profile table if it is absent, its increment function and the article's trigger.
 
-    Installing twice changes nothing. Raises ReactiveDemoError when the table stays locked.
+    Installing twice changes nothing. Raises ReactiveDemoError when the table stays locked, or
+    the database refuses.
     """
     _run("\n".join(map(read_sql, STEPS)), database_url)
 
@@ -47,4 +48,9 @@ def _run(statements: str, database_url: str) -> None:
         raise ReactiveDemoError(
             f"The table profile stayed locked for {LOCK_TIMEOUT}: end the transaction that uses it "
             "(pg_stat_activity shows it) and try again."
+        ) from None
+    except psycopg.Error as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ReactiveDemoError(
+            f"The database refused ({reason}), and nothing in it was changed."
         ) from None

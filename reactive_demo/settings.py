@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from redis.connection import parse_url
+from redis import ConnectionPool
 
 from reactive_demo.errors import ReactiveDemoError
 
@@ -22,6 +22,9 @@ __all__ = ["CHECKOUT", "Settings", "without_password"]
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 """The folder that holds the package: a checkout, or a site-packages. It has one stack."""
+
+HIDDEN = "(?i:password|secret)"
+"""What the name of an option contains whose value is not shown, as a regular expression."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +51,20 @@ class Settings:
 
 
 def without_password(url: str) -> str:
-    """`url` as it may be shown: the password replaced by `***`."""
-    if "://" in url:
-        shown = re.sub(r"(?<=://)([^:/?#]*):.*@", r"\1:***@", url)
-        return re.sub(r"(password=)[^&]*", r"\1***", shown, flags=re.IGNORECASE)
+    """`url` as it may be shown: what is secret in it replaced by `***`."""
+    if _is_uri(url):
+        shown = re.sub(r"(?<=://)(.*?):.*@", r"\1:***@", url, count=1, flags=re.DOTALL)
+        return re.sub(rf"({HIDDEN}\w*=)[^&]*", r"\1***", shown)
     try:
         parts = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         return "***"
-    return make_conninfo("", **{**parts, **({"password": "***"} if "password" in parts else {})})
+    return make_conninfo("", **{**parts, **{key: "***" for key in parts if re.search(HIDDEN, key)}})
 
 
 def _home(environ: Mapping[str, str]) -> Path:
     if chosen := environ.get("REACTIVE_DEMO_HOME"):
-        home = Path(chosen).expanduser()
+        home = Path(os.path.expanduser(chosen))  # noqa: PTH111  (leaves an unknown ~user alone)
         if not home.is_absolute():
             raise ReactiveDemoError(
                 f"REACTIVE_DEMO_HOME must be an absolute path, and {chosen!r} is not: "
@@ -80,7 +83,19 @@ def _data_home(environ: Mapping[str, str]) -> Path:
     """
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         return Path("/var/lib")
-    return Path(environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    chosen = Path(environ.get("XDG_DATA_HOME", ""))
+    if chosen.is_absolute():  # its specification says to ignore any other
+        return chosen
+    try:
+        return Path.home() / ".local" / "share"
+    except RuntimeError:  # an account without a home, as in some containers
+        raise ReactiveDemoError(
+            "This account has no home folder: set REACTIVE_DEMO_HOME to a folder for the data."
+        ) from None
+
+
+def _is_uri(url: str) -> bool:
+    return re.match(r"\w+://", url) is not None
 
 
 def _check_database_url(url: str) -> None:
@@ -89,8 +104,11 @@ def _check_database_url(url: str) -> None:
         parts = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         parts = {}
-    # An unescaped @ or / in a password ends up in the host or the port.
-    misread = re.search(r"[@\s]", f"{parts.get('host', '')}{parts.get('port', '')}")
+    # An unescaped @ or / in a password ends up in the host, the port or the path.
+    path = url.partition("://")[2].partition("?")[0].partition("/")[2]
+    host, port = str(parts.get("host") or ""), str(parts.get("port") or "")
+    beyond = path if host.startswith("/") else host + path  # a socket's folder may contain an @
+    misread = _is_uri(url) and ("@" in beyond or re.search(r"[^\d,]", port))
     if not parts or misread:
         raise ReactiveDemoError(
             "DATABASE_URL is not a PostgreSQL URI (postgresql://user:password@host:port/database) "
@@ -101,11 +119,17 @@ def _check_database_url(url: str) -> None:
 
 
 def _check_redis_url(url: str) -> None:
+    """Raise for what redis-py cannot read, be it the scheme, the port or an option."""
     try:
-        parse_url(url)
-        urlsplit(url).port  # noqa: B018  (raises for a port that is no number)
-    except ValueError:
+        ConnectionPool.from_url(url).make_connection()  # connects to nothing yet
+        parts = urlsplit(url)
+        # An unescaped / in a password ends the host, and the rest ends up behind it.
+        misread = parts.scheme != "unix" and "@" in parts.path + parts.query + parts.fragment
+    except (TypeError, ValueError):
+        misread = True
+    if misread:
         raise ReactiveDemoError(
             "REDIS_URL is not a Redis URL (redis://:password@host:port/0, rediss:// or "
-            "unix:///path): correct it, or unset it to use the embedded server."
-        ) from None
+            "unix:///path): correct it, with special characters in the password written as %40 "
+            "for @, %2F for / and so on, or unset it to use the embedded server."
+        )
