@@ -79,7 +79,8 @@ def connect(settings: Settings | None = None) -> Stack:
     try:
         for name, place in wanted.items():
             embedded[name] = _join(name, place)
-        urls = {name: _await_url(name, place) for name, place in wanted.items()}
+        started = [name for name, place in wanted.items() if _start(name, place)]
+        urls = {name: _await_url(name, place, name in started) for name, place in wanted.items()}
     except BaseException:
         for handle in embedded.values():
             os.close(handle)
@@ -90,7 +91,10 @@ def connect(settings: Settings | None = None) -> Stack:
 
 
 def reset(settings: Settings | None = None) -> list[Path]:
-    """Throw the embedded servers' data away; the folders that were removed."""
+    """Throw the embedded servers' data away; the folders that were removed.
+
+    The locks stay: two processes could each hold a lock whose file was removed and made again.
+    """
     settings = settings or Settings.from_environment()
     if settings.database_url:
         raise ReactiveDemoError(
@@ -105,8 +109,7 @@ def reset(settings: Settings | None = None) -> list[Path]:
         for place in present:
             handles += [_sole_user(place)]
         for place in present:
-            shutil.rmtree(place.folder)
-            removed.append(place.folder)
+            removed += _clear(place)
     finally:
         for handle in handles:
             os.close(handle)
@@ -118,29 +121,38 @@ def _place(home: Path, name: str) -> Place:
 
 
 def _join(name: str, place: Place) -> int:
-    """Become a user of the server, and start its keeper if it has none; the user's lock."""
+    """Become a user of the server: the user's lock."""
     if os.name != "posix":
         raise ReactiveDemoError(
             "The embedded servers need Linux, macOS or WSL: set DATABASE_URL and REDIS_URL to "
             "servers of your own (see compose.yaml)."
         )
-    from reactive_demo.stack import keeper  # noqa: PLC0415  (imports what Windows has not)
-
     place.create()
     user = lock(place.users, shared=True, timeout=START_TIMEOUT)
     if user is None:
         raise ReactiveDemoError(
             f"The embedded {name} is still stopping after {START_TIMEOUT:.0f} s: see {place.log}."
         )
-    if (keepers := try_lock(place.keeper)) is not None:
-        place.forget("state")
-        keeper.spawn(name, place, keepers)
-        os.close(keepers)  # the keeper has it now
     return user
 
 
-def _await_url(name: str, place: Place) -> str:
-    """Wait for the keeper's word: the server's URL, or why there is none."""
+def _start(name: str, place: Place) -> bool:
+    """Start the server's keeper, if it has none."""
+    from reactive_demo.stack import keeper  # noqa: PLC0415  (imports what Windows has not)
+
+    if (keepers := try_lock(place.keeper)) is None:
+        return False
+    place.forget("state")
+    keeper.spawn(name, place, keepers)
+    os.close(keepers)  # the keeper has it now
+    return True
+
+
+def _await_url(name: str, place: Place, started: bool) -> str:
+    """Wait for the keeper's word: the server's URL, or why there is none.
+
+    A keeper that others had `started` may have been about to end: then it has a successor.
+    """
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         state = place.read("state")
@@ -148,13 +160,15 @@ def _await_url(name: str, place: Place) -> str:
             return str(url)
         if error := state.get("error"):
             raise ReactiveDemoError(error)
-        if (keepers := try_lock(place.keeper)) is not None:  # it died without a word
+        if (keepers := try_lock(place.keeper)) is not None:  # the keeper is gone
             os.close(keepers)
-            state = place.read("state")
-            raise ReactiveDemoError(
-                state.get("error")
-                or f"The embedded {name} did not start ({place.last_words()}): see {place.log}."
-            )
+            if error := place.read("state").get("error"):
+                raise ReactiveDemoError(error)
+            if started:
+                raise ReactiveDemoError(
+                    f"The embedded {name} did not start ({place.last_words()}): see {place.log}."
+                )
+            started = _start(name, place)
         time.sleep(0.01)
     raise ReactiveDemoError(
         f"The embedded {name} did not start in {START_TIMEOUT:.0f} s: see {place.log}."
@@ -162,21 +176,45 @@ def _await_url(name: str, place: Place) -> str:
 
 
 def _sole_user(place: Place) -> int:
-    """The users' lock, exclusively, or an error if someone uses the server."""
-    handle = lock(place.users, timeout=15)
-    if handle is None:
-        raise ReactiveDemoError(
-            f"The embedded servers in {place.folder.parent} are in use: shut down the kernels and "
-            "terminals that use them first."
-        )
-    return handle
+    """The users' lock, exclusively, once the server has stopped; an error if someone uses it."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        # A keeper takes the lock for a moment to look, and keeps it while it stops the server.
+        if (users := lock(place.users, timeout=1)) is not None:
+            if (keepers := try_lock(place.keeper)) is not None:
+                os.close(keepers)
+                return users
+            os.close(users)  # the keeper is to see that nobody is left
+            time.sleep(0.1)
+        elif (shared := try_lock(place.users, shared=True)) is not None:
+            os.close(shared)
+            raise ReactiveDemoError(
+                f"The embedded servers in {place.folder.parent} are in use: shut down the kernels "
+                "and terminals that use them first."
+            )
+    raise ReactiveDemoError(
+        f"The server in {place.folder} did not stop in {START_TIMEOUT:.0f} s: see {place.log}."
+    )
+
+
+def _clear(place: Place) -> list[Path]:
+    """Remove all but the locks; the folders that were removed."""
+    from reactive_demo.stack.process import end_orphan  # noqa: PLC0415  (as above)
+    from reactive_demo.stack.servers import SERVERS  # noqa: PLC0415
+
+    end_orphan(place, SERVERS[place.folder.name].stop_signal)
+    entries = [path for path in place.folder.iterdir() if path not in (place.users, place.keeper)]
+    folders = [path for path in entries if path.is_dir() and not path.is_symlink()]
+    for path in entries:
+        shutil.rmtree(path) if path in folders else path.unlink()
+    return folders
 
 
 def _probe_database(url: str) -> None:
     try:
         psycopg.connect(url, connect_timeout=5).close()
-    except psycopg.Error as error:
-        reason = str(error).strip().splitlines()[0]
+    except (psycopg.Error, ValueError) as error:  # ValueError: what is no name of a host
+        reason = str(error).strip().partition("\n")[0]
         raise ReactiveDemoError(
             f"DATABASE_URL ({without_password(url)}) does not answer ({reason}): start that "
             "server, or unset DATABASE_URL to use the embedded one."
@@ -187,7 +225,7 @@ def _probe_redis(url: str) -> None:
     try:
         with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
             client.ping()
-    except redis.RedisError as error:
+    except (redis.RedisError, ValueError) as error:
         raise ReactiveDemoError(
             f"REDIS_URL ({without_password(url)}) does not answer ({error}): start that server, "
             "or unset REDIS_URL to use the embedded one."

@@ -74,7 +74,7 @@ class Account:
 
     def reaches(self, folder: Path) -> bool:
         """Whether the account may enter `folder`."""
-        if not self.owner:
+        if not (self.owner or self.prefix):
             return True
         return self.run(["ls", folder], capture_output=True, check=False).returncode == 0
 

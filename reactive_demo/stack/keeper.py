@@ -33,7 +33,8 @@ POLL = 0.25
 
 def spawn(name: str, place: Place, lock: int) -> "subprocess.Popen[bytes]":
     """Start the keeper of server `name`; it inherits `lock`, the keeper's lock."""
-    package_parent = Path(__file__).resolve().parents[2]
+    package_parent = str(Path(__file__).resolve().parents[2])
+    known = os.environ.get("PYTHONPATH")
     with place.log.open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", __name__, name, str(place.folder), str(lock)],
@@ -41,7 +42,10 @@ def spawn(name: str, place: Place, lock: int) -> "subprocess.Popen[bytes]":
             stdout=log,
             stderr=log,
             cwd="/",
-            env={**os.environ, "PYTHONPATH": str(package_parent)},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, [package_parent, known])),
+            },
             pass_fds=[lock],
             start_new_session=True,  # a Ctrl-C in the terminal is not for the keeper
         )
@@ -62,8 +66,10 @@ def keep(name: str, place: Place) -> None:
         place.write("state", {"url": running.url})
         while not _unused(place):
             if running.exited:
+                place.forget("state")  # who joins now waits
                 time.sleep(1)
                 running.start(socket_folder)
+                place.write("state", {"url": running.url})
     finally:
         place.forget("state")
         running.stop()

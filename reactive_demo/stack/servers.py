@@ -112,7 +112,10 @@ class PostgreSQL:
                 connection.execute("CREATE DATABASE reactive_demo")
 
     def _check_version(self) -> None:
-        made_by = (self.place.data / "PG_VERSION").read_text().strip()
+        try:
+            made_by = (self.place.data / "PG_VERSION").read_text().strip()
+        except FileNotFoundError:
+            return  # PostgreSQL will say what else is missing
         if made_by != str(POSTGRES_MAJOR):
             raise ReactiveDemoError(
                 f"The embedded data was made by PostgreSQL {made_by}, and this is PostgreSQL "
@@ -178,10 +181,13 @@ def _reachable(folder: Path, account: Account, place: Place) -> Path:
     """`folder`, or a copy of it where the servers' account may not enter it."""
     if account.reaches(folder):
         return folder
-    root = folder.parent if folder.name == "bin" else folder
-    copy = place.folder / "programs"
+    package = next(parent for parent in folder.parents if parent.name in WHEELS)
+    copy, draft = place.folder / "programs", place.folder / "programs.new"
     if not copy.exists():
-        shutil.copytree(root, place.folder / "programs.new", symlinks=True, dirs_exist_ok=True)
-        (place.folder / "programs.new").rename(copy)
+        # The programs look for their libraries beside the package.
+        for root in package.parent.glob(f"{package.name}*"):
+            if root.name in (package.name, f"{package.name}.libs"):
+                shutil.copytree(root, draft / root.name, symlinks=True, dirs_exist_ok=True)
+        draft.rename(copy)
     account.own(copy)
-    return copy / folder.relative_to(root)
+    return copy / folder.relative_to(package.parent)
