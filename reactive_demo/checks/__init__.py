@@ -7,7 +7,23 @@ which names the hop that did not happen and what to look at.
     hops        the way of a change through the pipeline
 """
 
-from reactive_demo.checks.hops import cache_follows, card_shows, stage_is_set
-from reactive_demo.checks.verdict import CheckFailed, Verdict, until
+from reactive_demo.checks.hops import (
+    cache_follows,
+    card_shows,
+    history_ends,
+    label_shows,
+    stage_is_set,
+)
+from reactive_demo.checks.verdict import CheckFailed, Verdict, patience, until
 
-__all__ = ["CheckFailed", "Verdict", "cache_follows", "card_shows", "stage_is_set", "until"]
+__all__ = [
+    "CheckFailed",
+    "Verdict",
+    "cache_follows",
+    "card_shows",
+    "history_ends",
+    "label_shows",
+    "patience",
+    "stage_is_set",
+    "until",
+]
