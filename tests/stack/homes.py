@@ -18,11 +18,11 @@ from reactive_demo.checks import until
 from reactive_demo.settings import Settings
 from reactive_demo.stack.place import Place
 
-USER = """
+USER = r"""
 import sys
 from reactive_demo import connect
 stack = connect()
-print(stack.database_url, stack.redis_url, flush=True)
+print(f"{stack.database_url} {stack.redis_url}\n", end="", flush=True)  # in one piece
 sys.stdin.read()
 """
 """A program that uses the servers until its input ends."""

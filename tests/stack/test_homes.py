@@ -67,7 +67,7 @@ def test_each_checkout_has_a_home_of_its_own(tmp_path: Path) -> None:
     ask = "from reactive_demo.settings import *; print(Settings.from_environment().home)"
     found = subprocess.run(
         [sys.executable, "-c", ask],
-        env={**environ, "PYTHONPATH": str(copy)},
+        env={**environ, "PYTHONPATH": os.pathsep.join([str(copy), *sys.path])},
         cwd=tmp_path,
         capture_output=True,
         text=True,
