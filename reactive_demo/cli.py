@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from reactive_demo import schema, stack
+from reactive_demo import doctor, schema, stack
 from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.settings import CHECKOUT, Settings
 
@@ -66,6 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     uninstall = commands.add_parser("uninstall", help="take the trigger and functions off again")
     uninstall.set_defaults(run=_uninstall)
 
+    examine = commands.add_parser(
+        "doctor", help="say what is installed, what answers, and how to mend what does not"
+    )
+    examine.set_defaults(run=_doctor)
+
     reset = commands.add_parser("reset", help="throw the embedded servers' data away")
     reset.set_defaults(run=_reset)
     return parser
@@ -113,6 +118,12 @@ def _uninstall(_: argparse.Namespace) -> None:
     with _connect() as servers:
         schema.uninstall(servers.database_url)
     print("The trigger and the functions are gone; the table profile is as it was.")
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    report = doctor.examine()
+    print(report.text())
+    return 0 if report.healthy else 1
 
 
 def _reset(_: argparse.Namespace) -> None:

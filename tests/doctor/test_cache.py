@@ -1,0 +1,113 @@
+"""What the doctor says of Redis, well and with each fault."""
+
+from pathlib import Path
+
+import pytest
+import redis
+
+from doctor.conftest import Find, StartRedis
+from reactive_demo.checks import until
+from reactive_demo.doctor import Line, State, cache
+
+
+def examine(url: str) -> list[Line]:
+    return list(cache.examine(url, "your own", "here"))
+
+
+def url_of(client: redis.Redis, user: str = "") -> str:
+    return f"unix://{user}{client.connection_pool.connection_kwargs['path']}"
+
+
+def test_a_server_that_is_well_and_stays_as_it_is(redis_url: str) -> None:
+    lines = examine(redis_url)
+    assert [line.state for line in lines] == [State.OK] * 3
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.dbsize() == 0
+
+
+def test_valkey_is_called_by_its_name(start_redis: StartRedis, find: Find) -> None:
+    assert find("Redis", examine(url_of(start_redis()))).words.startswith("Valkey 9.")
+
+
+def test_nobody_listens_at_the_port(refused_port: int) -> None:
+    (line,) = examine(f"redis://127.0.0.1:{refused_port}/0")
+    assert (line.subject, line.state) == ("Redis", State.MEND)
+    assert line.words.startswith("does not answer (")
+    assert "efused" in line.words
+    assert "correct REDIS_URL" in line.words
+
+
+def test_a_wrong_password(start_redis: StartRedis) -> None:
+    client = start_redis()
+    client.config_set("requirepass", "right")
+    (line,) = examine(url_of(client, ":wr0ng@"))
+    assert line.state is State.MEND
+    assert line.words.startswith("refuses us (")
+    assert "wr0ng" not in line.words
+
+
+def test_a_server_that_is_too_old() -> None:
+    line = cache.version({"redis_version": "6.2.14"}, "your own")
+    assert line.state is State.MEND
+    assert line.words.startswith("6.2.14, your own; 7 or newer, or Valkey, is needed")
+
+
+def test_a_read_only_replica(start_redis: StartRedis, find: Find, refused_port: int) -> None:
+    client = start_redis()
+    client.replicaof("127.0.0.1", refused_port)
+    line = find("Redis writes", examine(url_of(client)))
+    assert line.state is State.MEND
+    assert line.words.startswith("this is a read-only replica")
+
+
+def test_memory_is_full(start_redis: StartRedis, find: Find) -> None:
+    client = start_redis("--maxmemory", 1, "--maxmemory-policy", "noeviction")
+    line = find("Redis writes", examine(url_of(client)))
+    assert line.state is State.MEND
+    assert line.words.startswith("memory is full")
+
+
+def test_a_snapshot_that_cannot_be_saved(start_redis: StartRedis, find: Find) -> None:
+    client = start_redis("--save", "3600 1")
+    (Path(client.config_get("dir")["dir"]) / "dump.rdb" / "in the way").mkdir(parents=True)
+    client.bgsave()
+    until(
+        "the snapshot failed",
+        lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err",
+    )
+    line = find("Redis writes", examine(url_of(client)))
+    assert line.state is State.MEND
+    assert line.words.startswith("the last snapshot could not be saved")
+    client.config_set("save", "")  # or it would not stop
+
+
+def test_a_user_who_may_only_read(start_redis: StartRedis, find: Find) -> None:
+    client = start_redis()
+    client.execute_command("ACL SETUSER reader on nopass ~* +@read +info +@connection")
+    line = find("Redis writes", examine(url_of(client, "reader:any@")))
+    assert line.state is State.MEND
+    assert line.words.startswith("this user may not write (")
+
+
+def test_a_server_that_refuses_for_another_reason() -> None:
+    line = cache.writes(redis.ResponseError("NOREPLICAS Not enough good replicas to write."))
+    assert line.state is State.MEND
+    assert "NOREPLICAS" in line.words
+
+
+@pytest.mark.parametrize("policy", ["volatile-lru", "volatile-ttl", "volatile-random"])
+def test_an_eviction_policy_that_takes_the_tombstones_first(
+    start_redis: StartRedis, find: Find, policy: str
+) -> None:
+    client = start_redis()
+    client.config_set("maxmemory-policy", policy)
+    line = find("Redis eviction", examine(url_of(client)))
+    assert line.state is State.WARNING
+    assert line.words.startswith(f"{policy} (no memory limit is set) evicts the keys that expire")
+
+
+def test_an_eviction_policy_that_fits_a_cache(start_redis: StartRedis, find: Find) -> None:
+    client = start_redis("--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru")
+    line = find("Redis eviction", examine(url_of(client)))
+    assert line.state is State.OK
+    assert line.words.startswith("allkeys-lru (at 67 MB)")
