@@ -11,16 +11,19 @@ A change's way through the package:
 """
 
 import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from reactive_demo.cache import Cache
-from reactive_demo.errors import ReactiveDemoError
-from reactive_demo.feeds import NotifyFeed
-from reactive_demo.listener import Listener
-from reactive_demo.profiles import Profiles
-from reactive_demo.schema import install, read_sql, uninstall
-from reactive_demo.stack import Stack, connect
-from reactive_demo.stage import set_stage
-from reactive_demo.views import BurstButton, LiveLabel, ProfileCard, Windows
+if TYPE_CHECKING:
+    from reactive_demo.cache import Cache
+    from reactive_demo.errors import ReactiveDemoError
+    from reactive_demo.feeds import NotifyFeed
+    from reactive_demo.listener import Listener
+    from reactive_demo.profiles import Profiles
+    from reactive_demo.schema import install, read_sql, uninstall
+    from reactive_demo.stack import Stack, connect
+    from reactive_demo.stage import set_stage
+    from reactive_demo.views import BurstButton, LiveLabel, ProfileCard, Windows
 
 __all__ = [
     "BurstButton",
@@ -41,3 +44,27 @@ __all__ = [
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+_MODULES = {
+    "cache": ["Cache"],
+    "errors": ["ReactiveDemoError"],
+    "feeds": ["NotifyFeed"],
+    "listener": ["Listener"],
+    "profiles": ["Profiles"],
+    "schema": ["install", "read_sql", "uninstall"],
+    "stack": ["Stack", "connect"],
+    "stage": ["set_stage"],
+    "views": ["BurstButton", "LiveLabel", "ProfileCard", "Windows"],
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is asked for: the keepers start without the widgets."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
