@@ -8,7 +8,7 @@ session is closed is lost to this feed.
 
 import logging
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Protocol, Self
 
 import psycopg
@@ -38,7 +38,7 @@ class Session(Protocol):
         """Try to become the leader of `role`; at most one session is."""
 
     def depose(self, role: str) -> None:
-        """End the session that leads `role`."""
+        """End the session that leads `role`, and be the next to lead."""
 
     def changes(self, stopping: StopEvent, timeout: float) -> Iterator[Change | None]:
         """Wait for changes, at most `timeout` seconds, and yield them in order of commit.
@@ -114,18 +114,25 @@ class NotifySession:
         return bool(row and row[0])
 
     def depose(self, role: str) -> None:
-        """Terminate the backend that holds the advisory lock of `role`, and wait for its end."""
-        self._connection.execute(
-            """
-            SELECT pg_terminate_backend(pid, 1000)
-            FROM pg_locks, hashtextextended(%s, 0) AS key
-            WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
-              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-              AND objsubid = 1
-              AND (classid::bigint << 32 | objid::bigint) = key
-            """,
-            [role],
-        )
+        """Terminate the backend that holds the advisory lock of `role`, and be next in its queue.
+
+        Who is deposed connects again at once: it must not find the lock free.
+        """
+        execute = self._connection.execute
+        with suppress(psycopg.errors.LockNotAvailable), self._connection.transaction():
+            execute("SET LOCAL lock_timeout = '1s'")
+            execute(
+                """
+                SELECT pg_terminate_backend(pid)
+                FROM pg_locks, hashtextextended(%s, 0) AS key
+                WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
+                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                  AND objsubid = 1
+                  AND (classid::bigint << 32 | objid::bigint) = key
+                """,
+                [role],
+            )
+            execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [role])
 
     def changes(self, stopping: StopEvent, timeout: float) -> Iterator[Change | None]:
         """Yield what has been heard; ask the server for a sign of life if it is silent."""

@@ -15,7 +15,9 @@ A lost connection is made again, after 0.1 s to 2 s with full jitter.
 
 import logging
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
@@ -49,7 +51,7 @@ HEARTBEAT = 5.0
 STANDBY_POLL = 1.0
 """Seconds between a standby's attempts to lead."""
 
-STOP_TIMEOUT = 0.25
+STOP_TIMEOUT = 0.2
 """Seconds that `stop()` waits for the thread; one that hangs in a connect ends on its own."""
 
 
@@ -160,11 +162,11 @@ class Listener:
         The calls come from the listener's thread: return fast.
         """
         with self._changed:
-            self._observers.append(callback)
             callback(self.words)
+            self._observers.append(callback)
 
         def end() -> None:
-            with self._changed:
+            with self._changed, suppress(ValueError):
                 self._observers.remove(callback)
 
         return end
@@ -216,7 +218,9 @@ class Listener:
             session.depose(self._role)
         while not (self._stopping.is_set() or session.lead(self._role)):
             self._become(State.STANDBY, "another listener leads")
-            list(session.changes(self._stopping, STANDBY_POLL))
+            next_try = time.monotonic() + STANDBY_POLL
+            while (left := next_try - time.monotonic()) > 0 and not self._stopping.is_set():
+                list(session.changes(self._stopping, left))
 
     def _follow(self, session: Session) -> None:
         while not self._stopping.is_set():
@@ -247,8 +251,11 @@ class Listener:
                 return
             self._state, self._reason = state, reason
             self._changed.notify_all()
-            for observer in self._observers:
-                observer(self.words)
+            for observer in list(self._observers):
+                try:
+                    observer(self.words)
+                except Exception:
+                    log.exception("an observer failed")
 
     def _count(self, **more: int) -> None:
         self._stats = replace(

@@ -14,6 +14,10 @@ class StopEvent(threading.Event):
         super().__init__()
         self._reader, self._writer = socket.socketpair()
 
+    def __del__(self) -> None:
+        self._reader.close()
+        self._writer.close()
+
     def set(self) -> None:
         """Set the event and wake whoever waits for it, by `wait` or by `wait_for_data`."""
         super().set()
