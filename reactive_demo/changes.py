@@ -25,11 +25,13 @@ def decode(payload: str, key_column: str) -> Change:
 
     Raises ValueError for a payload that is not one: anyone who may connect may NOTIFY.
     """
-    message = json.loads(payload)
     try:
+        message = json.loads(payload)
         operation, row = message["operation"], message["row"]
         key = row[key_column]
-    except (TypeError, KeyError) as error:
+        # Python reads what no cache can hold: NaN, half of a surrogate pair.
+        json.dumps(row, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"not a change: {error!r}") from None
     if not isinstance(key, str):
         raise ValueError(f"not a change: the key {key!r} is no text")  # noqa: TRY004

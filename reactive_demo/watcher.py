@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -38,11 +38,17 @@ RETRY = 0.5
 
 READ = """
 local rows = {}
-for i, key in ipairs(KEYS) do rows[i] = redis.call('HGET', key, 'row') end
+for i, key in ipairs(KEYS) do
+    local row = redis.pcall('HGET', key, 'row')
+    rows[i] = type(row) == 'string' and row  -- no hash holds no row
+end
 return rows
 """
 
 _UNREAD: Any = object()
+
+_UNREADABLE = (ValueError, TypeError, KeyError, RecursionError)
+"""What reading raises of text that is not ours."""
 
 
 class Subscription:
@@ -74,7 +80,8 @@ class Watcher:
     def __init__(self, redis_url: str) -> None:
         self._redis = open_redis(redis_url)
         self._read = self._redis.register_script(READ)
-        self._lock = threading.Lock()
+        # Reentrant: a closed label is closed once more by the garbage collector, at any moment.
+        self._lock = threading.RLock()
         self._subscriptions: list[Subscription] = []
         self._unread: set[str] = set()
         self._thread: threading.Thread | None = None
@@ -160,7 +167,12 @@ class Watcher:
 
     def _heard(self, message: dict[str, Any]) -> None:
         if message["type"] == "message":
-            self._tell(message["channel"], json.loads(message["data"])["row"])
+            try:
+                row = json.loads(message["data"])["row"]
+            except _UNREADABLE:  # anyone may publish
+                self._unread.add(message["channel"])
+            else:
+                self._tell(message["channel"], row)
         elif message["type"] == "subscribe":  # the first time, and again after a reconnect
             self._unread.add(message["channel"])
 
@@ -169,13 +181,14 @@ class Watcher:
         with self._lock:
             keys = sorted(self._unread & followed)
             self._unread -= set(keys)
-        if keys:
-            for key, row in zip(keys, self._rows(keys), strict=True):
+        texts: Any = self._read(keys=keys) if keys else []
+        for key, text in zip(keys, texts, strict=True):
+            try:
+                row = None if text is None else json.loads(text)
+            except _UNREADABLE as error:
+                log.warning("%s holds no row: %r", key, error)
+            else:
                 self._tell(key, row)
-
-    def _rows(self, keys: list[str]) -> Iterable[Row]:
-        texts: Any = self._read(keys=keys)
-        return [None if text is None else json.loads(text) for text in texts]
 
     def _tell(self, channel: str, row: Row) -> None:
         with self._lock:
