@@ -16,6 +16,8 @@ def open_redis(redis_url: str) -> redis.Redis:
         decode_responses=True,
         socket_timeout=5,
         socket_connect_timeout=5,
-        retry=Retry(NoBackoff(), 1),  # a server that restarted leaves dead connections
+        # A server that restarted leaves dead connections; one that is silent had its time.
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        encoding_errors="replace",  # what others wrote may be anything
         **options,
     )
