@@ -1,10 +1,12 @@
 """The write side: the application writes the database, once, and nothing else."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import BoundedSemaphore
 from typing import Any, Self
 
 import psycopg
-from psycopg.rows import dict_row
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg.rows import DictRow, dict_row
 
 from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.settings import without_password
@@ -14,30 +16,24 @@ __all__ = ["COUNTERS", "Profiles"]
 COUNTERS = ("followings", "followers", "likes")
 """The counters of a profile; their columns are called `<counter>_count`."""
 
+CONNECTIONS = 4
+"""How many statements one `Profiles` runs at the same time."""
+
+Connection = psycopg.Connection[DictRow]
+
 
 class Profiles:
     """Reads and writes of the table `profile`, safe to use from any thread.
 
-    Each call is a transaction of its own on a pooled connection. The pool opens its first
-    connection with the first call, and is closed by `close()` or at the end of the process.
+    Each call is a transaction of its own. Connections are made when they are needed, kept for the
+    next call, and closed by `close()` or at the end of the process. When PostgreSQL does not
+    answer, methods raise ReactiveDemoError: at once if it refuses, else within 5 s.
     """
 
     def __init__(self, database_url: str) -> None:
         self.database_url = database_url
-        self._pool: ConnectionPool[psycopg.Connection[dict[str, Any]]] = ConnectionPool(
-            database_url,
-            min_size=0,
-            max_size=4,
-            open=False,
-            timeout=5,
-            check=ConnectionPool.check_connection,  # a server that restarted leaves dead ones
-            kwargs={
-                "autocommit": True,
-                "row_factory": dict_row,
-                "application_name": "reactive_demo write",
-                "connect_timeout": 5,
-            },
-        )
+        self._places = BoundedSemaphore(CONNECTIONS)
+        self._idle: list[Connection] = []
 
     def increment(self, username: str, counter: str) -> None:
         """Add one to a counter, making the profile if there is none.
@@ -47,8 +43,11 @@ class Profiles:
         try:
             self._execute("SELECT reactive.increment(%s, %s)", username, counter)
         except psycopg.errors.InvalidParameterValue as error:
-            hint = error.diag.message_hint or ""
-            raise ReactiveDemoError(f"{error.diag.message_primary}: {hint}") from None
+            if not error.diag.message_hint:
+                raise  # a row too long to be announced
+            raise ReactiveDemoError(
+                f"{error.diag.message_primary}: {error.diag.message_hint}"
+            ) from None
 
     def get(self, username: str) -> dict[str, Any] | None:
         """The row as the database has it now, or None."""
@@ -80,8 +79,10 @@ class Profiles:
             raise ReactiveDemoError(f"There is a profile {new!r} already.") from None
 
     def close(self) -> None:
-        """Close the connections."""
-        self._pool.close()
+        """Close the connections; a call after that makes new ones."""
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
     def __enter__(self) -> Self:
         return self
@@ -93,12 +94,43 @@ class Profiles:
         return "Profiles(profile)"
 
     def _execute(self, statement: str, *arguments: object) -> list[dict[str, Any]]:
-        self._pool.open()
         try:
-            with self._pool.connection() as connection:
+            with self._connection() as connection:
                 return connection.execute(statement.encode(), arguments).fetchall()
-        except (PoolTimeout, psycopg.OperationalError) as error:
+        except psycopg.OperationalError as error:
+            if error.sqlstate and not error.sqlstate.startswith("57P"):
+                raise  # it answered; 57P is a server that shuts down
+            reason = str(error).strip().partition("\n")[0]
             raise ReactiveDemoError(
-                f"PostgreSQL ({without_password(self.database_url)}) does not answer: "
-                f"{type(error).__name__}. Is the server running?"
+                f"PostgreSQL ({without_password(self.database_url)}) does not answer ({reason}): "
+                "start that server, then try again."
             ) from error
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        """A connection to oneself for a moment: one that was kept, or a new one."""
+        with self._places:
+            connection = self._kept() or psycopg.connect(
+                self.database_url,
+                autocommit=True,
+                row_factory=dict_row,
+                application_name="reactive_demo write",
+                connect_timeout=5,
+            )
+            try:
+                yield connection
+            finally:
+                self._idle.append(connection)
+
+    def _kept(self) -> Connection | None:
+        """An idle connection that still answers: a server that restarted leaves dead ones."""
+        with suppress(IndexError):
+            while True:
+                connection = self._idle.pop()
+                try:
+                    connection.execute("SELECT 1")
+                except psycopg.OperationalError:
+                    connection.close()
+                else:
+                    return connection
+        return None
