@@ -13,8 +13,14 @@ class Windows(ipywidgets.HBox):
     """Cards in a row, which breaks where the page is narrow."""
 
     def __init__(self, *cards: ProfileCard) -> None:
-        super().__init__(list(cards), _dom_classes=["rd-windows"])
         self.cards = cards
+        super().__init__(list(cards), _dom_classes=["rd-windows"])
+
+    def close(self) -> None:
+        """Close the cards, and take the row off the screen."""
+        for card in self.cards:
+            card.close()
+        super().close()
 
     def __repr__(self) -> str:
         return f"Windows({', '.join(map(repr, self.cards))})"
