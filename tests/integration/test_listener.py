@@ -1,0 +1,477 @@
+"""The listener on real servers: it carries each change, survives their absence, and stops."""
+
+import json
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+from reactive_demo import Cache, Listener, NotifyFeed, Profiles, ReactiveDemoError
+from reactive_demo.changes import Change
+from reactive_demo.checks import cache_follows, until
+from reactive_demo.listener import Stats
+from reactive_demo.stopping import StopEvent
+
+Listen = Callable[..., Listener]
+
+NAME = "reactive_demo listen"
+
+
+def backends(connection: psycopg.Connection) -> list[int]:
+    """The server's processes that serve a listener of this database."""
+    return [
+        pid
+        for (pid,) in connection.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+            "AND application_name LIKE %s",
+            [f"%{NAME}%"],
+        )
+    ]
+
+
+def terminate_listeners(connection: psycopg.Connection) -> None:
+    for pid in backends(connection):
+        connection.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+
+def seconds_to_stop(listener: Listener) -> float:
+    begun = time.monotonic()
+    listener.stop()
+    return time.monotonic() - begun
+
+
+# What it carries
+
+
+def test_insert_update_and_delete_reach_the_cache(
+    database: str, profiles: Profiles, redis_url: str, listen: Listen
+) -> None:
+    cache = Cache(redis_url)
+    listener = listen(database, cache)
+    for _ in range(2):
+        profiles.increment("ada", "likes")
+        cache_follows(profiles, cache, "ada")
+    assert cache.get("ada")["likes_count"] == 2
+    profiles.delete("ada")
+    cache_follows(profiles, cache, "ada")
+    assert cache.get("ada") is None
+    until("all are counted", lambda: listener.stats == Stats(received=3, applied=3))
+
+
+def test_odd_names_reach_the_cache(
+    database: str, profiles: Profiles, cache: Cache, listen: Listen, odd_names: list[str]
+) -> None:
+    listen(database, cache)
+    for name in odd_names:
+        profiles.increment(name, "likes")
+    for name in odd_names:
+        cache_follows(profiles, cache, name)
+
+
+def test_a_deletion_whose_key_was_renamed_leaves_the_old_name_in_the_cache(
+    database: str, profiles: Profiles, cache: Cache, listen: Listen
+) -> None:
+    """The article's weakness: its trigger announces a changed key by the new name only."""
+    listen(database, cache)
+    profiles.increment("ada", "likes")
+    profiles.rename("ada", "countess")
+    cache_follows(profiles, cache, "countess")
+    assert profiles.get("ada") is None
+    assert cache.get("ada")["likes_count"] == 1
+
+
+def test_many_changes_of_one_key_in_a_transaction_are_conflated(
+    database: str, connection: psycopg.Connection, cache: Cache, listen: Listen
+) -> None:
+    listener = listen(database, cache)
+    with connection.transaction():
+        for _ in range(500):
+            connection.execute("SELECT reactive.increment('ada', 'likes')")
+    until("the last is cached", lambda: (cache.get("ada") or {}).get("likes_count") == 500)
+    until("all are counted", lambda: listener.stats.received == 500)
+    assert listener.stats.applied < 500
+
+
+def test_its_connection_is_known_by_its_name(
+    database: str, connection: psycopg.Connection, cache: Cache, listen: Listen
+) -> None:
+    listen(database, cache)
+    assert len(backends(connection)) == 1
+
+
+def test_what_is_no_change_is_passed_over_counted_and_survived(
+    database: str, connection: psycopg.Connection, cache: Cache, listen: Listen
+) -> None:
+    listener = listen(database, cache)
+    payloads = [
+        "hello",
+        "",
+        "[]",
+        "[" * 7_000,
+        '{"operation": "INSERT", "row": {"username": 7}}',
+        '{"operation": "INSERT", "row": {"username": "\\ud83d"}}',
+        '{"operation": "INSERT", "row": {"username": "eve", "n": NaN}}',
+    ]
+    for payload in payloads:
+        connection.execute("SELECT pg_notify('profile_change', %s)", [payload])
+    connection.execute("SELECT reactive.increment('ada', 'likes')")
+    until("the change after them is cached", lambda: cache.get("ada"))
+    until("they are counted", lambda: listener.stats.unreadable == len(payloads))
+    assert listener.stats.received == 1
+    listener.check()
+    assert listener.state == "live"
+
+
+# States
+
+
+def test_observers_are_told_each_state_in_words(database: str, cache: Cache) -> None:
+    words: list[str] = []
+    listener = Listener(NotifyFeed(database), cache)
+    listener.observe(words.append)
+    with listener:
+        listener.wait_until("live")
+    assert words == ["connecting", "listening", "live", "stopped"]
+    assert repr(listener) == "Listener(NotifyFeed(profile), stopped)"
+
+
+def test_an_observer_that_ended_is_told_nothing_more(
+    database: str, cache: Cache, listen: Listen
+) -> None:
+    listener, words = listen(database, cache), []
+    end = listener.observe(words.append)
+    end()
+    end()
+    listener.stop()
+    assert words == ["live"]
+
+
+def test_an_observer_that_raises_hurts_neither_the_listener_nor_other_observers(
+    database: str, cache: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(words: str) -> None:
+        if words != "connecting":
+            raise RuntimeError(f"cannot show {words}")
+
+    words: list[str] = []
+    listener = Listener(NotifyFeed(database), cache)
+    listener.observe(broken)
+    listener.observe(words.append)
+    with listener:
+        listener.wait_until("live")
+    assert words == ["connecting", "listening", "live", "stopped"]
+    assert "cannot show live" in caplog.text
+
+
+def test_waiting_for_a_state_that_does_not_come_says_what_is(
+    database: str, cache: Cache, listen: Listen
+) -> None:
+    listener = listen(database, cache)
+    with pytest.raises(ReactiveDemoError, match=r"not standby after 0\.01 s, it is live"):
+        listener.wait_until("standby", timeout=0.01)
+
+
+def test_with_starts_and_stops_it(
+    database: str, connection: psycopg.Connection, cache: Cache
+) -> None:
+    with Listener(NotifyFeed(database), cache) as listener:
+        listener.wait_until("live")
+    assert listener.state == "stopped"
+    until("its connection is closed", lambda: not backends(connection))
+
+
+def test_stopping_twice_or_before_the_start_is_no_error(database: str, cache: Cache) -> None:
+    listener = Listener(NotifyFeed(database), cache)
+    listener.stop()
+    listener.stop()
+    assert listener.state == "stopped"
+
+
+# PostgreSQL away
+
+
+def test_a_terminated_backend_is_replaced_and_later_changes_arrive(
+    database: str,
+    connection: psycopg.Connection,
+    profiles: Profiles,
+    cache: Cache,
+    listen: Listen,
+) -> None:
+    listener = listen(database, cache)
+    words: list[str] = []
+    listener.observe(words.append)
+    for n in (1, 2):
+        terminate_listeners(connection)
+        until("it is live again", lambda n=n: words.count("live") == n + 1)
+        profiles.increment("ada", "likes")
+        cache_follows(profiles, cache, "ada")
+        assert listener.stats.reconnects == n
+    assert words == ["live", *["connecting", "listening", "live"] * 2]
+
+
+def test_a_server_that_appears_later_is_found(
+    door: Any, profiles: Profiles, cache: Cache, listen: Listen
+) -> None:
+    listener = listen(door.url, cache, state="connecting")
+    until("it says why it waits", lambda: "PostgreSQL does not answer" in listener.words)
+    assert listener.state == "connecting"
+    assert "No such file or directory" in listener.words
+    assert "\n" not in listener.words
+    door.open()
+    listener.wait_until("live")
+    assert listener.words == "live"
+    profiles.increment("ada", "likes")
+    cache_follows(profiles, cache, "ada")
+
+
+def test_a_server_that_goes_and_comes_back_is_found_again(
+    door: Any, profiles: Profiles, cache: Cache, listen: Listen
+) -> None:
+    door.open()
+    listener = listen(door.url, cache)
+    door.shut()
+    listener.wait_until("connecting")
+    until("it says why it waits", lambda: "PostgreSQL does not answer" in listener.words)
+    door.open()
+    listener.wait_until("live")
+    profiles.increment("ada", "likes")
+    cache_follows(profiles, cache, "ada")
+
+
+# Redis away
+
+
+def test_while_redis_is_away_the_changes_in_hand_are_kept(
+    database: str, profiles: Profiles, own_redis: Any, listen: Listen
+) -> None:
+    cache = Cache(own_redis.url)
+    listener = listen(database, cache)
+    own_redis.stop()
+    profiles.increment("ada", "likes")
+    listener.wait_until("degraded")
+    assert listener.words.startswith("degraded: Redis does not answer (")
+    profiles.increment("ada", "likes")
+    profiles.increment("bob", "likes")
+    own_redis.start()
+    listener.wait_until("live")
+    cache_follows(profiles, cache, "ada")
+    cache_follows(profiles, cache, "bob")
+    assert cache.get("ada")["likes_count"] == 2
+
+
+def test_while_redis_is_frozen_the_changes_in_hand_are_kept(
+    database: str, profiles: Profiles, own_redis: Any, listen: Listen
+) -> None:
+    cache = Cache(own_redis.url)
+    listener = listen(database, cache)
+    profiles.increment("ada", "likes")
+    cache_follows(profiles, cache, "ada")
+    own_redis.freeze()
+    profiles.increment("ada", "likes")
+    listener.wait_until("degraded")
+    own_redis.thaw()
+    listener.wait_until("live")
+    cache_follows(profiles, cache, "ada")
+
+
+# The promise: stopped within 0.3 s
+
+
+def test_it_stops_within_300_ms_when_all_is_quiet(
+    database: str, cache: Cache, listen: Listen
+) -> None:
+    assert seconds_to_stop(listen(database, cache)) < 0.3
+
+
+def test_it_stops_within_300_ms_under_a_flood(database: str, cache: Cache, listen: Listen) -> None:
+    listener = listen(database, cache)
+    over = threading.Event()
+
+    def write() -> None:
+        with psycopg.connect(database, autocommit=True) as connection:
+            while not over.is_set():
+                connection.execute(
+                    "SELECT reactive.increment('user ' || n, 'likes')"
+                    " FROM generate_series(1, 50) AS n"
+                )
+
+    writers = [threading.Thread(target=write) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    try:
+        until("the flood is heard", lambda: listener.stats.received > 1_000, timeout=20)
+        assert seconds_to_stop(listener) < 0.3
+        assert listener.state == "stopped"
+    finally:
+        over.set()
+        for writer in writers:
+            writer.join()
+
+
+def test_it_stops_within_300_ms_while_an_address_does_not_answer(
+    silent_server: socket.socket, cache: Cache
+) -> None:
+    host, port = silent_server.getsockname()
+    listener = Listener(NotifyFeed(f"host={host} port={port} dbname=demo user=ada"), cache)
+    listener.start()
+    until("it connects", lambda: select.select([silent_server], [], [], 0)[0])
+    assert seconds_to_stop(listener) < 0.3
+    assert listener.state == "stopped"
+
+
+def test_it_stops_within_300_ms_between_two_attempts_to_connect(
+    door: Any, cache: Cache, listen: Listen
+) -> None:
+    listener = listen(door.url, cache, state="connecting")
+    until("it tries again", lambda: "does not answer" in listener.words)
+    assert seconds_to_stop(listener) < 0.3
+    listener._thread.join(5)
+    assert not listener._thread.is_alive()
+
+
+def test_it_stops_within_300_ms_while_redis_is_away(
+    database: str, profiles: Profiles, own_redis: Any, listen: Listen
+) -> None:
+    listener = listen(database, Cache(own_redis.url))
+    own_redis.stop()
+    profiles.increment("ada", "likes")
+    listener.wait_until("degraded")
+    assert seconds_to_stop(listener) < 0.3
+
+
+def test_it_stops_within_300_ms_while_redis_is_frozen(
+    database: str, profiles: Profiles, own_redis: Any, listen: Listen
+) -> None:
+    listener = listen(database, Cache(own_redis.url))
+    own_redis.freeze()
+    profiles.increment("ada", "likes")
+    until("it is about to write", lambda: listener.stats.received == 1)
+    assert seconds_to_stop(listener) < 0.3
+    assert listener.state == "stopped"
+
+
+def test_it_stops_within_300_ms_while_it_stands_by(
+    database: str, cache: Cache, listen: Listen
+) -> None:
+    listen(database, cache)
+    assert seconds_to_stop(listen(database, cache, state="standby")) < 0.3
+
+
+# An exception in the thread
+
+
+class BrokenFeed:
+    """A feed with a fault of its own."""
+
+    table = "profile"
+
+    @contextmanager
+    def open(self) -> Iterator["BrokenFeed"]:
+        yield self
+
+    def lead(self, _role: str) -> bool:
+        return True
+
+    def depose(self, _role: str) -> None:
+        pass
+
+    def changes(self, _stopping: StopEvent, _timeout: float) -> Iterator[Change]:
+        raise ValueError("a fault in the feed")
+
+
+def test_an_exception_in_the_thread_is_shown_raised_and_never_printed(
+    cache: Cache, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    escaped: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", escaped.append)
+    listener = Listener(BrokenFeed(), cache).start()
+    with pytest.raises(ValueError, match="a fault in the feed"):
+        listener.wait_until("stopped")
+    listener._thread.join(5)
+    assert listener.state == "stopped"
+    assert listener.words == "stopped: ValueError: a fault in the feed"
+    for ask in (listener.check, listener.stop, listener.stop):
+        with pytest.raises(ValueError, match="a fault in the feed"):
+            ask()
+    assert escaped == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_exception_in_the_thread_is_raised_on_leaving_with(cache: Cache) -> None:
+    listener = Listener(BrokenFeed(), cache)
+    with pytest.raises(ValueError, match="a fault in the feed"), listener:
+        listener._thread.join(5)
+
+
+def raise_after(listener: Listener) -> None:
+    listener._thread.join(5)
+    raise KeyError("of the block")
+
+
+def test_an_exception_in_the_block_is_not_hidden_by_one_in_the_thread(cache: Cache) -> None:
+    listener = Listener(BrokenFeed(), cache)
+    with pytest.raises(KeyError, match="of the block"), listener:
+        raise_after(listener)
+
+
+def test_a_faulty_url_is_raised_and_not_tried_for_ever(cache: Cache) -> None:
+    listener = Listener(NotifyFeed("no such=url"), cache).start()
+    listener._thread.join(5)
+    with pytest.raises(psycopg.ProgrammingError):
+        listener.check()
+
+
+# The session
+
+
+def test_notifications_that_came_beside_an_answer_are_heard(
+    database: str, connection: psycopg.Connection
+) -> None:
+    """Those do not make the socket readable: psycopg has them already."""
+    with NotifyFeed(database).open() as session:
+        connection.execute("SELECT reactive.increment('ada', 'likes')")
+        connection.execute("SELECT reactive.increment('bob', 'likes')")
+        assert session.lead("a role")
+        heard: list[Any] = []
+
+        def both() -> bool:
+            heard.extend(session.changes(StopEvent(), 0.2))
+            return len(heard) == 2
+
+        until("both are heard", both)
+        assert [change.key for change in heard] == ["ada", "bob"]
+
+
+def test_a_silent_server_is_asked_for_a_sign_of_life(
+    database: str, connection: psycopg.Connection
+) -> None:
+    with NotifyFeed(database).open() as session:
+        assert list(session.changes(StopEvent(), 0.01)) == []
+        last = "SELECT query FROM pg_stat_activity WHERE pid = %s"
+        assert connection.execute(last, backends(connection)).fetchone() == ("SELECT 1",)
+
+
+def test_a_lost_connection_is_noticed_while_waiting(
+    database: str, connection: psycopg.Connection
+) -> None:
+    with NotifyFeed(database).open() as session:
+        terminate_listeners(connection)
+        with pytest.raises(psycopg.OperationalError):
+            list(session.changes(StopEvent(), 30))
+
+
+def test_a_feed_listens_where_it_is_told_to(database: str, connection: psycopg.Connection) -> None:
+    feed = NotifyFeed(database, channel='an "odd" channel; --', key_column="id")
+    row = {"id": "7", "n": 1}
+    with feed.open() as session:
+        connection.execute(
+            "SELECT pg_notify(%s, %s)",
+            [feed.channel, json.dumps({"operation": "UPDATE", "row": row})],
+        )
+        assert list(session.changes(StopEvent(), 5)) == [Change("7", row)]

@@ -1,0 +1,118 @@
+"""The pure core: what a notification says, and what is left of many changes."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reactive_demo.changes import Change, conflate, decode
+
+text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+keys = st.sampled_from(["ada", "bob", "eve"])
+changes = st.builds(
+    Change, key=keys, row=st.none() | st.fixed_dictionaries({"likes_count": st.integers()})
+)
+
+
+@pytest.mark.parametrize("operation", ["INSERT", "UPDATE"])
+def test_a_written_row_is_the_change(operation: str) -> None:
+    row = {"username": "ada", "likes_count": 2}
+    payload = json.dumps({"operation": operation, "row": row})
+    assert decode(payload, "username") == Change("ada", row)
+
+
+def test_a_deleted_row_is_a_change_to_nothing() -> None:
+    payload = json.dumps({"operation": "DELETE", "row": {"username": "ada", "likes_count": 2}})
+    assert decode(payload, "username") == Change("ada", None)
+
+
+def test_the_key_is_read_from_the_column_asked_for() -> None:
+    payload = json.dumps({"operation": "UPDATE", "row": {"id": "7", "username": "ada"}})
+    assert decode(payload, "id").key == "7"
+
+
+@given(name=text, ascii_only=st.booleans())
+def test_any_text_of_the_database_is_read_as_it_was_written(name: str, *, ascii_only: bool) -> None:
+    row = {"username": name, "note": f'"{name}"\n\\'}
+    payload = json.dumps({"operation": "INSERT", "row": row}, ensure_ascii=ascii_only)
+    assert decode(payload, "username") == Change(name, row)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("hello", id="not JSON"),
+        pytest.param('{"operation": "INSERT", "row"', id="half of it"),
+        pytest.param("null", id="null"),
+        pytest.param("7", id="a number"),
+        pytest.param('"text"', id="a text"),
+        pytest.param("[1, 2]", id="a list"),
+        pytest.param("{}", id="no field"),
+        pytest.param('{"row": {"username": "ada"}}', id="no operation"),
+        pytest.param('{"operation": "INSERT"}', id="no row"),
+        pytest.param('{"operation": "INSERT", "row": null}', id="row null"),
+        pytest.param('{"operation": "INSERT", "row": "username"}', id="row a text"),
+        pytest.param('{"operation": "INSERT", "row": ["username"]}', id="row a list"),
+        pytest.param('{"operation": "DELETE", "row": {}}', id="no key"),
+        pytest.param('{"operation": "INSERT", "row": {"username": 7}}', id="key a number"),
+        pytest.param('{"operation": "INSERT", "row": {"username": null}}', id="key null"),
+        pytest.param('{"operation": "INSERT", "row": {"username": {}}}', id="key an object"),
+        pytest.param("[" * 7_000, id="nested too deep"),
+        pytest.param("9" * 7_000, id="number too long"),
+        pytest.param(
+            '{"operation": "INSERT", "row": {"username": "\\ud83d"}}', id="half of an emoji"
+        ),
+        pytest.param(
+            '{"operation": "INSERT", "row": {"username": "ada", "note": "\\udc00"}}',
+            id="half of an emoji beside the key",
+        ),
+        pytest.param(
+            '{"operation": "INSERT", "row": {"username": "ada", "likes_count": NaN}}', id="NaN"
+        ),
+        pytest.param(
+            '{"operation": "INSERT", "row": {"username": "ada", "likes_count": 1e999}}',
+            id="infinity",
+        ),
+    ],
+)
+def test_what_is_no_change_is_a_value_error(payload: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  (its words depend on what is wrong)
+        decode(payload, "username")
+
+
+@given(
+    payload=text
+    | st.recursive(
+        st.none() | st.booleans() | st.floats() | text,
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(st.sampled_from(["operation", "row", "username"]) | text, inner)
+        ),
+    ).map(json.dumps)
+)
+def test_whatever_anyone_sends_is_a_change_or_a_value_error(payload: str) -> None:
+    try:
+        change = decode(payload, "username")
+    except ValueError:
+        return
+    change.key.encode()
+    json.dumps(change.row, allow_nan=False)
+
+
+@given(st.lists(changes))
+def test_conflation_keeps_the_last_change_of_each_key(heard: list[Change]) -> None:
+    last = {change.key: change for change in heard}
+    assert {change.key: change for change in conflate(heard)} == last
+    assert len(conflate(heard)) == len(last)
+
+
+@given(st.lists(changes))
+def test_conflation_keeps_the_order_in_which_keys_were_first_heard(heard: list[Change]) -> None:
+    order = list(dict.fromkeys(change.key for change in heard))
+    assert [change.key for change in conflate(heard)] == order
+
+
+def test_conflation_reads_any_iterable_once() -> None:
+    assert conflate(iter([Change("ada", {"n": 1}), Change("ada", None)])) == [Change("ada", None)]

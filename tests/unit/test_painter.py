@@ -1,0 +1,121 @@
+"""The painter: a burst becomes a handful of frames, and the last value is always seen."""
+
+import threading
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from reactive_demo.checks import until
+from reactive_demo.painter import Painter
+
+
+class Canvas:
+    """A setter that remembers what it was asked to set, when, and in which thread."""
+
+    def __init__(self) -> None:
+        self.painted: list[tuple[float, Any, str, Any]] = []
+        self.threads: set[str] = set()
+
+    def __call__(self, widget: Any, name: str, value: Any) -> None:
+        self.painted.append((time.monotonic(), widget, name, value))
+        self.threads.add(threading.current_thread().name)
+
+    def values(self, widget: Any, name: str = "value") -> list[Any]:
+        return [value for _, w, n, value in self.painted if (w, n) == (widget, name)]
+
+
+@pytest.fixture
+def canvas() -> Canvas:
+    return Canvas()
+
+
+def burst(paint: Callable[..., None], widget: Any, seconds: float) -> tuple[int, float]:
+    """Paint rising numbers for a while: the last one, and the moment it was left."""
+    pause = threading.Event()
+    end = time.monotonic() + seconds
+    n = 0
+    while time.monotonic() < end:
+        n += 1
+        paint(widget, value=n)
+        pause.wait(0.001)
+    return n, time.monotonic()
+
+
+def test_of_many_values_the_last_one_wins(canvas: Canvas) -> None:
+    painter = Painter(frame=0.05, setter=canvas)
+    for n in range(1_000):
+        painter.paint("label", value=n)
+    until("the last value is painted", lambda: 999 in canvas.values("label"))
+    painted = canvas.values("label")
+    assert painted == sorted(painted)
+    assert painted[-1] == 999
+    assert len(painted) < 100
+
+
+def test_attributes_and_widgets_do_not_replace_each_other(canvas: Canvas) -> None:
+    painter = Painter(setter=canvas)
+    painter.paint("label", value="a", tooltip="b")
+    painter.paint("other", value="c")
+    until("all three are painted", lambda: len(canvas.painted) == 3)
+    assert {item[1:] for item in canvas.painted} == {
+        ("label", "value", "a"),
+        ("label", "tooltip", "b"),
+        ("other", "value", "c"),
+    }
+
+
+def test_a_value_that_stands_is_painted_once(canvas: Canvas) -> None:
+    painter = Painter(frame=0.001, setter=canvas)
+    painter.paint("label", value=1)
+    until("the value is painted", lambda: canvas.painted)
+    painter.paint("other", value=2)
+    until("the next frame is painted", lambda: canvas.values("other"))
+    assert canvas.values("label") == [1]
+
+
+def test_a_burst_is_painted_at_most_20_times_a_second_and_its_end_within_150_ms(
+    canvas: Canvas,
+) -> None:
+    last, left = burst(Painter(setter=canvas).paint, "label", seconds=1.3)
+    until("the last value is painted", lambda: last in canvas.values("label"))
+    times = [moment for moment, *_ in canvas.painted]
+    assert canvas.values("label")[-1] == last
+    assert times[-1] - left < 0.15
+    assert max(sum(1 for t in times if 0 <= t - start < 1) for start in times) <= 20
+    assert len(times) >= 12, "the burst is to be seen while it lasts"
+
+
+def test_only_the_painters_thread_touches_widgets(canvas: Canvas) -> None:
+    painter = Painter(setter=canvas)
+    writers = [threading.Thread(target=painter.paint, args=[n], kwargs={"value": n}) for n in "abc"]
+    for writer in writers:
+        writer.start()
+    until("all are painted", lambda: len(canvas.painted) == 3)
+    assert canvas.threads == {"reactive_demo paint"}
+
+
+def test_a_widget_that_raises_stops_neither_the_frame_nor_the_painter(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    canvas = Canvas()
+
+    def setter(widget: Any, name: str, value: Any) -> None:
+        if widget == "broken":
+            raise RuntimeError("no such comm")
+        canvas(widget, name, value)
+
+    painter = Painter(frame=0.001, setter=setter)
+    for n in (1, 2):
+        painter.paint("broken", value=n)
+        painter.paint("label", value=n)
+        until(f"{n} is painted", lambda n=n: n in canvas.values("label"))
+    assert "no such comm" in caplog.text
+
+
+def test_by_default_it_sets_the_attribute() -> None:
+    widget = SimpleNamespace(value="old")
+    Painter().paint(widget, value="new")
+    until("the attribute is set", lambda: widget.value == "new")
