@@ -1,20 +1,24 @@
 """Run notebooks on servers of their own and keep their outputs: `make notebooks`.
 
 What is kept reads well without a kernel and is the same each time: no widget state (GitHub
-refuses it incomplete), no views that need a kernel, no times.
+refuses it incomplete), no views that need a kernel, no times, no files in tracebacks, and a
+stream as one text, however it arrived.
 """
 
 import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 import nbformat
+import psutil
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from reactive_demo.checks import until
+
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+LANGUAGE = {"name": "python"}
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -24,6 +28,8 @@ def execute(path: Path) -> None:
     NotebookClient(
         notebook,
         timeout=60,
+        coalesce_streams=True,
+        record_timing=False,
         store_widget_state=False,
         resources={"metadata": {"path": str(path.parent)}},
     ).execute()
@@ -33,25 +39,37 @@ def execute(path: Path) -> None:
 
 def clean(notebook: NotebookNode) -> None:
     """Remove what differs from run to run or needs a kernel."""
-    notebook.metadata = NotebookNode(kernelspec=KERNEL, language_info={"name": "python"})
+    notebook.metadata = NotebookNode(kernelspec=KERNEL, language_info=LANGUAGE)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(VIEW, None)
+            if output.output_type == "error":
+                output.traceback = [f"{output.ename}: {output.evalue}"]
 
 
 def main() -> None:
     """Run the notebooks named on the command line, each from a clean slate."""
     for variable in ("DATABASE_URL", "REDIS_URL"):
         os.environ.pop(variable, None)
-    for name in sys.argv[1:]:
-        home = tempfile.mkdtemp(prefix="rd-run-", dir="/tmp")
-        os.environ["REACTIVE_DEMO_HOME"] = f"{home}/home"
-        print(name, flush=True)
+    with tempfile.TemporaryDirectory(prefix="rd-run-", dir="/tmp") as base:
+        Path(base).chmod(0o711)  # root's servers are nobody's
         try:
-            execute(Path(name))
+            for number, name in enumerate(sys.argv[1:]):
+                os.environ["REACTIVE_DEMO_HOME"] = f"{base}/{number}"
+                print(name, flush=True)
+                execute(Path(name))
         finally:
-            shutil.rmtree(home, ignore_errors=True)
+            until("the servers are gone", lambda: not _in_use(base), timeout=30)
+
+
+def _in_use(folder: str) -> bool:
+    """Whether a process names the folder in its command line."""
+    return any(
+        folder in word
+        for process in psutil.process_iter(["cmdline"])
+        for word in process.info["cmdline"] or ()
+    )
 
 
 if __name__ == "__main__":

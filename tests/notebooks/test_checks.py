@@ -1,0 +1,154 @@
+"""Each check proves its step: before the step it fails, in words, and after it passes."""
+
+import ast
+import builtins
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+
+ATTEMPT = """
+from reactive_demo.checks import CheckFailed as _CheckFailed, patience as _patience
+
+try:
+    with _patience(0.3):
+        exec({source!r}, globals())
+except _CheckFailed:
+    print("failed")
+except Exception as _error:
+    print(f"{{type(_error).__name__}}: {{_error}}")
+else:
+    print("passed")
+"""
+
+StartKernel = Callable[[], Any]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.usefixtures("blank")
+def test_each_check_fails_before_its_step_and_passes_after_it(
+    path: Path, start_kernel: StartKernel
+) -> None:
+    found = walk(nbformat.read(path, as_version=4), start_kernel())
+    assert not found, "\n".join([path.name, *found])
+
+
+def walk(notebook: NotebookNode, kernel: Any) -> list[str]:
+    """Run the notebook once, each check before and after its step; which checks prove nothing."""
+    found = []
+    for step, check in steps(notebook):
+        tried = try_before(step, check, kernel)
+        if check:
+            kernel.run(check)
+            if "failed" not in tried:
+                found.append(f"{check.id} {complaint(tried)}")
+    return found
+
+
+def steps(notebook: NotebookNode) -> Iterator[tuple[list[NotebookNode], NotebookNode | None]]:
+    """The code cells up to each check, and that check; the last ones have none."""
+    step: list[NotebookNode] = []
+    for cell in notebook.cells:
+        if "check" in cell.metadata.get("tags", []):
+            yield step, cell
+            step = []
+        elif cell.cell_type == "code":
+            step.append(cell)
+    yield step, None
+
+
+def try_before(step: list[NotebookNode], check: NotebookNode | None, kernel: Any) -> list[str]:
+    """Run a step; before each of its cells, until one fails, what the check says."""
+    tried: list[str] = []
+    for cell in step:
+        if check and "failed" not in tried and knows(kernel, names(check.source)):
+            tried.append(kernel.ask(ATTEMPT.format(source=check.source)).strip())
+        kernel.run(cell)
+    return tried
+
+
+def names(source: str) -> set[str]:
+    """The global names that must exist before `source` can run."""
+    nodes = list(ast.walk(ast.parse(source)))
+    used = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    made = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    arguments = {n.arg for n in nodes if isinstance(n, ast.arg)}
+    return used - made - arguments - set(dir(builtins))
+
+
+def knows(kernel: Any, wanted: set[str]) -> bool:
+    """Whether all these names are defined in the kernel."""
+    return bool(kernel.ask(f"print({wanted or set()!r} <= globals().keys())").strip() == "True")
+
+
+def complaint(tried: list[str]) -> str:
+    """Why a check was not seen failing, and the mend."""
+    if not tried:
+        return (
+            "cannot be asked before its step: define the names that it uses earlier, so that who "
+            "runs it too early gets a verdict and no NameError"
+        )
+    if set(tried) == {"passed"}:
+        return "passes before its step: let it ask for what only the step brings about"
+    return f"says no verdict before its step, but {tried}: let it raise CheckFailed"
+
+
+# The walk itself
+
+
+def written(*cells: str) -> NotebookNode:
+    """A notebook of these code cells; those that check are tagged."""
+    return new_notebook(
+        cells=[
+            new_code_cell(
+                source,
+                id=f"cell-{number}",
+                metadata={"tags": ["check"] * source.startswith("checks.")},
+            )
+            for number, source in enumerate(cells)
+        ]
+    )
+
+
+@pytest.fixture
+def walked(start_kernel: StartKernel) -> Callable[..., list[str]]:
+    """Walk through cells in a new kernel."""
+    return lambda *cells: walk(written("from reactive_demo import checks", *cells), start_kernel())
+
+
+def test_the_walk_accepts_a_check_that_proves_its_step(walked: Callable[..., list[str]]) -> None:
+    assert not walked(
+        "done = []",
+        "done.append(1)",
+        'checks.until("1 is done", lambda: 1 in done)',
+        "done.append(2)",
+        'checks.until("2 is done", lambda: [one for one in done if one == 2])',
+        "checks",
+    )
+
+
+def test_the_walk_names_each_check_that_proves_nothing(walked: Callable[..., list[str]]) -> None:
+    trivial, unasked, wordless = walked(
+        "done = [1]",
+        "done.append(2)",
+        'checks.until("1 is done", lambda: 1 in done)',
+        "more = [3]",
+        'checks.until("3 is there", lambda: 3 in more)',
+        "done.clear()",
+        'checks.until("it is empty", lambda: 1 / (not done))',
+    )
+    assert trivial.startswith("cell-3 passes before its step")
+    assert unasked.startswith("cell-5 cannot be asked before its step")
+    assert wordless.startswith("cell-7 says no verdict before its step, but ['ZeroDivisionError")
+
+
+def test_a_check_that_fails_after_its_step_ends_the_walk(walked: Callable[..., list[str]]) -> None:
+    with pytest.raises(CellExecutionError, match="in vain: it is done"):
+        walked("done = False", 'checks.until("it is done", lambda: done, timeout=0.1)')

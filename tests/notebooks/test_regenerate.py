@@ -1,0 +1,100 @@
+"""The committed notebooks are what `make notebooks` makes, each time, and they run in any order."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from tools.execute_notebooks import KERNEL, VIEW, clean
+from tools.notebook_style import VARIES
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+StartKernel = Callable[[], Any]
+
+
+@pytest.mark.long
+def test_the_outputs_are_the_same_each_time(tmp_path: Path) -> None:
+    first, second = (regenerated(tmp_path / name) for name in ("first", "second"))
+    committed = {path.name: path.read_text() for path in NOTEBOOKS}
+    for name, text in committed.items():
+        assert without_varying(first[name]) == without_varying(second[name]), name
+        assert without_varying(text) == without_varying(first[name]), f"{name}: make notebooks"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_written_as_make_notebooks_writes_it(path: Path) -> None:
+    text = path.read_text()
+    notebook = nbformat.reads(text, as_version=4)
+    clean(notebook)
+    assert nbformat.writes(notebook) + "\n" == text
+
+
+def test_what_needs_a_kernel_or_differs_is_not_kept() -> None:
+    error = new_output("error", ename="E", evalue="words", traceback=["File /x/y.py", "E: words"])
+    value = new_output("display_data", {VIEW: {"model_id": "1f"}, "text/plain": "a card"})
+    notebook = new_notebook(
+        cells=[new_code_cell("x", metadata={"execution": {"x": "now"}}, outputs=[error, value])],
+        metadata={"widgets": {}, "kernelspec": {"name": "venv", "display_name": "Mine"}},
+    )
+    clean(notebook)
+    (cell,) = notebook.cells
+    assert notebook.metadata == {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    assert cell.metadata == {}
+    assert cell.outputs[0].traceback == ["E: words"]
+    assert cell.outputs[1].data == {"text/plain": "a card"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_twice_in_a_row_and_after_a_restart(
+    path: Path, start_kernel: StartKernel
+) -> None:
+    kernel = start_kernel()
+    run(path, kernel)
+    run(path, kernel)
+    kernel.restart()
+    run(path, kernel)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("blank")
+def test_notebooks_run_in_any_order_while_the_others_are_open(start_kernel: StartKernel) -> None:
+    """Of any two, each runs once after the other, and all kernels live to the end."""
+    for path in (*NOTEBOOKS, *reversed(NOTEBOOKS)):
+        run(path, start_kernel())
+
+
+def regenerated(folder: Path) -> dict[str, str]:
+    """The texts of all notebooks, run by the tool on copies."""
+    shutil.copytree(ROOT / "notebooks", folder, ignore=shutil.ignore_patterns(".*"))
+    copies = sorted(folder.glob("*.ipynb"))
+    subprocess.run(
+        [sys.executable, ROOT / "tests" / "tools" / "execute_notebooks.py", *copies], check=True
+    )
+    return {copy.name: copy.read_text() for copy in copies}
+
+
+def without_varying(text: str) -> str:
+    """The text, without the outputs of cells that may vary."""
+    notebook: NotebookNode = json.loads(text)
+    for cell in notebook["cells"]:
+        if VARIES in cell["metadata"].get("tags", []):
+            cell["outputs"] = []
+    return json.dumps(notebook, indent=1, ensure_ascii=False)
+
+
+def run(path: Path, kernel: Any) -> None:
+    """Run all code cells; CellExecutionError if one fails."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            kernel.run(cell)
