@@ -7,6 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
@@ -45,8 +46,8 @@ class Kernel:
 
     def restart(self) -> None:
         """Begin anew, as *Kernel -> Restart* does."""
-        self._client.km.restart_kernel(now=True)
-        self._client.kc.wait_for_ready(timeout=60)
+        run_sync(self._client.km.restart_kernel)(now=True)
+        run_sync(self._client.kc.wait_for_ready)(timeout=60)
 
 
 @pytest.fixture

@@ -62,7 +62,9 @@ def test_a_notebook_runs_twice_in_a_row_and_after_a_restart(
     kernel = start_kernel()
     run(path, kernel)
     run(path, kernel)
+    assert kernel.ask("print('checks' in globals())") == "True\n"
     kernel.restart()
+    assert kernel.ask("print('checks' in globals())") == "False\n"
     run(path, kernel)
 
 
