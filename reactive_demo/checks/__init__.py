@@ -5,8 +5,17 @@ which names the hop that did not happen and what to look at.
 
     verdict     the answer, and `until`, which waits for anything
     hops        the way of a change through the pipeline
+    channels    messages: who listens, what was heard, what was taken back
 """
 
+from reactive_demo.checks.channels import (
+    heard,
+    heard_on,
+    letter_found,
+    listens,
+    stream_keeps,
+    taken_back,
+)
 from reactive_demo.checks.hops import (
     cache_follows,
     card_shows,
@@ -21,9 +30,15 @@ __all__ = [
     "Verdict",
     "cache_follows",
     "card_shows",
+    "heard",
+    "heard_on",
     "history_ends",
     "label_shows",
+    "letter_found",
+    "listens",
     "patience",
     "stage_is_set",
+    "stream_keeps",
+    "taken_back",
     "until",
 ]
