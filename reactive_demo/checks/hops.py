@@ -27,10 +27,7 @@ def stage_is_set(database_url: str) -> Verdict:
     """Table, function and trigger of the article are in the database."""
     missing = _missing(database_url)
     if missing:
-        raise CheckFailed(
-            f"The database has no {missing[0]}: run the cell that sets the stage, or "
-            "`install(stack.database_url)`."
-        )
+        raise CheckFailed(f"The database has no {missing[0]}: run the cell with `set_stage`.")
     return Verdict("table, function and trigger are in the database")
 
 
@@ -145,8 +142,8 @@ def _broken_hop(profiles: Profiles, cache: Cache, username: str, at_least: dict[
         return f"The cache still holds {username}, and the database does not: {cached}."
     if missing := _missing(profiles.database_url):
         return (
-            f"Hop 2, the database announces nothing: it has no {missing[0]}. Run "
-            "`install(stack.database_url)`."
+            f"Hop 2, the database announces nothing: it has no {missing[0]}. Run the cell with "
+            "`set_stage`."
         )
     if not _listening(profiles.database_url):
         return (

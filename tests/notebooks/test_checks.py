@@ -68,10 +68,23 @@ def try_before(step: list[NotebookNode], check: NotebookNode | None, kernel: Any
     """Run a step; before each of its cells, until one fails, what the check says."""
     tried: list[str] = []
     for cell in step:
-        if check and "failed" not in tried and knows(kernel, names(check.source)):
-            tried.append(kernel.ask(ATTEMPT.format(source=check.source)).strip())
+        if check and "failed" not in tried:
+            tried += attempt(check.source, kernel)
         kernel.run(cell)
+    if check and "failed" not in tried and (verdict := last_of_several(check.source)):
+        tried += attempt(verdict, kernel)
     return tried
+
+
+def attempt(source: str, kernel: Any) -> list[str]:
+    """What a check says now, if all names that it uses exist."""
+    return [kernel.ask(ATTEMPT.format(source=source)).strip()] if knows(kernel, source) else []
+
+
+def last_of_several(source: str) -> str | None:
+    """The last statement, where those above it are a step, or the end of one."""
+    *above, last = ast.parse(source).body
+    return ast.unparse(last) if above else None
 
 
 def names(source: str) -> set[str]:
@@ -83,9 +96,9 @@ def names(source: str) -> set[str]:
     return used - made - arguments - set(dir(builtins))
 
 
-def knows(kernel: Any, wanted: set[str]) -> bool:
-    """Whether all these names are defined in the kernel."""
-    return bool(kernel.ask(f"print({wanted or set()!r} <= globals().keys())").strip() == "True")
+def knows(kernel: Any, source: str) -> bool:
+    """Whether the kernel has all names that `source` uses."""
+    return bool(kernel.ask(f"print({names(source)!r} <= globals().keys())") == "True\n")
 
 
 def complaint(tried: list[str]) -> str:
@@ -110,7 +123,7 @@ def written(*cells: str) -> NotebookNode:
             new_code_cell(
                 source,
                 id=f"cell-{number}",
-                metadata={"tags": ["check"] * source.startswith("checks.")},
+                metadata={"tags": ["check"] * ("checks.until" in source)},
             )
             for number, source in enumerate(cells)
         ]
@@ -130,6 +143,7 @@ def test_the_walk_accepts_a_check_that_proves_its_step(walked: Callable[..., lis
         'checks.until("1 is done", lambda: 1 in done)',
         "done.append(2)",
         'checks.until("2 is done", lambda: [one for one in done if one == 2])',
+        'done.append(3)\nchecks.until("3 is done", lambda: 3 in done)',
         "checks",
     )
 
