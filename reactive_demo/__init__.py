@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from reactive_demo.cache import Cache
     from reactive_demo.errors import ReactiveDemoError
-    from reactive_demo.feeds import NotifyFeed
+    from reactive_demo.feeds import ChangeTableFeed, NotifyFeed
     from reactive_demo.listener import Listener
     from reactive_demo.profiles import Profiles
     from reactive_demo.schema import install, read_sql, uninstall
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BurstButton",
     "Cache",
+    "ChangeTableFeed",
     "Listener",
     "LiveLabel",
     "NotifyFeed",
@@ -48,7 +49,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 _MODULES = {
     "cache": ["Cache"],
     "errors": ["ReactiveDemoError"],
-    "feeds": ["NotifyFeed"],
+    "feeds": ["ChangeTableFeed", "NotifyFeed"],
     "listener": ["Listener"],
     "profiles": ["Profiles"],
     "schema": ["install", "read_sql", "uninstall"],

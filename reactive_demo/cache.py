@@ -1,33 +1,60 @@
 """The cache: what Redis holds, how it is written, and how to be told when it changes.
 
-A row is the hash `profile:<username>` with the field `row` (JSON text). Each write is published
-on a channel of the same name, as `{"version": ..., "row": {...} or null}`. Any Redis client can
-read both. The cache never touches PostgreSQL.
+A row is the hash `profile:<username>` with the fields `row` (JSON text) and, from a feed that
+knows them, `version` and `epoch` (decimal text). A deleted row leaves a tombstone for a while: the
+hash without `row`. Each write is published on a channel of the same name, as
+`{"version": ..., "row": {...} or null}`. Any Redis client can read both. The cache never touches
+PostgreSQL.
+
+What must not be torn apart is done by one script (see `lua/`): a write and its publication, the
+data and the cursor that says how far a feed was read.
 """
 
 import json
-from collections.abc import Callable, Iterable
-from typing import Any
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.resources import files
+from itertools import islice
+from typing import Any, cast
 
 from redis.connection import parse_url
 
-from reactive_demo.changes import Change
+from reactive_demo.changes import Batch, Change, Position, Versioned
 from reactive_demo.redis_client import open_redis
 from reactive_demo.watcher import Subscription, Watcher
 
-__all__ = ["Cache"]
+__all__ = ["Cache", "Deposed"]
+
+
+SWEEP = 500
+"""Keys looked at in one command when old ones are removed."""
+
+
+class Deposed(Exception):
+    """The token of the leader who wants to write is not, or not any more, the cache's."""
 
 
 class Cache:
     """The rows of one table, by key. Safe to use from any thread.
 
-    Its methods raise redis.RedisError when Redis does not answer within 5 s.
+    A tombstone lives `tombstone_ms` milliseconds: longer than any late message is under way. The
+    methods raise redis.RedisError when Redis does not answer within 5 s.
     """
 
-    def __init__(self, redis_url: str, table: str = "profile") -> None:
+    def __init__(
+        self, redis_url: str, table: str = "profile", *, tombstone_ms: int = 600_000
+    ) -> None:
         self.redis_url = redis_url
         self.table = table
+        self.tombstone_ms = tombstone_ms
+        self._feed = f"reactive_demo:feed:{table}"
         self._redis = open_redis(redis_url)
+        self._take_over, self._apply, self._sweep = (
+            self._redis.register_script((files("reactive_demo") / "lua" / name).read_text())
+            for name in ("take_over.lua", "apply.lua", "sweep.lua")
+        )
 
     @property
     def name(self) -> str:
@@ -46,19 +73,76 @@ class Cache:
         return None if row is None else dict(json.loads(str(row)))
 
     def put(self, changes: Iterable[Change]) -> None:
-        """Write and publish `changes`, all at once.
-
-        A change without a version is written whatever the cache holds.
-        """
+        """Write and publish `changes`, all at once, whatever the cache holds."""
         with self._redis.pipeline(transaction=True) as batch:
             for change in changes:
                 name = self.redis_key(change.key)
                 batch.delete(name)
                 if change.row is not None:
                     batch.hset(name, "row", json.dumps(change.row))
-                version = None if change.version is None else str(change.version)
-                batch.publish(name, json.dumps({"version": version, "row": change.row}))
+                batch.publish(name, json.dumps({"version": None, "row": change.row}))
             batch.execute()
+
+    def take_over(self, incarnation: str, *, anew: bool = False) -> Position:
+        """Become the leader who writes: the batches of the one before are refused from now on.
+
+        Another incarnation of the database than the last begins a new epoch, as `anew` does: then
+        there is no cursor, and the cache must be filled.
+        """
+        fence = uuid.uuid4().hex
+        reply: Any = self._take_over(keys=[self._feed], args=[fence, incarnation, int(anew)])
+        epoch, cursor = reply
+        return Position(fence, epoch, cursor)
+
+    def write(self, batch: Batch) -> int:
+        """Write what `batch` brings; how many rows were newer than what the cache held.
+
+        Raises Deposed if another leads now, or Redis was emptied.
+        """
+        if batch.position is None:
+            changes = cast("Sequence[Change]", batch.changes)
+            if changes:
+                self.put(changes)
+            return len(changes)
+        if batch.below is not None:
+            return self._sweep_all(batch.position, batch.below)
+        keys, arguments = [self._feed], [batch.position.fence, batch.position.epoch]
+        arguments += [str(self.tombstone_ms), batch.cursor or ""]
+        for key, row, version in cast("Sequence[Versioned]", batch.changes):
+            keys.append(f"{self.table}:{key}")
+            arguments += (version, row or "")
+        return _led(self._apply(keys=keys, args=arguments))
+
+    def wait_for(self, key: str, version: int | None, timeout: float = 5) -> None:
+        """Wait until the cache holds `version` of the row, or a later one; None waits for nothing.
+
+        This is how one reads one's own writes: `Profiles.increment` tells the version. Raises
+        TimeoutError after `timeout` seconds.
+        """
+        deadline, pause = time.monotonic() + timeout, 0.001
+        while version is not None and int(self._held_version(key)) < version:
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    f"The cache does not have version {version} of {key} after {timeout:g} s: does "
+                    "a listener with a ChangeTableFeed run?"
+                )
+            time.sleep(pause)
+            pause = min(2 * pause, 0.02)
+
+    def forget_cursor(self) -> None:
+        """Have the leader fill the cache again: its next batch is refused, and it looks again."""
+        self._redis.hdel(self._feed, "cursor", "fence")
+
+    def has_cursor(self) -> bool:
+        """Whether the cache was filled, and says how far its feed was read."""
+        return bool(self._redis.hexists(self._feed, "cursor"))
+
+    def scan(self) -> Iterator[str]:
+        """The keys of the cached rows, tombstones among them, in no order."""
+        prefix = self.redis_key("")
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + "*"
+        for name in self._redis.scan_iter(match=pattern, count=SWEEP):
+            yield str(name).removeprefix(prefix)
 
     def subscribe(
         self, key: str, callback: Callable[[dict[str, Any] | None], None]
@@ -76,3 +160,26 @@ class Cache:
 
     def __repr__(self) -> str:
         return f"Cache({self.table})"
+
+    def _held_version(self, key: str) -> str:
+        return str(self._redis.hget(self.redis_key(key), "version") or "-1")
+
+    def _sweep_all(self, position: Position, version: str) -> int:
+        """Remove the rows of older epochs, and of this one's those older than `version`."""
+        removed = 0
+        keys = self.scan()
+        while some := list(islice(keys, SWEEP)):
+            removed += _led(
+                self._sweep(
+                    keys=[self._feed, *map(self.redis_key, some)],
+                    args=[position.fence, position.epoch, version],
+                )
+            )
+        return removed
+
+
+def _led(reply: Any) -> int:
+    """A script's count, unless it refused the token."""
+    if reply == -1:
+        raise Deposed("another listener leads now, or Redis was emptied")
+    return int(reply)

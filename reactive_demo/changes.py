@@ -1,23 +1,68 @@
-"""What changed: one `Change` per key, decoded and conflated. Pure functions, no I/O."""
+"""What changed: values that travel from a feed to the cache, decoded and conflated. No I/O."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["Change", "conflate", "decode"]
+from reactive_demo.state import State
+
+__all__ = ["Batch", "Change", "Position", "Versioned", "conflate", "decode"]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How one key looks after a change."""
+    """How one key looks after a change, as a notification tells it."""
 
     key: str
     """The primary key of the row."""
     row: dict[str, Any] | None
     """The row's columns; None for a deleted row."""
-    version: int | None = None
-    """Newer changes of a key have greater versions; None if the feed knows of none."""
+
+
+class Versioned(NamedTuple):
+    """How one key looks, with its version; the row is the JSON text that the cache holds."""
+
+    key: str
+    """The primary key, as text."""
+    row: str | None
+    """The row's columns, a JSON object; None for a deleted row."""
+    version: str
+    """A decimal number: each change of a key has a greater one than those before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A leader's place in the cache: what it must show to write, and how far it has read."""
+
+    fence: str
+    """A token; whoever leads next puts another in its place, and this one is refused."""
+    epoch: str
+    """A decimal number: rows of a greater one replace rows of a smaller one, whatever version."""
+    cursor: str | None
+    """What has been read, or None if the cache must be filled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a session hands over at once; the cache takes all of it or nothing."""
+
+    state: State
+    """What the session is doing."""
+    changes: Sequence[Change] | Sequence[Versioned] = ()
+    """Each key once."""
+    position: Position | None = None
+    """For versioned changes: the place of the leader who read them."""
+    cursor: str | None = None
+    """What has been read when this batch is written."""
+    below: str | None = None
+    """Remove the rows of older epochs, and of this one's those with a smaller version."""
+    received: int = 0
+    """Changes heard, before conflation."""
+    unreadable: int = 0
+    """Notifications passed over because they were no changes."""
+    note: str = ""
+    """How far it is, for people."""
 
 
 def decode(payload: str, key_column: str) -> Change:

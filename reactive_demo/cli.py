@@ -16,7 +16,7 @@ from reactive_demo.settings import CHECKOUT, Settings
 __all__ = ["main"]
 
 NOTEBOOKS = CHECKOUT / "notebooks"
-FIRST_NOTEBOOK = "04_reactive_cache.ipynb"
+FIRST_NOTEBOOK = "00_welcome.ipynb"
 
 QUIET_LAB = Path(__file__).parent / "jupyter"
 """A Jupyter configuration without the news pop-up."""
@@ -60,11 +60,24 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD ...")
     run.set_defaults(run=_run)
 
-    install = commands.add_parser("install", help="make the profile table and its trigger")
+    install = commands.add_parser("install", help="put capture on a table")
+    install.add_argument("--table", default="profile", help="default: profile, made if absent")
+    install.add_argument(
+        "--exclude", action="append", default=[], metavar="COLUMN", help="keep it out of the cache"
+    )
     install.set_defaults(run=_install)
 
-    uninstall = commands.add_parser("uninstall", help="take the trigger and functions off again")
+    uninstall = commands.add_parser("uninstall", help="take capture off without trace")
+    uninstall.add_argument("--table", help="default: all tables, and every function of ours")
     uninstall.set_defaults(run=_uninstall)
+
+    listen = commands.add_parser("listen", help="run a listener until SIGTERM or Ctrl-C")
+    listen.add_argument("--table", default="profile")
+    listen.set_defaults(run=_listen)
+
+    resync = commands.add_parser("resync", help="fill the cache again from the table")
+    resync.add_argument("--table", default="profile")
+    resync.set_defaults(run=_resync)
 
     examine = commands.add_parser(
         "doctor", help="say what is installed, what answers, and how to mend what does not"
@@ -108,16 +121,32 @@ def _run(options: argparse.Namespace) -> int:
     return _become(servers, command)
 
 
-def _install(_: argparse.Namespace) -> None:
+def _install(options: argparse.Namespace) -> None:
     with _connect() as servers:
-        schema.install(servers.database_url)
-    print("The table profile and its trigger are in place.")
+        schema.install(servers.database_url, options.table, exclude=options.exclude)
+    print(f"The changes of the table {options.table} are captured.")
 
 
-def _uninstall(_: argparse.Namespace) -> None:
+def _uninstall(options: argparse.Namespace) -> None:
     with _connect() as servers:
-        schema.uninstall(servers.database_url)
-    print("The trigger and the functions are gone; the table profile is as it was.")
+        schema.uninstall(servers.database_url, options.table)
+    what = f"the rows of {options.table}" if options.table else "all rows"
+    print(f"The triggers are gone; {what} stayed as they were.")
+
+
+def _listen(options: argparse.Namespace) -> None:
+    from reactive_demo import service  # noqa: PLC0415  (imports what other commands do not need)
+
+    with _connect() as servers:
+        service.listen(servers.database_url, servers.redis_url, options.table)
+
+
+def _resync(options: argparse.Namespace) -> None:
+    from reactive_demo import service  # noqa: PLC0415
+
+    with _connect() as servers:
+        count = service.resync(servers.database_url, servers.redis_url, options.table)
+    print(f"The cache holds {count:,} rows of {options.table}.")
 
 
 def _doctor(_: argparse.Namespace) -> int:

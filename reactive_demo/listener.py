@@ -5,21 +5,19 @@
 
 It is a state machine that anyone may watch:
 
-    connecting -> listening -> live            the leader: it applies what it hears
-                            -> standby -> live another one leads; it takes its place when that ends
-    live -> degraded -> live                   Redis does not answer; the changes in hand are kept
-    ... -> stopped                             asked to, or by an exception, which `check()` raises
+    connecting -> listening -> catching up -> live    the leader
+                  listening -> standby -> ...         another one leads; when it ends, this one does
+    live -> degraded -> live                          Redis does not answer; the batch is kept
+    ... -> stopped                                    asked to, or by an error: `check()` raises it
 
 A lost connection is made again, after 0.1 s to 2 s with full jitter.
 """
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Self
 from weakref import WeakValueDictionary
 
@@ -35,35 +33,22 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from reactive_demo.cache import Cache
-from reactive_demo.changes import conflate
+from reactive_demo.cache import Cache, Deposed
+from reactive_demo.changes import Batch
 from reactive_demo.errors import ReactiveDemoError
-from reactive_demo.feeds import Feed, Session
+from reactive_demo.feeds import Feed, NotCapturedError, Session
+from reactive_demo.state import State
 from reactive_demo.stopping import StopEvent
 
 __all__ = ["Listener", "State", "Stats"]
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT = 5.0
-"""Seconds of silence after which the feed's server is asked for a sign of life."""
-
 STANDBY_POLL = 1.0
 """Seconds between a standby's attempts to lead."""
 
 STOP_TIMEOUT = 0.2
 """Seconds that `stop()` waits for the thread; one that hangs in a connect ends on its own."""
-
-
-class State(StrEnum):
-    """What a listener is doing."""
-
-    CONNECTING = "connecting"
-    LISTENING = "listening"
-    STANDBY = "standby"
-    LIVE = "live"
-    DEGRADED = "degraded"
-    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +58,9 @@ class Stats:
     received: int = 0
     """Changes heard."""
     applied: int = 0
-    """Changes written to the cache, after conflation."""
+    """Changes written to the cache: of several of one key that come together, the last."""
+    refused: int = 0
+    """Changes that the cache had already, or newer ones."""
     unreadable: int = 0
     """Notifications passed over because they were no changes."""
     reconnects: int = 0
@@ -210,6 +197,8 @@ class Listener:
                 self._follow(session)
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 log.info("connection lost: %s", error)
+            except Deposed as error:
+                log.info("look again: %s", error)
 
     def _await_lead(self, session: Session) -> None:
         """Stand by until no other listener leads; the newest does not wait."""
@@ -218,26 +207,32 @@ class Listener:
             session.depose(self._role)
         while not (self._stopping.is_set() or session.lead(self._role)):
             self._become(State.STANDBY, "another listener leads")
-            next_try = time.monotonic() + STANDBY_POLL
-            while (left := next_try - time.monotonic()) > 0 and not self._stopping.is_set():
-                list(session.changes(self._stopping, left))
+            self._stopping.wait(STANDBY_POLL)
+            session.heard(self._stopping, 0)  # what is heard before it leads is not for it
 
     def _follow(self, session: Session) -> None:
-        while not self._stopping.is_set():
-            self._become(State.LIVE)
-            heard = list(session.changes(self._stopping, HEARTBEAT))
-            changes = [change for change in heard if change is not None]
-            self._count(received=len(changes), unreadable=len(heard) - len(changes))
-            if changes:
-                latest = conflate(changes)
-                self._retry_put(self.cache.put, latest)
-                self._count(applied=len(latest))
+        """Write what the session tells, each batch before the next is asked for."""
+        for batch in session.batches(self.cache, self._stopping):
+            self._become(batch.state, batch.note)
+            if batch.changes or batch.position or batch.unreadable:
+                self._write(batch)
+
+    def _write(self, batch: Batch) -> None:
+        received = batch.received or len(batch.changes)
+        self._count(received=received, unreadable=batch.unreadable)
+        newer = self._retry_put(self.cache.write, batch)
+        removed = batch.below is not None
+        self._count(
+            applied=0 if removed else newer, refused=0 if removed else len(batch.changes) - newer
+        )
 
     def _note_failure(self, attempt: RetryCallState) -> None:
         """Say which server does not answer, before the next attempt."""
         error = attempt.outcome.exception() if attempt.outcome else None
         if isinstance(error, redis.RedisError):
             self._become(State.DEGRADED, f"Redis does not answer ({_first_line(error)})")
+        elif isinstance(error, NotCapturedError):
+            self._become(State.CONNECTING, str(error))
         else:
             self._become(State.CONNECTING, f"PostgreSQL does not answer ({_first_line(error)})")
         log.info("%s", self.words)
@@ -270,8 +265,13 @@ class Listener:
             self._become(State.STOPPED)
 
 
-_LOST = (psycopg.OperationalError, redis.ConnectionError, redis.TimeoutError)
-"""What a lost server raises; anything else is a fault of ours and ends the thread."""
+_LOST = (
+    psycopg.OperationalError,
+    redis.ConnectionError,
+    redis.TimeoutError,
+    NotCapturedError,
+)
+"""What passes when a server is back or the table captured; anything else ends the thread."""
 
 _leaders: WeakValueDictionary[str, Listener] = WeakValueDictionary()
 """The newest listener of each role in this process."""

@@ -35,19 +35,23 @@ class Profiles:
         self._places = BoundedSemaphore(CONNECTIONS)
         self._idle: list[Connection] = []
 
-    def increment(self, username: str, counter: str) -> None:
+    def increment(self, username: str, counter: str) -> int | None:
         """Add one to a counter, making the profile if there is none.
+
+        The version of the change, for `Cache.wait_for`; None where the table is not captured.
 
         Raises ReactiveDemoError for a counter that is none of `COUNTERS`.
         """
         try:
-            self._execute("SELECT reactive.increment(%s, %s)", username, counter)
+            rows = self._execute("SELECT reactive.increment(%s, %s) AS version", username, counter)
         except psycopg.errors.InvalidParameterValue as error:
             if not error.diag.message_hint:
                 raise  # a row too long to be announced
             raise ReactiveDemoError(
                 f"{error.diag.message_primary}: {error.diag.message_hint}"
             ) from None
+        version: int | None = rows[0]["version"]
+        return version
 
     def get(self, username: str) -> dict[str, Any] | None:
         """The row as the database has it now, or None."""

@@ -3,15 +3,19 @@
 The files are the source: `psql -f` runs them as they are, the notebooks show what they run.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 
 import psycopg
 
 from reactive_demo.errors import ReactiveDemoError
 
-__all__ = ["install", "read_sql", "uninstall"]
+__all__ = ["install", "install_article", "read_sql", "uninstall"]
 
-STEPS = ("01_profile.sql", "02_increment.sql", "03_notify.sql")
+PROFILE = ("01_profile.sql", "02_increment.sql")
+ARTICLE = ("03_notify.sql",)
+CAPTURE = ("04_change.sql", "05_capture.sql")
 
 LOCK_TIMEOUT = "5s"
 """How long to wait for the table's lock: whoever waits for it holds up all writers behind it."""
@@ -22,35 +26,79 @@ def read_sql(name: str) -> str:
     return (files("reactive_demo") / "sql" / name).read_text(encoding="utf-8")
 
 
-def install(database_url: str) -> None:
-    """Make the profile table if it is absent, its increment function and the article's trigger.
+def install(database_url: str, table: str = "profile", *, exclude: Sequence[str] = ()) -> None:
+    """Put capture on `table`: from now on, its changes are in the change table.
 
-    Installing twice changes nothing. Raises ReactiveDemoError when the table stays locked, or
-    the database refuses.
+    The table `profile` is made if it is absent, and the article's trigger is taken off it. Columns
+    in `exclude` stay out of the cache. Installing twice changes nothing. Raises ReactiveDemoError
+    when the table is absent or has no primary key, stays locked, or the database refuses.
     """
-    _run("\n".join(map(read_sql, STEPS)), database_url)
+    steps = [*PROFILE, *CAPTURE] if table == "profile" else CAPTURE
+    with _installing(database_url) as connection:
+        _execute_files(connection, steps)
+        if table == "profile":
+            connection.execute("DROP TRIGGER IF EXISTS notify_profile ON public.profile")
+            connection.execute("DROP FUNCTION IF EXISTS reactive.notify_profile")
+        connection.execute("SELECT reactive.capture(%s::regclass, %s)", [table, list(exclude)])
 
 
-def uninstall(database_url: str) -> None:
-    """Take the trigger and the functions off; the table and its rows stay."""
-    _run("DROP SCHEMA IF EXISTS reactive CASCADE", database_url)
+def install_article(database_url: str) -> None:
+    """Put the article's trigger on the table `profile`, and take capture off it.
+
+    The table is made if it is absent. Raises ReactiveDemoError as `install` does.
+    """
+    with _installing(database_url) as connection:
+        _execute_files(connection, [*PROFILE, *ARTICLE])
+        _release(connection, "public.profile")
 
 
-def _run(statements: str, database_url: str) -> None:
-    """Run `statements` in one transaction, one installation at a time."""
+def uninstall(database_url: str, table: str | None = None) -> None:
+    """Take capture off `table`; without a table, off all, with every function of ours.
+
+    The tables and their rows stay.
+    """
+    with _installing(database_url) as connection:
+        if table is not None:
+            _release(connection, table)
+            return
+        if _exists(connection, "reactive.captured"):
+            connection.execute(
+                "SELECT reactive.release(table_name::regclass) FROM reactive.captured"
+            )
+        connection.execute("DROP SCHEMA IF EXISTS reactive CASCADE")
+
+
+def _release(connection: psycopg.Connection, table: str) -> None:
+    if _exists(connection, "reactive.captured"):
+        connection.execute("SELECT reactive.release(%s::regclass)", [table])
+
+
+def _exists(connection: psycopg.Connection, relation: str) -> bool:
+    found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [relation]).fetchone()
+    return bool(found and found[0])
+
+
+def _execute_files(connection: psycopg.Connection, names: Sequence[str]) -> None:
+    connection.execute("\n".join(map(read_sql, names)).encode())
+
+
+@contextmanager
+def _installing(database_url: str) -> Iterator[psycopg.Connection]:
+    """One transaction, one installation at a time, all or nothing."""
     try:
         with psycopg.connect(database_url, connect_timeout=5) as connection:
             connection.execute("SET LOCAL client_min_messages = warning")
             connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('reactive_demo', 0))")
-            connection.execute(statements.encode())
+            yield connection
     except psycopg.errors.LockNotAvailable:
         raise ReactiveDemoError(
-            f"The table profile stayed locked for {LOCK_TIMEOUT}: end the transaction that uses it "
+            f"The table stayed locked for {LOCK_TIMEOUT}: end the transaction that uses it "
             "(pg_stat_activity shows it) and try again."
         ) from None
     except psycopg.Error as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = " ".join(filter(None, [error.diag.message_primary, error.diag.message_hint]))
+        reason = reason or str(error).strip().partition("\n")[0]
         raise ReactiveDemoError(
             f"The database refused ({reason}), and nothing in it was changed."
         ) from None

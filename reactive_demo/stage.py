@@ -1,20 +1,70 @@
 """How each notebook begins: the database in the chapter's state, whatever ran before."""
 
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier, Literal
+
 from reactive_demo.cache import Cache
 from reactive_demo.changes import Change
+from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.profiles import Profiles
-from reactive_demo.schema import install
+from reactive_demo.schema import install_article
 from reactive_demo.stack import Stack
 
-__all__ = ["set_stage"]
+__all__ = ["fresh_database", "set_stage"]
+
+MARK = "reactive_demo: a chapter of the tutorial, made anew whenever it begins"
+"""The comment on a database of a chapter's own: only what carries it is ever dropped."""
 
 
 def set_stage(stack: Stack, *usernames: str) -> None:
-    """Install the schema, and forget the profiles `usernames` in the database and the cache."""
-    install(stack.database_url)
+    """Put the article's trigger in place, and forget `usernames` in database and cache."""
+    install_article(stack.database_url)
     with Profiles(stack.database_url) as profiles:
         for username in usernames:
             profiles.delete(username)
     cache = Cache(stack.redis_url)
     cache.put([Change(username, row=None) for username in usernames])
     cache.close()
+
+
+def fresh_database(stack: Stack, name: str) -> str:
+    """Make the empty database `name` beside the tutorial's own: its conninfo.
+
+    One that an earlier run made is dropped, with whoever is still connected to it. Raises
+    ReactiveDemoError when the account may not create databases, or when a database of that name
+    is not the tutorial's.
+    """
+    database = Identifier(name)
+    try:
+        with psycopg.connect(stack.database_url, autocommit=True, connect_timeout=5) as connection:
+            connection.execute(
+                "SELECT pg_advisory_lock(hashtextextended('reactive_demo databases', 0))"
+            )
+            if _is_anothers(connection, name):
+                raise ReactiveDemoError(
+                    f"There is a database {name} already, and the tutorial did not make it: "
+                    "rename it, or point DATABASE_URL to another server."
+                )
+            connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
+            # template0: nobody can be connected to it, which would refuse the copy.
+            connection.execute(SQL("CREATE DATABASE {} TEMPLATE template0").format(database))
+            connection.execute(SQL("COMMENT ON DATABASE {} IS {}").format(database, Literal(MARK)))
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise ReactiveDemoError(
+            f"This chapter works in a database of its own, {name}, and this account may not make "
+            f"it ({error.diag.message_primary}): allow it (ALTER ROLE ... CREATEDB), or unset "
+            "DATABASE_URL to use the embedded server."
+        ) from None
+    except psycopg.Error as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ReactiveDemoError(f"The database {name} could not be made ({reason}).") from None
+    return make_conninfo(stack.database_url, dbname=name)
+
+
+def _is_anothers(connection: psycopg.Connection, name: str) -> bool:
+    """Whether there is a database of that name without the tutorial's mark."""
+    found = connection.execute(
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [name]
+    ).fetchone()
+    return found is not None and found[0] != MARK

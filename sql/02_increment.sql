@@ -2,10 +2,13 @@
 --
 --     SELECT reactive.increment('ada', 'likes');
 --
+-- It returns the change's version, for who wants to wait for it, or NULL where none is drawn (a later
+-- file does: sql/05_capture.sql).
+--
 -- One INSERT ... ON CONFLICT does both. It is right when many clients are first at once:
 -- an UPDATE that finds no row, followed by an INSERT, would lose all of them but one.
 
-CREATE OR REPLACE FUNCTION reactive.increment(who text, counter text) RETURNS void
+CREATE OR REPLACE FUNCTION reactive.increment(who text, counter text) RETURNS bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -22,5 +25,7 @@ BEGIN
     SET followings_count = p.followings_count + excluded.followings_count,
         followers_count  = p.followers_count  + excluded.followers_count,
         likes_count      = p.likes_count      + excluded.likes_count;
+
+    RETURN nullif(current_setting('reactive.version', true), '')::bigint;
 END
 $$;

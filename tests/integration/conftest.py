@@ -14,8 +14,9 @@ import psycopg
 import pytest
 import redis
 
-from reactive_demo import Cache, Listener, NotifyFeed, Profiles, Stack, install
+from reactive_demo import Cache, Listener, NotifyFeed, Profiles, Stack
 from reactive_demo.checks import until
+from reactive_demo.schema import install_article
 
 Listen = Callable[..., Listener]
 
@@ -111,7 +112,7 @@ def odd_names() -> list[str]:
 @pytest.fixture
 def database(database_url: str) -> str:
     """A database with the article's table, function and trigger."""
-    install(database_url)
+    install_article(database_url)
     return database_url
 
 

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from reactive_demo import install, uninstall
+from reactive_demo import uninstall
+from reactive_demo.schema import install_article
 
 CLIENTS = 64
 
@@ -206,7 +207,7 @@ def test_installing_again_keeps_the_rows_and_announces_once(
     database: str, connection: psycopg.Connection, ear: Ear
 ) -> None:
     connection.execute("SELECT reactive.increment('ada', 'likes')")
-    install(database)
+    install_article(database)
     connection.execute("SELECT reactive.increment('ada', 'likes')")
     assert [message["row"]["likes_count"] for message in ear.heard()] == [1, 2]
 

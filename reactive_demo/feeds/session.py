@@ -1,0 +1,107 @@
+"""A session: a connection of its own that listens, and that may lead.
+
+A feed opens sessions; a session yields batches of changes until it is lost or told to stop.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, suppress
+from typing import Any, Protocol, Self
+
+import psycopg
+from psycopg import sql
+
+from reactive_demo.cache import Cache
+from reactive_demo.changes import Batch
+from reactive_demo.stopping import StopEvent
+
+__all__ = ["Feed", "Session"]
+
+KEEPALIVE: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""libpq's settings (s, s, s, probes, ms) that notice a peer which is gone without a word."""
+
+
+class Session:
+    """A connection that listens on a channel: autocommit, so that LISTEN holds at once.
+
+    Its methods raise psycopg.OperationalError when the connection is lost.
+    """
+
+    def __init__(self, database_url: str, table: str, channel: str) -> None:
+        self._connection = psycopg.connect(
+            database_url,
+            autocommit=True,
+            application_name=f"reactive_demo listen {table}",
+            **KEEPALIVE,
+        )
+        try:
+            self._connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._connection.close()
+
+    def lead(self, role: str) -> bool:
+        """Try the advisory lock of `role`: it goes with the connection, however that ends."""
+        row = self._connection.execute(
+            "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [role]
+        ).fetchone()
+        return bool(row and row[0])
+
+    def depose(self, role: str) -> None:
+        """Terminate the backend that holds the advisory lock of `role`, and be next in its queue.
+
+        Who is deposed connects again at once: it must not find the lock free.
+        """
+        execute = self._connection.execute
+        with suppress(psycopg.errors.LockNotAvailable), self._connection.transaction():
+            execute("SET LOCAL lock_timeout = '1s'")
+            execute(
+                """
+                SELECT pg_terminate_backend(pid)
+                FROM pg_locks, hashtextextended(%s, 0) AS key
+                WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
+                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                  AND objsubid = 1
+                  AND (classid::bigint << 32 | objid::bigint) = key
+                """,
+                [role],
+            )
+            execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [role])
+
+    def heard(self, stopping: StopEvent, timeout: float) -> list[psycopg.Notify]:
+        """Wait for notifications, at most `timeout` seconds.
+
+        What came in beside the answer to an earlier statement is in psycopg's backlog: the socket
+        is waited for only when that is empty.
+        """
+        heard = list(self._connection.notifies(timeout=0))
+        if not heard and stopping.wait_for_data(self._connection.fileno(), timeout):
+            heard = list(self._connection.notifies(timeout=0))
+        return heard
+
+    def batches(self, cache: Cache, stopping: StopEvent) -> Iterator[Batch]:
+        """Yield changes as `cache` should take them, until `stopping`; an empty batch now and then.
+
+        Whoever iterates writes a batch before it asks for the next.
+        """
+        raise NotImplementedError
+
+
+class Feed(Protocol):
+    """A source of changes of one table."""
+
+    table: str
+
+    def open(self) -> AbstractContextManager[Session]:
+        """Connect. Every change that commits from now on is heard."""

@@ -1,0 +1,27 @@
+-- Remove rows of an older epoch, or of this epoch and older than a version: after the cache was
+-- filled, these are rows that the table has no more; after TRUNCATE, those from before.
+--
+-- KEYS     the feed's hash, then the keys to look at
+-- ARGV     token, epoch, version
+-- returns  how many were removed; -1 if the token is not the leader's
+local feed = KEYS[1]
+local token, epoch, version = ARGV[1], ARGV[2], ARGV[3]
+if redis.call('HGET', feed, 'fence') ~= token then return -1 end
+
+local function less(a, b) return #a < #b or (#a == #b and a < b) end
+
+local removed = 0
+for i = 2, #KEYS do
+    local key = KEYS[i]
+    local held = redis.pcall('HMGET', key, 'epoch', 'version', 'row') -- not every key is ours
+    local old_epoch, old_version = held[1], held[2]
+    if old_epoch and old_version
+        and (less(old_epoch, epoch) or (old_epoch == epoch and less(old_version, version))) then
+        redis.call('UNLINK', key)
+        if held[3] then
+            removed = removed + 1
+            redis.call('PUBLISH', key, '{"version":"' .. old_version .. '","row":null}')
+        end
+    end
+end
+return removed

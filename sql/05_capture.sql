@@ -1,0 +1,183 @@
+-- Capture: put a table's changes into reactive.change, and wake whoever sleeps.
+--
+--     SELECT reactive.capture('orders');                      any table with a primary key
+--     SELECT reactive.capture('account', '{password_hash}');  a column that no cache may see
+--     SELECT reactive.release('orders');                      off again, without trace
+--
+-- The armed doorbell: a transaction that NOTIFYs holds one lock of the whole server until it has
+-- committed, so notifying commits queue. So a writer rings only if someone sleeps: a listener
+-- holds the table's advisory lock exclusively while it sleeps; a writer tries it shared. If he gets
+-- it, nobody sleeps, and nobody can fall asleep before his commit is visible. If not, he rings.
+
+-- Note that a key changed. The version is drawn under the lock of the key's row in reactive.change:
+-- drawn before, it could be older than that of a change which it follows.
+CREATE OR REPLACE FUNCTION reactive.mark(name text, changed text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    drawn bigint;
+BEGIN
+    UPDATE reactive.change
+    SET version = nextval('reactive.version'), xid = pg_current_xact_id(), changed_at = clock_timestamp()
+    WHERE table_name = name AND key = changed
+    RETURNING version INTO drawn;
+    IF NOT FOUND THEN
+        INSERT INTO reactive.change AS c (table_name, key, version, xid, changed_at)
+        VALUES (name, changed, nextval('reactive.version'), pg_current_xact_id(), clock_timestamp())
+        ON CONFLICT (table_name, key) DO UPDATE
+        SET version = nextval('reactive.version'), xid = excluded.xid, changed_at = excluded.changed_at
+        RETURNING version INTO drawn;
+    END IF;
+    PERFORM set_config('reactive.version', drawn::text, true); -- for this transaction: see increment
+END
+$$;
+
+-- Wake the listeners of a table, if any sleeps.
+CREATE OR REPLACE FUNCTION reactive.ring(name text, bell bigint) RETURNS void
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF NOT pg_try_advisory_xact_lock_shared(bell) THEN
+        PERFORM pg_notify('reactive_change', name);
+    END IF;
+END
+$$;
+
+-- TRUNCATE fires no row trigger: note it for the table as a whole.
+CREATE OR REPLACE FUNCTION reactive.mark_truncated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE reactive.captured
+    SET truncated_version = nextval('reactive.version'), truncated_xid = pg_current_xact_id()
+    WHERE table_name = TG_ARGV[0];
+    PERFORM reactive.ring(TG_ARGV[0], TG_ARGV[1]::bigint);
+    RETURN NULL;
+END
+$$;
+
+-- The advisory lock that a listener of the table holds while it sleeps.
+CREATE OR REPLACE FUNCTION reactive.bell(name text) RETURNS bigint
+LANGUAGE sql IMMUTABLE
+AS $$ SELECT pg_catalog.hashtextextended('reactive bell ' || name, 0) $$;
+
+-- 'orders' -> 'public.orders': the name under which a table's changes are kept.
+CREATE OR REPLACE FUNCTION reactive.name_of(relation regclass) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('%I.%I', n.nspname, c.relname)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation
+$$;
+
+CREATE OR REPLACE FUNCTION reactive.key_columns(relation regclass) RETURNS text[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT array_agg(a.attname::text ORDER BY k.position)
+    FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS k (number, position), pg_attribute a
+    WHERE i.indrelid = relation AND i.indisprimary AND a.attrelid = relation AND a.attnum = k.number
+$$;
+
+-- The function that captures one table, with its key written out: `NEW.id::text`, or, for several
+-- columns, a JSON array.
+CREATE OR REPLACE FUNCTION reactive.make_capture_function(name text, function text, keys text[])
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    old_key text; new_key text;
+BEGIN
+    SELECT string_agg(format('OLD.%I', k), ', '), string_agg(format('NEW.%I', k), ', ')
+    INTO old_key, new_key FROM unnest(keys) k;
+    IF cardinality(keys) = 1 THEN
+        old_key := old_key || '::text';
+        new_key := new_key || '::text';
+    ELSE
+        old_key := format('jsonb_build_array(%s)::text', old_key);
+        new_key := format('jsonb_build_array(%s)::text', new_key);
+    END IF;
+    EXECUTE format($function$
+        CREATE OR REPLACE FUNCTION reactive.%1$I() RETURNS trigger
+        LANGUAGE plpgsql SECURITY DEFINER
+        SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+        AS $body$
+        BEGIN
+            IF TG_OP = 'INSERT' THEN
+                PERFORM reactive.mark(%2$L, %4$s);
+            ELSIF TG_OP = 'DELETE' THEN
+                PERFORM reactive.mark(%2$L, %3$s);
+            ELSIF OLD *<> NEW THEN -- byte by byte, since json has no equality
+                PERFORM reactive.mark(%2$L, %4$s);
+                IF %3$s <> %4$s THEN
+                    PERFORM reactive.mark(%2$L, %3$s);
+                END IF;
+            ELSE
+                RETURN NULL;
+            END IF;
+            PERFORM reactive.ring(%2$L, %5$s);
+            RETURN NULL;
+        END
+        $body$
+    $function$, function, name, old_key, new_key, reactive.bell(name));
+END
+$$;
+
+CREATE OR REPLACE FUNCTION reactive.capture(relation regclass, exclude text[] DEFAULT '{}') RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    name text := reactive.name_of(relation);
+    keys text[] := reactive.key_columns(relation);
+    function text := left('capture_' || name, 50) || '_' || left(md5(name), 8);
+    unknown text;
+BEGIN
+    IF keys IS NULL THEN
+        RAISE EXCEPTION 'the table % has no primary key', name
+            USING ERRCODE = 'invalid_table_definition', HINT = 'Give it one: changes are noted by key.';
+    END IF;
+    SELECT e INTO unknown FROM unnest(exclude) e
+    WHERE e = ANY (keys) OR NOT EXISTS (
+        SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attname = e AND a.attnum > 0);
+    IF FOUND THEN
+        RAISE EXCEPTION 'the column % cannot be left out of %', quote_ident(unknown), name
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Leave out columns that the table has and that are not part of its key.';
+    END IF;
+
+    PERFORM FROM reactive.captured c
+    WHERE c.table_name = name AND c.key_columns = keys AND c.excluded = exclude AND EXISTS (
+        SELECT FROM pg_trigger t WHERE t.tgrelid = relation AND t.tgname = 'reactive_capture');
+    IF FOUND THEN
+        RETURN; -- it stands already; to make it again would take the table's lock
+    END IF;
+
+    PERFORM reactive.make_capture_function(name, function, keys);
+    EXECUTE format('CREATE OR REPLACE TRIGGER reactive_capture AFTER INSERT OR UPDATE OR DELETE ON %s '
+                   'FOR EACH ROW EXECUTE FUNCTION reactive.%I()', relation, function);
+    EXECUTE format('CREATE OR REPLACE TRIGGER reactive_capture_truncate AFTER TRUNCATE ON %s '
+                   'FOR EACH STATEMENT EXECUTE FUNCTION reactive.mark_truncated(%L, %L)',
+                   relation, name, reactive.bell(name));
+    DELETE FROM reactive.captured c WHERE c.table_name = name;
+    INSERT INTO reactive.captured (table_name, key_columns, excluded) VALUES (name, keys, exclude);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION reactive.release(relation regclass) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    name text := reactive.name_of(relation);
+    function text := left('capture_' || name, 50) || '_' || left(md5(name), 8);
+BEGIN
+    EXECUTE format('DROP TRIGGER IF EXISTS reactive_capture ON %s', relation);
+    EXECUTE format('DROP TRIGGER IF EXISTS reactive_capture_truncate ON %s', relation);
+    EXECUTE format('DROP FUNCTION IF EXISTS reactive.%I()', function);
+    DELETE FROM reactive.captured c WHERE c.table_name = name;
+    DELETE FROM reactive.change c WHERE c.table_name = name;
+END
+$$;
