@@ -6,6 +6,7 @@ which names the hop that did not happen and what to look at.
     verdict     the answer, and `until`, which waits for anything
     hops        the way of a change through the pipeline
     channels    messages: who listens, what was heard, what was taken back
+    triggers    table, function and trigger, step by step
 """
 
 from reactive_demo.checks.channels import (
@@ -23,6 +24,15 @@ from reactive_demo.checks.hops import (
     label_shows,
     stage_is_set,
 )
+from reactive_demo.checks.triggers import (
+    changed_columns_are_named,
+    increment_counts,
+    silence_without_change,
+    table_is_empty,
+    table_is_made,
+    trigger_announces,
+    waits_for,
+)
 from reactive_demo.checks.verdict import CheckFailed, Verdict, patience, until
 
 __all__ = [
@@ -30,15 +40,22 @@ __all__ = [
     "Verdict",
     "cache_follows",
     "card_shows",
+    "changed_columns_are_named",
     "heard",
     "heard_on",
     "history_ends",
+    "increment_counts",
     "label_shows",
     "letter_found",
     "listens",
     "patience",
+    "silence_without_change",
     "stage_is_set",
     "stream_keeps",
+    "table_is_empty",
+    "table_is_made",
     "taken_back",
+    "trigger_announces",
     "until",
+    "waits_for",
 ]

@@ -1,0 +1,106 @@
+"""A database of a chapter's own: empty each time, and nobody else's is ever dropped."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from reactive_demo import ReactiveDemoError, Stack
+from reactive_demo.stage import fresh_database
+
+NAME = 'a "chapter" of its own'
+
+
+@pytest.fixture(autouse=True)
+def _leave_nothing(stack: Stack) -> Iterator[None]:
+    yield
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        for name in (NAME, "chapter_t"):
+            quoted = psycopg.sql.Identifier(name)
+            connection.execute(
+                psycopg.sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(quoted)
+            )
+        connection.execute("DROP ROLE IF EXISTS guest")
+
+
+def guest(stack: Stack, *rights: str) -> Stack:
+    """The same servers, as a role with these rights and no others."""
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE guest LOGIN " + " ".join(rights))
+    return Stack(make_conninfo(stack.database_url, user="guest"), stack.redis_url, {})
+
+
+def tables(url: str) -> list[str]:
+    with psycopg.connect(url) as connection:
+        return [
+            name
+            for (name,) in connection.execute(
+                "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+            )
+        ]
+
+
+@pytest.mark.parametrize("name", ["chapter_t", NAME])
+def test_it_is_empty_each_time_and_whoever_was_connected_is_thrown_out(
+    stack: Stack, name: str
+) -> None:
+    url = fresh_database(stack, name)
+    assert conninfo_to_dict(url)["dbname"] == name
+    earlier = psycopg.connect(url, autocommit=True)
+    earlier.execute("CREATE TABLE public.left_over ()")
+    assert tables(fresh_database(stack, name)) == []
+    with pytest.raises(psycopg.OperationalError):
+        earlier.execute("SELECT")
+
+
+def test_the_other_databases_are_not_touched(stack: Stack) -> None:
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE public.mine ()")
+        try:
+            fresh_database(stack, "chapter_t")
+            assert "mine" in tables(stack.database_url)
+        finally:
+            connection.execute("DROP TABLE public.mine")
+
+
+def test_a_database_that_the_tutorial_did_not_make_is_kept(stack: Stack) -> None:
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE chapter_t")
+    with pytest.raises(ReactiveDemoError, match=r"a database chapter_t already.*did not make it"):
+        fresh_database(stack, "chapter_t")
+    assert tables(make_conninfo(stack.database_url, dbname="chapter_t")) == []
+
+
+def test_two_kernels_that_begin_at_once_both_get_one(stack: Stack) -> None:
+    with ThreadPoolExecutor() as threads:
+        urls = list(threads.map(lambda _: fresh_database(stack, "chapter_t"), range(4)))
+    assert len(set(urls)) == 1
+    assert tables(urls[0]) == []
+
+
+def test_a_role_that_may_create_databases_is_enough(stack: Stack) -> None:
+    account = guest(stack, "CREATEDB")
+    for _ in range(2):
+        with psycopg.connect(fresh_database(account, "chapter_t"), autocommit=True) as connection:
+            connection.execute("CREATE TABLE public.profile ()")  # the owner may, in `public`
+
+
+def test_a_role_that_may_not_is_told_what_to_do(stack: Stack) -> None:
+    account = guest(stack)
+    with pytest.raises(ReactiveDemoError, match=r"chapter_t.*permission denied.*CREATEDB"):
+        fresh_database(account, "chapter_t")
+
+
+def test_a_server_that_does_not_answer_is_named_without_a_traceback() -> None:
+    nowhere = Stack("host=/nonexistent dbname=ada password=geheim", "", {})
+    with pytest.raises(ReactiveDemoError, match=r"chapter_t could not be made") as caught:
+        fresh_database(nowhere, "chapter_t")
+    assert "geheim" not in str(caught.value)
+
+
+def test_a_uri_and_a_conninfo_both_lead_there(stack: Stack) -> None:
+    for address in (stack.database_url, make_conninfo(stack.database_url)):
+        own = Stack(address, stack.redis_url, {})
+        assert tables(fresh_database(own, "chapter_t")) == []
