@@ -16,6 +16,7 @@ __all__ = ["install", "install_article", "read_sql", "uninstall"]
 PROFILE = ("01_profile.sql", "02_increment.sql")
 ARTICLE = ("03_notify.sql",)
 CAPTURE = ("04_change.sql", "05_capture.sql")
+STEPS = (*PROFILE, *ARTICLE, *CAPTURE)
 
 LOCK_TIMEOUT = "5s"
 """How long to wait for the table's lock: whoever waits for it holds up all writers behind it."""
@@ -34,11 +35,10 @@ def install(database_url: str, table: str = "profile", *, exclude: Sequence[str]
     when the table is absent or has no primary key, stays locked, or the database refuses.
     """
     steps = [*PROFILE, *CAPTURE] if table == "profile" else CAPTURE
-    with _installing(database_url) as connection:
+    with _installing(database_url, table) as connection:
         _execute_files(connection, steps)
         if table == "profile":
-            connection.execute("DROP TRIGGER IF EXISTS notify_profile ON public.profile")
-            connection.execute("DROP FUNCTION IF EXISTS reactive.notify_profile")
+            _remove_article(connection)
         connection.execute("SELECT reactive.capture(%s::regclass, %s)", [table, list(exclude)])
 
 
@@ -57,7 +57,7 @@ def uninstall(database_url: str, table: str | None = None) -> None:
 
     The tables and their rows stay.
     """
-    with _installing(database_url) as connection:
+    with _installing(database_url, table) as connection:
         if table is not None:
             _release(connection, table)
             return
@@ -66,6 +66,16 @@ def uninstall(database_url: str, table: str | None = None) -> None:
                 "SELECT reactive.release(table_name::regclass) FROM reactive.captured"
             )
         connection.execute("DROP SCHEMA IF EXISTS reactive CASCADE")
+
+
+def _remove_article(connection: psycopg.Connection) -> None:
+    """Take the article's trigger off: with both, every write would pay for both."""
+    if connection.execute(
+        "SELECT FROM pg_trigger"
+        " WHERE tgname = 'notify_profile' AND tgrelid = 'public.profile'::regclass"
+    ).fetchall():  # to drop what is not there would take the table's lock as well
+        connection.execute("DROP TRIGGER notify_profile ON public.profile")
+        connection.execute("DROP FUNCTION IF EXISTS reactive.notify_profile")
 
 
 def _release(connection: psycopg.Connection, table: str) -> None:
@@ -83,7 +93,7 @@ def _execute_files(connection: psycopg.Connection, names: Sequence[str]) -> None
 
 
 @contextmanager
-def _installing(database_url: str) -> Iterator[psycopg.Connection]:
+def _installing(database_url: str, table: str | None = "profile") -> Iterator[psycopg.Connection]:
     """One transaction, one installation at a time, all or nothing."""
     try:
         with psycopg.connect(database_url, connect_timeout=5) as connection:
@@ -93,7 +103,7 @@ def _installing(database_url: str) -> Iterator[psycopg.Connection]:
             yield connection
     except psycopg.errors.LockNotAvailable:
         raise ReactiveDemoError(
-            f"The table stayed locked for {LOCK_TIMEOUT}: end the transaction that uses it "
+            f"The table {table or 'profile'} stayed locked for {LOCK_TIMEOUT}: end the transaction that uses it "
             "(pg_stat_activity shows it) and try again."
         ) from None
     except psycopg.Error as error:

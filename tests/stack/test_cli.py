@@ -13,7 +13,7 @@ from reactive_demo import Stack
 from reactive_demo.cli import main
 from stack.homes import Home, answer
 
-COMMANDS = ["lab", "run", "install", "uninstall", "doctor", "reset"]
+COMMANDS = ["lab", "run", "install", "uninstall", "listen", "resync", "doctor", "reset"]
 
 ALL_BUT_TABLES = """
     SELECT 'schema', nspname::text FROM pg_namespace WHERE nspname !~ '^pg_'
@@ -129,6 +129,11 @@ def test_install_on_a_locked_table_gives_up_and_says_why(
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("REDIS_URL", stack.redis_url)
     assert main(["install"]) == 0
+    with psycopg.connect(database_url) as connection:
+        connection.execute("LOCK TABLE profile")
+        assert main(["install"]) == 0  # it stands already, and wants no lock
+        connection.execute("SELECT FROM profile")
+    assert main(["uninstall"]) == 0
     with psycopg.connect(database_url) as connection:
         connection.execute("LOCK TABLE profile")
         assert main(["install"]) == 1
