@@ -103,8 +103,8 @@ def _installing(database_url: str, table: str | None = "profile") -> Iterator[ps
             yield connection
     except psycopg.errors.LockNotAvailable:
         raise ReactiveDemoError(
-            f"The table {table or 'profile'} stayed locked for {LOCK_TIMEOUT}: end the transaction that uses it "
-            "(pg_stat_activity shows it) and try again."
+            f"The table {table or 'profile'} stayed locked for {LOCK_TIMEOUT}: end the transaction "
+            "that uses it (pg_stat_activity shows it) and try again."
         ) from None
     except psycopg.Error as error:
         reason = " ".join(filter(None, [error.diag.message_primary, error.diag.message_hint]))
