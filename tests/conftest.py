@@ -53,11 +53,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _processes_of(world: Path) -> list[psutil.Process]:
-    """The other processes that name the folder in their command line or environment."""
+    """The other processes that name the folder, or work in it: valkey rewrites its title."""
     found = []
     for process in psutil.process_iter():
         try:
-            names = [*process.cmdline(), *process.environ().values()]
+            names = [*process.cmdline(), *process.environ().values(), process.cwd()]
         except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
             continue
         if process.pid != os.getpid() and any(str(world) in name for name in names):
