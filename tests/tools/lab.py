@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,11 +49,11 @@ def start_lab(folder: Path, *arguments: str) -> tuple[subprocess.Popen[bytes], L
         stderr=subprocess.STDOUT,
     )
     try:
-        until("JupyterLab is up", lambda: list(runtime.glob("jpserver-*.json")), timeout=60)
+        until("JupyterLab is up", lambda: _facts(runtime), timeout=60)
     except BaseException:
         server.kill()
         raise
-    facts = json.loads(next(runtime.glob("jpserver-*.json")).read_text())
+    facts = _facts(runtime)
     return server, Lab(facts["url"], facts["token"], checkout / "notebooks")
 
 
@@ -69,6 +70,14 @@ def await_kernel(page: Page) -> None:
     )
     bar = page.locator("#jp-main-statusbar")
     expect(bar).to_contain_text("Python 3 (ipykernel) | Idle", timeout=60_000)
+
+
+def _facts(runtime: Path) -> dict[str, str]:
+    """What the server says of itself; empty until it has written it down to the end."""
+    for path in runtime.glob("jpserver-*.json"):
+        with suppress(json.JSONDecodeError):
+            return dict(json.loads(path.read_text()))
+    return {}
 
 
 def _settings(config: Path) -> None:
