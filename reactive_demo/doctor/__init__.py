@@ -62,6 +62,6 @@ def _server(
 def _disk(settings: Settings) -> Iterator[Line]:
     """What the embedded servers need of this machine, and what everybody needs."""
     if not (settings.database_url and settings.redis_url):
-        yield machine.disk("disk for the data", settings.home)
+        yield machine.disk("disk (data)", settings.home)
         yield machine.socket_path()
-    yield machine.disk("disk for temporary files", Path(tempfile.gettempdir()))
+    yield machine.disk("disk (temporary)", Path(tempfile.gettempdir()))

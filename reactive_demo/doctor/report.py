@@ -39,7 +39,7 @@ COLOURS = {
     State.MEND: "var(--jp-error-color1, #c62828)",
 }
 
-CELL = 'style="text-align: left; vertical-align: top"'
+CELL = 'align="left" valign="top" style="text-align: left; vertical-align: top"'
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         rows = "".join(map(_row, self.lines))
-        head = "".join(f"<th {CELL}>{name}</th>" for name in ("", "state", "found"))
+        head = "".join(f"<th {CELL}>{name}</th>" for name in ("what", "state", "found"))
         return (
             f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
             f"<p><strong>{self.verdict}</strong></p>"
@@ -97,5 +97,6 @@ class Report:
 def _row(line: Line) -> str:
     mark = f"{MARKS[line.state]}&nbsp;{line.state}"
     shown = f'<strong style="color: {COLOURS[line.state]}">{mark}</strong>'
-    cells = (escape(line.subject), shown, escape(line.words, quote=False))
+    subject = f'<span style="white-space: nowrap">{escape(line.subject)}</span>'
+    cells = (subject, shown, escape(line.words, quote=False))
     return "<tr>" + "".join(f"<td {CELL}>{cell}</td>" for cell in cells) + "</tr>"

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from tools.lab import Lab, await_kernel
 
 NAME = "04_reactive_cache.ipynb"
+FIRST = "00_welcome.ipynb"
 COUNTERS = ("Followings", "Followers", "Likes")
 
 OpenNotebook = Callable[..., Page]
@@ -89,6 +90,6 @@ def test_the_lab_opens_at_the_first_notebook_without_a_question(
     page = open_notebook(NAME, "unused")
     page.goto(f"{lab.url}?token={lab.token}")
     await_kernel(page)
-    assert page.url.endswith(f"/lab/tree/{NAME}")
-    expect(page.get_by_role("heading", name="A reactive cache")).to_be_visible()
+    assert page.url.endswith(f"/lab/tree/{FIRST}")
+    expect(page.get_by_role("heading", name="Welcome")).to_be_visible()
     expect(page.locator(".jp-Dialog, .Toastify__toast")).to_have_count(0)

@@ -22,9 +22,9 @@ SUBJECTS = [
     "Redis",
     "Redis writes",
     "Redis eviction",
-    "disk for the data",
+    "disk (data)",
     "socket path",
-    "disk for temporary files",
+    "disk (temporary)",
     "Chromium",
     "redis-server",
 ]
@@ -45,7 +45,7 @@ def test_the_command_on_embedded_servers(capsys: pytest.CaptureFixture[str]) -> 
 def test_own_servers_need_no_folder_here(stack: Stack, tmp_path: Path, find: Find) -> None:
     report = doctor.examine(Settings(stack.database_url, stack.redis_url, tmp_path / "home"))
     assert report.healthy
-    assert not {"disk for the data", "socket path"} & states(report).keys()
+    assert not {"disk (data)", "socket path"} & states(report).keys()
     assert "your own" in find("PostgreSQL", report.lines).words
     assert not (tmp_path / "home").exists()
 
