@@ -86,7 +86,7 @@ def database_url(stack: Stack) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def redis_server() -> Iterator[str]:
     """A real `redis-server`, where the machine has one: its URL."""
     program = required("redis-server")
     folder = Path(tempfile.mkdtemp(prefix="rd-redis-", dir="/tmp"))
@@ -140,7 +140,7 @@ def _answers(url: str) -> bool:
 
 
 @pytest.fixture
-def make_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
+def make_home() -> Iterator[Callable[[str], Path]]:
     """Make homes for stacks of a test's own; all servers in them must be gone at the end."""
     base = Path(tempfile.mkdtemp(prefix="rd-home-", dir="/tmp"))
     base.chmod(0o711)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+
 from tools.lab import ROOT, await_kernel, start_lab
 
 PICTURE = ROOT / "notebooks" / "images" / "alive.gif"
