@@ -44,6 +44,9 @@ def start_lab(folder: Path, *arguments: str) -> tuple[subprocess.Popen[bytes], L
             **os.environ,
             "JUPYTER_CONFIG_DIR": str(config),
             "JUPYTER_RUNTIME_DIR": str(runtime),
+            "PYTHONPATH": str(checkout),  # the kernels too use the copy
+            # Servers of its own: its cards follow Redis for as long as the lab runs.
+            "REACTIVE_DEMO_HOME": os.environ["REACTIVE_DEMO_HOME"] + "-lab",
         },
         stdout=(folder / "lab.log").open("wb"),
         stderr=subprocess.STDOUT,
