@@ -33,7 +33,7 @@ SWEEP = 500
 
 
 class Deposed(Exception):
-    """The token of the leader who wants to write is not, or not any more, the cache's."""
+    """The fence of the leader who wants to write is not, or not any more, the cache's."""
 
 
 class Cache:
@@ -90,24 +90,26 @@ class Cache:
         there is no cursor, and the cache must be filled.
         """
         fence = uuid.uuid4().hex
-        reply: Any = self._take_over(keys=[self._feed], args=[fence, incarnation, int(anew)])
+        reply: Any = self._take_over(keys=[self._feed], args=[f"{fence}:0", incarnation, int(anew)])
         epoch, cursor = reply
         return Position(fence, epoch, cursor)
 
     def write(self, batch: Batch) -> int:
         """Write what `batch` brings; how many rows were newer than what the cache held.
 
-        Raises Deposed if another leads now, or Redis was emptied.
+        Raises Deposed if another leads now, or Redis lost what was written before.
         """
         if batch.position is None:
             changes = cast("Sequence[Change]", batch.changes)
             if changes:
                 self.put(changes)
             return len(changes)
+        fence, epoch = batch.position.fence, batch.position.epoch
+        stands, follows = f"{fence}:{batch.number - 1}", f"{fence}:{batch.number}"
         if batch.below is not None:
-            return self._sweep_all(batch.position, batch.below)
-        keys, arguments = [self._feed], [batch.position.fence, batch.position.epoch]
-        arguments += [str(self.tombstone_ms), batch.cursor or ""]
+            self._sweep_all(stands, epoch, batch.below)
+        keys = [self._feed]
+        arguments = [stands, follows, epoch, str(self.tombstone_ms), batch.cursor or ""]
         for key, row, version in cast("Sequence[Versioned]", batch.changes):
             keys.append(f"{self.table}:{key}")
             arguments += (version, row or "")
@@ -164,22 +166,16 @@ class Cache:
     def _held_version(self, key: str) -> str:
         return str(self._redis.hget(self.redis_key(key), "version") or "-1")
 
-    def _sweep_all(self, position: Position, version: str) -> int:
+    def _sweep_all(self, fence: str, epoch: str, version: str) -> None:
         """Remove the rows of older epochs, and of this one's those older than `version`."""
-        removed = 0
         keys = self.scan()
         while some := list(islice(keys, SWEEP)):
-            removed += _led(
-                self._sweep(
-                    keys=[self._feed, *map(self.redis_key, some)],
-                    args=[position.fence, position.epoch, version],
-                )
-            )
-        return removed
+            names = [self._feed, *map(self.redis_key, some)]
+            _led(self._sweep(keys=names, args=[fence, epoch, version]))
 
 
 def _led(reply: Any) -> int:
-    """A script's count, unless it refused the token."""
+    """A script's count, unless it refused the fence."""
     if reply == -1:
-        raise Deposed("another listener leads now, or Redis was emptied")
+        raise Deposed("another listener leads now, or Redis lost what was written")
     return int(reply)

@@ -53,6 +53,8 @@ class Batch:
     """Each key once."""
     position: Position | None = None
     """For versioned changes: the place of the leader who read them."""
+    number: int = 0
+    """Of that leader's batches the 1st, 2nd, ...: refused unless the one before is in the cache."""
     cursor: str | None = None
     """What has been read when this batch is written."""
     below: str | None = None

@@ -47,6 +47,9 @@ log = logging.getLogger(__name__)
 STANDBY_POLL = 1.0
 """Seconds between a standby's attempts to lead."""
 
+DEPOSED_PAUSE = 0.1
+"""Seconds before who was refused leads again: two that know Redis by different names take turns."""
+
 STOP_TIMEOUT = 0.2
 """Seconds that `stop()` waits for the thread; one that hangs in a connect ends on its own."""
 
@@ -199,6 +202,7 @@ class Listener:
                 log.info("connection lost: %s", error)
             except Deposed as error:
                 log.info("look again: %s", error)
+                self._stopping.wait(DEPOSED_PAUSE)
 
     def _await_lead(self, session: Session) -> None:
         """Stand by until no other listener leads; the newest does not wait."""
@@ -213,6 +217,8 @@ class Listener:
     def _follow(self, session: Session) -> None:
         """Write what the session tells, each batch before the next is asked for."""
         for batch in session.batches(self.cache, self._stopping):
+            if self._stopping.is_set():
+                return
             self._become(batch.state, batch.note)
             if batch.changes or batch.position or batch.unreadable:
                 self._write(batch)
@@ -221,10 +227,7 @@ class Listener:
         received = batch.received or len(batch.changes)
         self._count(received=received, unreadable=batch.unreadable)
         newer = self._retry_put(self.cache.write, batch)
-        removed = batch.below is not None
-        self._count(
-            applied=0 if removed else newer, refused=0 if removed else len(batch.changes) - newer
-        )
+        self._count(applied=newer, refused=len(batch.changes) - newer)
 
     def _note_failure(self, attempt: RetryCallState) -> None:
         """Say which server does not answer, before the next attempt."""
@@ -269,6 +272,8 @@ _LOST = (
     psycopg.OperationalError,
     redis.ConnectionError,
     redis.TimeoutError,
+    redis.OutOfMemoryError,
+    redis.ReadOnlyError,
     NotCapturedError,
 )
 """What passes when a server is back or the table captured; anything else ends the thread."""

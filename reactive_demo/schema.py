@@ -63,7 +63,8 @@ def uninstall(database_url: str, table: str | None = None) -> None:
             return
         if _exists(connection, "reactive.captured"):
             connection.execute(
-                "SELECT reactive.release(table_name::regclass) FROM reactive.captured"
+                "SELECT reactive.release(to_regclass(table_name)) FROM reactive.captured"
+                " WHERE to_regclass(table_name) IS NOT NULL"
             )
         connection.execute("DROP SCHEMA IF EXISTS reactive CASCADE")
 

@@ -43,9 +43,10 @@ def resync(database_url: str, redis_url: str, table: str, timeout: float = 3600)
     """
     cache = Cache(redis_url, table)
     cache.forget_cursor()
-    with Listener(ChangeTableFeed(database_url, table), cache):
+    with Listener(ChangeTableFeed(database_url, table), cache) as listener:
         deadline = time.monotonic() + timeout
         while not cache.has_cursor():
+            listener.check()
             if time.monotonic() > deadline:
                 raise ReactiveDemoError(f"The cache was not filled within {timeout:g} s.")
             time.sleep(0.05)

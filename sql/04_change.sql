@@ -19,7 +19,12 @@ CREATE TABLE IF NOT EXISTS reactive.change (
     PRIMARY KEY (table_name, key)
 );
 
-CREATE INDEX IF NOT EXISTS change_xid ON reactive.change (table_name, xid);
+-- CREATE INDEX IF NOT EXISTS would wait for every writer, even where the index exists.
+DO $$ BEGIN
+    IF to_regclass('reactive.change_xid') IS NULL THEN
+        CREATE INDEX change_xid ON reactive.change (table_name, xid);
+    END IF;
+END $$;
 
 -- The captured tables: what their keys are, what is left out, and when they were last truncated.
 CREATE TABLE IF NOT EXISTS reactive.captured (

@@ -80,48 +80,74 @@ AS $$
     WHERE i.indrelid = relation AND i.indisprimary AND a.attrelid = relation AND a.attnum = k.number
 $$;
 
--- The function that captures one table, with its key written out: `NEW.id::text`, or, for several
--- columns, a JSON array.
-CREATE OR REPLACE FUNCTION reactive.make_capture_function(name text, function text, keys text[])
-RETURNS void
+-- The key of a table's row, as an expression: `NEW.id::text`, or, for several columns, a JSON array.
+-- The collation is the change table's: 'Ada' and 'ada' are two keys, whatever the column thinks.
+CREATE OR REPLACE FUNCTION reactive.key_of(relation regclass, source text) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE count(*) WHEN 1 THEN format('%s.%I::text', source, min(a.attname))
+           ELSE format('jsonb_build_array(%s)::text', string_agg(
+               format('%s.%I', source, a.attname)
+               || CASE WHEN t.typcategory IN ('N', 'B') THEN '' ELSE '::text' END,
+               ', ' ORDER BY k.position)) END || ' COLLATE "default"'
+    FROM unnest(reactive.key_columns(relation)) WITH ORDINALITY AS k (name, position)
+    JOIN pg_attribute a ON a.attrelid = relation AND a.attname = k.name
+    JOIN pg_type t ON t.oid = a.atttypid
+$$;
+
+-- The settings that a key's text may depend on; most types need none, and each costs time.
+CREATE OR REPLACE FUNCTION reactive.key_settings(relation regclass) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN bool_and(a.atttypid = ANY (
+        '{int2,int4,int8,numeric,bool,text,varchar,bpchar,uuid}'::regtype[])) THEN '' ELSE
+        'SET TimeZone = ''UTC'' SET DateStyle = ''ISO'' SET IntervalStyle = ''postgres'' '
+        'SET bytea_output = ''hex'' SET extra_float_digits = 1 SET lc_monetary = ''C''' END
+    FROM pg_attribute a
+    WHERE a.attrelid = relation AND a.attname = ANY (reactive.key_columns(relation))
+$$;
+
+-- 'orders' -> 'capture_public_orders_...': the function that captures the table.
+CREATE OR REPLACE FUNCTION reactive.function_of(name text) RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT left(regexp_replace('capture_' || name, '[^a-zA-Z0-9]+', '_', 'g'), 50)
+        || '_' || left(md5(name), 8)
+$$;
+
+-- The function that captures one table, with its key written out.
+CREATE OR REPLACE FUNCTION reactive.make_capture_function(relation regclass) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    old_key text; new_key text;
-BEGIN
-    SELECT string_agg(format('OLD.%I', k), ', '), string_agg(format('NEW.%I', k), ', ')
-    INTO old_key, new_key FROM unnest(keys) k;
-    IF cardinality(keys) = 1 THEN
-        old_key := old_key || '::text';
-        new_key := new_key || '::text';
-    ELSE
-        old_key := format('jsonb_build_array(%s)::text', old_key);
-        new_key := format('jsonb_build_array(%s)::text', new_key);
-    END IF;
-    EXECUTE format($function$
-        CREATE OR REPLACE FUNCTION reactive.%1$I() RETURNS trigger
-        LANGUAGE plpgsql SECURITY DEFINER
-        SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
-        AS $body$
+    name text := reactive.name_of(relation);
+    body text := format($body$
         BEGIN
             IF TG_OP = 'INSERT' THEN
-                PERFORM reactive.mark(%2$L, %4$s);
+                PERFORM reactive.mark(%1$L, %3$s);
             ELSIF TG_OP = 'DELETE' THEN
-                PERFORM reactive.mark(%2$L, %3$s);
+                PERFORM reactive.mark(%1$L, %2$s);
             ELSIF OLD *<> NEW THEN -- byte by byte, since json has no equality
-                PERFORM reactive.mark(%2$L, %4$s);
-                IF %3$s <> %4$s THEN
-                    PERFORM reactive.mark(%2$L, %3$s);
+                PERFORM reactive.mark(%1$L, %3$s);
+                IF %2$s <> %3$s THEN
+                    PERFORM reactive.mark(%1$L, %2$s);
                 END IF;
             ELSE
                 RETURN NULL;
             END IF;
-            PERFORM reactive.ring(%2$L, %5$s);
+            PERFORM reactive.ring(%1$L, %4$s);
             RETURN NULL;
         END
-        $body$
-    $function$, function, name, old_key, new_key, reactive.bell(name));
+        $body$, name, reactive.key_of(relation, 'OLD'), reactive.key_of(relation, 'NEW'), reactive.bell(name));
+BEGIN
+    EXECUTE format(
+        'CREATE OR REPLACE FUNCTION reactive.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER '
+        'SET search_path = pg_catalog, pg_temp %s AS %L',
+        reactive.function_of(name), reactive.key_settings(relation), body);
 END
 $$;
 
@@ -132,7 +158,7 @@ AS $$
 DECLARE
     name text := reactive.name_of(relation);
     keys text[] := reactive.key_columns(relation);
-    function text := left('capture_' || name, 50) || '_' || left(md5(name), 8);
+    function text := reactive.function_of(name);
     unknown text;
 BEGIN
     IF keys IS NULL THEN
@@ -155,7 +181,7 @@ BEGIN
         RETURN; -- it stands already; to make it again would take the table's lock
     END IF;
 
-    PERFORM reactive.make_capture_function(name, function, keys);
+    PERFORM reactive.make_capture_function(relation);
     EXECUTE format('CREATE OR REPLACE TRIGGER reactive_capture AFTER INSERT OR UPDATE OR DELETE ON %s '
                    'FOR EACH ROW EXECUTE FUNCTION reactive.%I()', relation, function);
     EXECUTE format('CREATE OR REPLACE TRIGGER reactive_capture_truncate AFTER TRUNCATE ON %s '
@@ -172,7 +198,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     name text := reactive.name_of(relation);
-    function text := left('capture_' || name, 50) || '_' || left(md5(name), 8);
+    function text := reactive.function_of(name);
 BEGIN
     EXECUTE format('DROP TRIGGER IF EXISTS reactive_capture ON %s', relation);
     EXECUTE format('DROP TRIGGER IF EXISTS reactive_capture_truncate ON %s', relation);

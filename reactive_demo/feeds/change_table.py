@@ -4,9 +4,11 @@ Nothing is lost, whoever was away: the session reads what it has not seen, by a 
 cache keeps beside the data. A ring saves it the waiting; a slow poll is the guarantee.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
@@ -78,49 +80,64 @@ class ChangeTableSession(Session):
     def __init__(self, feed: ChangeTableFeed) -> None:
         super().__init__(feed.database_url, feed.table, CHANNEL)
         try:
-            name = _captured_name(self._connection, feed.table)
+            self._table = _captured(self._connection, feed.table)
             for setting in SETTINGS:
                 self._connection.execute(setting)
-            self._statements = Statements(self._connection, name)
+            self._connection.execute(FROZEN, [f"{3 * HEARTBEAT:g}s"])
+            self._statements = Statements(self._table)
         except BaseException:
             self._connection.close()
             raise
         self._cursor = Cursor("0:0:")
 
     def batches(self, cache: Cache, stopping: StopEvent) -> Iterator[Batch]:
-        """Yield what the cache does not have yet, then what changes, until `stopping`."""
-        position, filled = self._position(cache)
+        """Yield what the cache does not have yet, then what changes, until `stopping`.
+
+        Raises NotCapturedError when capture is taken off the table, or put on it anew.
+        """
+        number = 0
+        try:
+            position, filled = self._position(cache)
+            for batch in self._follow(position, stopping, filled=filled):
+                number += batch.position is not None
+                yield replace(batch, number=number)
+        except REMADE as error:
+            raise NotCapturedError(f"The table was made anew ({error}).") from error
+
+    def _follow(self, position: Position, stopping: StopEvent, *, filled: bool) -> Iterator[Batch]:
         if not filled:
             yield from self._fill(position)
-        wait = FIRST_WAIT
+        wait, said = FIRST_WAIT, time.monotonic()
         while not stopping.is_set():
             found = False
             for batch in self._read(position):
                 found = True
                 yield batch
             if found:
-                wait = FIRST_WAIT
+                wait, said = FIRST_WAIT, time.monotonic()
                 continue
-            yield Batch(State.LIVE)
+            if time.monotonic() - said < HEARTBEAT:
+                yield Batch(State.LIVE)
+            else:  # a sign of life: is this still the leader, does Redis still hold the data?
+                yield Batch(State.LIVE, position=position, cursor=self._cursor.snapshot)
+                said = time.monotonic()
             if not self._arm():  # a writer is at work who will not ring
                 stopping.wait(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
                 continue
             try:
-                rung = self._unseen() or self._sleep(stopping)
+                if not self._unseen():
+                    self.heard(stopping, HEARTBEAT)
             finally:
                 self._disarm()
-            if (
-                not rung
-            ):  # a sign of life: is this still the leader, does Redis still hold the data?
-                yield Batch(State.LIVE, position=position, cursor=self._cursor.snapshot)
 
     # Reading
 
     def _position(self, cache: Cache) -> tuple[Position, bool]:
         """Take the lead in the cache; whether its cursor can be followed from where it is."""
-        incarnation, pruned, now = self._one(self._statements.incarnation)
+        (incarnation,) = self._one(self._statements.incarnation)
         position = cache.take_over(incarnation)
+        pruned, now = self._one(self._statements.now)
         if position.cursor is not None:
             xmin, xmax, _ = position.cursor.split(":")
             if int(pruned) < int(xmin) and int(xmax) <= int(now.split(":")[1]):
@@ -136,7 +153,8 @@ class ChangeTableSession(Session):
         total = max(int(self._one(self._statements.estimate)[0]), 0)
         while True:
             page = self._connection.execute(
-                self._statements.page(first=last is None), {"last": last, "rows": PAGE_ROWS}
+                self._statements.page(first=last is None),
+                {**self._table.parameters, "last": last, "rows": PAGE_ROWS},
             ).fetchall()
             for start in range(0, len(page), BATCH_ROWS):
                 changes = [Versioned._make(row) for row in page[start : start + BATCH_ROWS]]
@@ -154,8 +172,9 @@ class ChangeTableSession(Session):
         with self._connection.cursor() as reader:
             changes: list[Versioned] = []
             size, seen, swept, found = 0, "", False, False
+            parameters = {**self._table.parameters, **self._cursor.unseen}
             for snapshot, truncated, key, row, version in reader.stream(
-                self._statements.read, self._cursor.unseen, size=BATCH_ROWS
+                self._statements.read, parameters, size=BATCH_ROWS
             ):
                 seen = snapshot
                 if truncated is not None and not swept:
@@ -168,6 +187,8 @@ class ChangeTableSession(Session):
                 if len(changes) >= BATCH_ROWS or size >= BATCH_BYTES:
                     yield Batch(State.CATCHING_UP, changes, position=position)
                     changes, size, found = [], 0, True
+        if not seen:
+            raise NotCapturedError(f"Capture was taken off {self._table.name}, or put on it anew.")
         self._cursor = Cursor(seen)
         if changes or found:
             yield Batch(State.LIVE, changes, position=position, cursor=seen)
@@ -183,40 +204,73 @@ class ChangeTableSession(Session):
         return bool(self._one(self._statements.arm)[0])
 
     def _disarm(self) -> None:
-        self._connection.execute(self._statements.disarm)
+        self._one(self._statements.disarm)
 
-    def _sleep(self, stopping: StopEvent) -> bool:
-        """Wait for a ring for this table; False if there was none."""
-        return any(n.payload == self._statements.name for n in self.heard(stopping, HEARTBEAT))
-
-    def _one(self, statement: sql.Composed, parameters: Any = None) -> tuple[Any, ...]:
-        return self._connection.execute(statement, parameters).fetchone() or ()
+    def _one(self, statement: sql.Composed, more: Mapping[str, Any] = MappingProxyType({})) -> Any:
+        """The one row that a statement returns; there is none once the table is not captured."""
+        found = self._connection.execute(statement, {**self._table.parameters, **more}).fetchone()
+        if found is None:
+            raise NotCapturedError(f"Capture was taken off {self._table.name}, or put on it anew.")
+        return found
 
 
 SETTINGS = (
-    b"SET search_path = pg_catalog",
+    # What the text of a key or row may depend on: the trigger sets the same.
     b"SET TimeZone = 'UTC'",
     b"SET DateStyle = 'ISO'",
+    b"SET IntervalStyle = 'postgres'",
+    b"SET bytea_output = 'hex'",
+    b"SET extra_float_digits = 1",
+    b"SET lc_monetary = 'C'",
     b"SET jit = off",
     # A generic plan does not know how short the list of transactions is.
     b"SET plan_cache_mode = force_custom_plan",
-    b"SET idle_session_timeout = '%d ms'" % (3000 * HEARTBEAT),  # a frozen leader loses its locks
 )
+
+FROZEN = b"SELECT set_config('idle_session_timeout', %s, false)"
+"""A frozen leader loses its session, and so its locks."""
+
+REMADE = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.InvalidSchemaName,
+)
+"""What a session meets when the table, or all of capture, is changed under it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A captured table, as the database describes it; all names are quoted."""
+
+    name: str
+    incarnation: str
+    """A uuid that is new each time that capture is put on the table."""
+    key: str
+    """The key as text: an expression on the row `t`."""
+    key_columns: list[str]
+    key_types: list[str]
+    shown: list[str] | None
+    """The columns that a cache may see; None for all, also those that are added later."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What every statement may refer to."""
+        return {"table": self.name, "incarnation": self.incarnation}
 
 
 class Statements:
-    """The statements for one table, made from what its catalogue says."""
+    """The statements for one table."""
 
-    def __init__(self, connection: psycopg.Connection[Any], qualified: str) -> None:
-        self.name = qualified
-        self._columns, self._types, excluded = self._facts(connection)
-        self._table = sql.SQL(qualified)  # quoted by PostgreSQL
-        name = sql.Literal(self.name)
-        present = sql.SQL("t.{} IS NOT NULL").format(sql.Identifier(self._columns[0]))
-        row: sql.Composable = sql.SQL("row_to_json(t)::text")
-        if excluded:
-            row = sql.SQL("(to_jsonb(t) - {}::text[])::text").format(sql.Literal(excluded))
-        self._row = row
+    def __init__(self, table: Captured) -> None:
+        self._name, self._key = _text(table.name), _text(table.key)
+        self._columns = [_text(f"t.{column}") for column in table.key_columns]
+        self._types = [_text(kind) for kind in table.key_types]
+        self._row: sql.Composable = sql.SQL("row_to_json(t.*)::text")
+        if table.shown is not None:
+            self._row = sql.SQL("(SELECT row_to_json(r.*) FROM (SELECT {}) r)::text").format(
+                _listed(_text(f"t.{column}") for column in table.shown)
+            )
         changed = sql.SQL("(c.xid >= %(xmax)s::xid8 OR c.xid = ANY (%(in_progress)s::xid8[]))")
         truncated = sql.SQL(
             "(k.truncated_xid >= %(xmax)s::xid8 OR k.truncated_xid = ANY (%(in_progress)s::xid8[]))"
@@ -224,116 +278,118 @@ class Statements:
         self.read = sql.SQL(
             """
             SELECT now.snapshot, now.truncated, c.key,
-                   CASE WHEN {present} THEN {row} END, c.version::text
+                   CASE WHEN {key} = c.key THEN {row} END, c.version::text
             FROM (
-                SELECT pg_current_snapshot()::text AS snapshot, (
-                    SELECT k.truncated_version::text FROM reactive.captured k
-                    WHERE k.table_name = {name} AND {truncated}) AS truncated
+                SELECT pg_current_snapshot()::text AS snapshot,
+                       CASE WHEN {truncated} THEN k.truncated_version::text END AS truncated
+                FROM reactive.captured k
+                WHERE k.table_name = %(table)s AND k.incarnation = %(incarnation)s
             ) now
             LEFT JOIN (reactive.change c LEFT JOIN {table} t ON {same})
-            ON c.table_name = {name} AND {changed}
+            ON c.table_name = %(table)s AND {changed}
             """
         ).format(
-            present=present,
-            row=row,
-            name=name,
+            key=self._key,
+            row=self._row,
             truncated=truncated,
             changed=changed,
-            table=self._table,
-            same=self._same(sql.SQL("c.key")),
+            table=self._name,
+            same=self._same(),
         )
         self.unseen = sql.SQL(
             "SELECT EXISTS (SELECT FROM reactive.change c"
-            " WHERE c.table_name = {name} AND {changed}) OR EXISTS (SELECT FROM reactive.captured k"
-            " WHERE k.table_name = {name} AND {truncated})"
-        ).format(name=name, changed=changed, truncated=truncated)
-        self.arm = sql.SQL("SELECT pg_try_advisory_lock(reactive.bell({}))").format(name)
-        self.disarm = sql.SQL("SELECT pg_advisory_unlock(reactive.bell({}))").format(name)
+            " WHERE c.table_name = %(table)s AND {changed})"
+            " OR EXISTS (SELECT FROM reactive.captured k"
+            " WHERE k.table_name = %(table)s AND {truncated})"
+        ).format(changed=changed, truncated=truncated)
+        self.arm = sql.SQL("SELECT pg_try_advisory_lock(reactive.bell(%(table)s))").format()
+        self.disarm = sql.SQL("SELECT pg_advisory_unlock(reactive.bell(%(table)s))").format()
         self.estimate = sql.SQL(
             "SELECT coalesce(sum(reltuples), 0)::bigint FROM pg_class WHERE oid IN"
-            " (SELECT relid FROM pg_partition_tree({}) WHERE isleaf)"
-        ).format(name)
+            " (SELECT relid FROM pg_partition_tree(%(table)s) WHERE isleaf)"
+        ).format()
         self.incarnation = sql.SQL(
-            "SELECT s.system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)"
-            " || '/' || k.incarnation, k.pruned_xid::text, pg_current_snapshot()::text"
-            " FROM pg_control_system() s, reactive.captured k WHERE k.table_name = {}"
-        ).format(name)
+            "SELECT concat_ws('/', s.system_identifier, d.oid,"
+            " left(pg_walfile_name(pg_current_wal_lsn()), 8), k.incarnation)"
+            " FROM pg_control_system() s, pg_database d, reactive.captured k"
+            " WHERE d.datname = current_database()"
+            " AND k.table_name = %(table)s AND k.incarnation = %(incarnation)s"
+        ).format()
+        self.now = sql.SQL(
+            "SELECT k.pruned_xid::text, pg_current_snapshot()::text"
+            " FROM reactive.captured k WHERE k.table_name = %(table)s"
+        ).format()
 
     def page(self, *, first: bool) -> sql.Composed:
         """The next rows in the order of their keys, after the key `last`."""
-        columns = sql.SQL(", ").join(
-            sql.SQL("t.{}").format(sql.Identifier(c)) for c in self._columns
-        )
-        key = (
-            sql.SQL("{}::text")
-            if len(self._columns) == 1
-            else sql.SQL("jsonb_build_array({})::text")
-        )
+        columns = _listed(self._columns)
         after: sql.Composable = sql.SQL("true")
         if not first:
-            after = sql.SQL("({}) > ({})").format(
-                columns, sql.SQL(", ").join(self._parts(sql.SQL("%(last)s::text")))
-            )
+            last = _listed(self._parts(sql.SQL("%(last)s::text")))
+            after = sql.SQL("({}) > ({})").format(columns, last)
         return sql.SQL(
             """
             SELECT p.key, p.row, coalesce(c.version, 0)::text FROM (
-                SELECT {key} AS key, {row} AS row FROM {table} t
-                WHERE {after} ORDER BY {columns} LIMIT %(rows)s
-            ) p LEFT JOIN reactive.change c ON c.table_name = {name} AND c.key = p.key
+                SELECT {key} AS key, {row} AS row, row_number() OVER (ORDER BY {columns}) AS n
+                FROM {table} t WHERE {after} ORDER BY {columns} LIMIT %(rows)s
+            ) p LEFT JOIN reactive.change c ON c.table_name = %(table)s AND c.key = p.key
+            ORDER BY p.n
             """
-        ).format(
-            key=key.format(columns),
-            row=self._row,
-            table=self._table,
-            after=after,
-            columns=columns,
-            name=sql.Literal(self.name),
-        )
+        ).format(key=self._key, row=self._row, table=self._name, after=after, columns=columns)
 
-    def _same(self, key: sql.SQL) -> sql.Composed:
-        """The condition that row `t` has the key that is given as text."""
+    def _same(self) -> sql.Composed:
+        """The condition by which row `t` is found; equal, it may still be written otherwise."""
         return sql.SQL(" AND ").join(
-            sql.SQL("t.{} = {}").format(sql.Identifier(column), part)
-            for column, part in zip(self._columns, self._parts(key), strict=True)
+            sql.SQL("{} = {}").format(column, part)
+            for column, part in zip(self._columns, self._parts(sql.SQL("c.key")), strict=True)
         )
 
     def _parts(self, key: sql.SQL) -> list[sql.Composed]:
         """The key's columns, taken out of its text form and typed."""
-        if len(self._columns) == 1:
-            return [sql.SQL("{}::{}").format(key, sql.SQL(self._types[0]))]
+        if len(self._types) == 1:
+            return [sql.SQL("{}::{}").format(key, self._types[0])]
         return [
-            sql.SQL("({}::jsonb ->> {})::{}").format(key, sql.Literal(n), sql.SQL(kind))
+            sql.SQL("({}::jsonb ->> {})::{}").format(key, sql.Literal(n), kind)
             for n, kind in enumerate(self._types)
         ]
 
-    def _facts(self, connection: psycopg.Connection[Any]) -> tuple[Any, ...]:
-        """The key's columns, their types, and the columns that are left out."""
-        (facts,) = connection.execute(
-            """
-            SELECT k.key_columns, (
-                SELECT array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY u.n)
-                FROM unnest(k.key_columns) WITH ORDINALITY AS u (name, n), pg_attribute a
-                WHERE a.attrelid = k.table_name::regclass AND a.attname = u.name
-            ), k.excluded
-            FROM reactive.captured k WHERE k.table_name = %s
-            """,
-            [self.name],
-        ).fetchall()
-        return tuple(facts)
+
+def _text(made_by_postgresql: str) -> sql.SQL:
+    """A name, type or expression that needs no quoting, in a statement that has parameters."""
+    return sql.SQL(made_by_postgresql.replace("%", "%%"))
 
 
-def _captured_name(connection: psycopg.Connection[Any], table: str) -> str:
-    """`table` as the change table knows it, qualified and quoted."""
+def _listed(parts: Iterable[sql.Composable]) -> sql.Composed:
+    return sql.SQL(", ").join(parts)
+
+
+def _captured(connection: psycopg.Connection[Any], table: str) -> Captured:
+    """`table` as the database describes it; from here on, every name must be qualified."""
     found = None
-    with suppress(psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction):
-        found = connection.execute(
-            "SELECT table_name FROM reactive.captured"
-            " WHERE table_name = reactive.name_of(%s::regclass)",
-            [table],
-        ).fetchone()
+    with suppress(*REMADE):
+        named = connection.execute("SELECT reactive.name_of(%s::regclass)", [table]).fetchone()
+        connection.execute("SET search_path = pg_catalog")
+        found = connection.execute(DESCRIPTION, named).fetchone()
     if found is None:
         raise NotCapturedError(
             f"The table {table} is not captured in this database: run "
             f"`reactive-demo install --table {table}`, or `install(database_url)`."
         )
-    return str(found[0])
+    return Captured(*found)
+
+
+DESCRIPTION = """
+    SELECT k.table_name, k.incarnation::text, reactive.key_of(a.attrelid, 't'),
+           array_agg(quote_ident(a.attname) ORDER BY array_position(k.key_columns, a.attname::text))
+               FILTER (WHERE a.attname = ANY (k.key_columns)),
+           array_agg(format_type(a.atttypid, a.atttypmod)
+                     ORDER BY array_position(k.key_columns, a.attname::text))
+               FILTER (WHERE a.attname = ANY (k.key_columns)),
+           CASE WHEN k.excluded <> '{}' THEN array_agg(quote_ident(a.attname) ORDER BY a.attnum)
+               FILTER (WHERE a.attname <> ALL (k.excluded)) END
+    FROM reactive.captured k
+    JOIN pg_attribute a ON a.attrelid = k.table_name::regclass
+    WHERE k.table_name = %s AND a.attnum > 0 AND NOT a.attisdropped
+    GROUP BY k.table_name, a.attrelid
+    HAVING k.key_columns = reactive.key_columns(a.attrelid)
+"""

@@ -3,12 +3,14 @@
 A feed opens sessions; a session yields batches of changes until it is lost or told to stop.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 import psycopg
 from psycopg import sql
+from psycopg.abc import RV, PQGen
 
 from reactive_demo.cache import Cache
 from reactive_demo.changes import Batch
@@ -26,6 +28,44 @@ KEEPALIVE: dict[str, Any] = {
 """libpq's settings (s, s, s, probes, ms) that notice a peer which is gone without a word."""
 
 
+SILENCE = 20.0
+"""Seconds in which a server must say something more when it is asked: a peer's kernel, or a proxy,
+may keep alive a connection behind which nobody is."""
+
+
+class Patient(psycopg.Connection[Any]):
+    """A connection that is closed when the server is silent for too long.
+
+    Then, as with any lost connection, psycopg.OperationalError is raised.
+    """
+
+    def wait(self, gen: PQGen[RV], *args: Any, **options: Any) -> RV:
+        """Wait for the server as psycopg does, but not for ever."""
+        try:
+            return super().wait(_within(SILENCE, gen), *args, **options)
+        except SilentError:
+            self.pgconn.finish()
+            raise
+
+
+class SilentError(psycopg.OperationalError):
+    """The server was silent for too long."""
+
+
+def _within(seconds: float, gen: PQGen[RV]) -> PQGen[RV]:
+    """Pass on what `gen` waits for; raise SilentError when that takes too long."""
+    deadline = time.monotonic() + seconds
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > deadline:
+                raise SilentError(f"the server was silent for {seconds:g} s")
+            wanted = gen.send(ready)
+    except StopIteration as done:
+        return cast("RV", done.value)
+
+
 class Session:
     """A connection that listens on a channel: autocommit, so that LISTEN holds at once.
 
@@ -33,9 +73,10 @@ class Session:
     """
 
     def __init__(self, database_url: str, table: str, channel: str) -> None:
-        self._connection = psycopg.connect(
+        self._connection = Patient.connect(
             database_url,
             autocommit=True,
+            target_session_attrs="primary",  # a standby cannot LISTEN
             application_name=f"reactive_demo listen {table}",
             **KEEPALIVE,
         )

@@ -2,11 +2,11 @@
 -- filled, these are rows that the table has no more; after TRUNCATE, those from before.
 --
 -- KEYS     the feed's hash, then the keys to look at
--- ARGV     token, epoch, version
--- returns  how many were removed; -1 if the token is not the leader's
+-- ARGV     the fence that must stand, epoch, version
+-- returns  how many were removed; -1 if another fence stands
 local feed = KEYS[1]
-local token, epoch, version = ARGV[1], ARGV[2], ARGV[3]
-if redis.call('HGET', feed, 'fence') ~= token then return -1 end
+local fence, epoch, version = ARGV[1], ARGV[2], ARGV[3]
+if redis.call('HGET', feed, 'fence') ~= fence then return -1 end
 
 local function less(a, b) return #a < #b or (#a == #b and a < b) end
 

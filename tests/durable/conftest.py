@@ -1,0 +1,142 @@
+"""What the tests of the durable pipeline share."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+from durable.servers import PostgresServer, Proxy, RedisServer, socket_of
+from reactive_demo import Cache, ChangeTableFeed, Listener, Stack, install
+
+Listen = Callable[..., Listener]
+
+
+@pytest.fixture(scope="session")
+def one_database(stack: Stack) -> Iterator[str]:
+    """A database for all tests: making one for each would take longer than the tests."""
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE durable")
+        yield stack.database_url.replace("/reactive_demo?", "/durable?")
+        connection.execute("DROP DATABASE durable WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(one_database: str) -> Iterator[str]:
+    """That database, empty."""
+    yield one_database
+    with psycopg.connect(one_database, autocommit=True) as connection:
+        connection.execute(EMPTY)
+
+
+EMPTY = """
+    SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid();
+    SET client_min_messages = warning;
+    DO $$ DECLARE name text; BEGIN
+        FOR name IN SELECT nspname FROM pg_namespace
+                    WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' LOOP
+            EXECUTE format('DROP SCHEMA %I CASCADE', name);
+        END LOOP;
+    END $$;
+    CREATE SCHEMA public;
+    GRANT USAGE ON SCHEMA public TO PUBLIC;
+"""
+
+
+@pytest.fixture
+def database(database_url: str) -> str:
+    """A database with capture on the table `profile`."""
+    install(database_url)
+    return database_url
+
+
+@pytest.fixture
+def connection(database: str) -> Iterator[psycopg.Connection]:
+    """A plain connection to it."""
+    with psycopg.connect(database, autocommit=True) as plain:
+        yield plain
+
+
+@pytest.fixture
+def valkey_url(stack: Stack) -> str:
+    """The embedded server, empty."""
+    with redis.Redis.from_url(stack.redis_url) as client:
+        client.flushall()
+    return stack.redis_url
+
+
+@pytest.fixture
+def client(valkey_url: str) -> Iterator[redis.Redis]:
+    """Any Redis client."""
+    with redis.Redis.from_url(valkey_url, decode_responses=True) as plain:
+        yield plain
+
+
+@pytest.fixture
+def cache(valkey_url: str) -> Iterator[Cache]:
+    served = Cache(valkey_url)
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short folder that the servers' account may enter."""
+    path = Path(tempfile.mkdtemp(prefix="rd-du-", dir="/tmp"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def own_postgres(folder: Path) -> Iterator[PostgresServer]:
+    """A PostgreSQL that nobody else uses, with capture on `profile`."""
+    server = PostgresServer(folder)
+    server.start()
+    install(server.url)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_redis(folder: Path) -> Iterator[RedisServer]:
+    """A Redis that nobody else uses."""
+    server = RedisServer(folder)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def proxy(database: str) -> Iterator[Proxy]:
+    """A TCP address of the embedded PostgreSQL."""
+    between = Proxy(socket_of(database))
+    yield between
+    between.close()
+
+
+@pytest.fixture
+def listen() -> Iterator[Listen]:
+    """Start listeners that end with the test: `listen(database_url, cache)`."""
+    started: list[Listener] = []
+
+    def listen(
+        database_url: str,
+        cache: Cache,
+        table: str = "profile",
+        *,
+        takeover: bool = False,
+        state: str = "live",
+    ) -> Listener:
+        listener = Listener(ChangeTableFeed(database_url, table), cache, takeover=takeover)
+        started.append(listener)
+        listener.start().wait_until(state)
+        return listener
+
+    yield listen
+    for listener in started:
+        listener.stop()

@@ -1,0 +1,246 @@
+"""Servers that a test may stop, kill, freeze and restore; and what must hold in the end."""
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import redis
+
+from reactive_demo import Cache, ChangeTableFeed
+from reactive_demo.checks import CheckFailed, until
+from reactive_demo.stack.account import Account
+from reactive_demo.stack.place import Place
+from reactive_demo.stack.servers import PostgreSQL, Valkey
+from reactive_demo.stopping import StopEvent
+
+QUIET = 5.0
+"""Seconds after which database and cache must agree."""
+
+
+class PostgresServer:
+    """A PostgreSQL of the test's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._account = Account.for_servers()
+        self._place = Place(folder)
+        self._server = PostgreSQL(self._place, self._account)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._sockets = folder / "s"
+        self._sockets.mkdir(exist_ok=True)
+        self._account.own(self._sockets)
+        self.url = self._server.url(self._sockets)
+
+    @property
+    def data(self) -> Path:
+        return self._place.data
+
+    def start(self) -> None:
+        self._server.prepare()
+        with (self.folder / "log").open("ab") as log:
+            self._process = self._account.start(
+                self._server.command(self._sockets),
+                preexec_fn=lambda: None,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        until("PostgreSQL answers", self._answers, timeout=30)
+
+    def stop(self, by: signal.Signals = signal.SIGINT) -> None:
+        """SIGINT is a fast shutdown, SIGQUIT an immediate one, SIGKILL a crash."""
+        if self._process:
+            family = psutil.Process(self._process.pid).children(recursive=True)
+            self._process.send_signal(by)
+            self._process.wait(timeout=30)
+            self._process = None
+            psutil.wait_procs(family, timeout=30)
+
+    def backup(self, to: Path) -> None:
+        """A base backup that can be started as it is."""
+        to.mkdir(mode=0o700)
+        self._account.own(to)
+        program = Path(self._server.command(self._sockets)[0]).with_name("pg_basebackup")
+        words = [program, "-h", self._sockets, "-U", "reactive_demo", "-D", to, "-c", "fast"]
+        self._account.run(words, check=True, capture_output=True)
+
+    def restore(self, backup: Path, *, recover: bool) -> None:
+        """Put a backup in the place of the data; `recover` begins a new timeline."""
+        self.data.rename(self.folder / "lost")
+        backup.rename(self.data)
+        if recover:
+            (self.data / "recovery.signal").touch()
+            with (self.data / "postgresql.auto.conf").open("a") as settings:
+                settings.write("restore_command = 'false'\n")
+        self._account.own(self.data)
+
+    def _answers(self) -> bool:
+        try:
+            self._server.probe(self.url)
+            with psycopg.connect(self.url) as connection:
+                return not connection.execute("SELECT pg_is_in_recovery()").fetchone()[0]
+        except psycopg.OperationalError:
+            return False
+
+
+class RedisServer:
+    """A Valkey of the test's own."""
+
+    def __init__(self, folder: Path) -> None:
+        server = Valkey(Place(folder), Account())
+        self._socket = folder / "redis.sock"
+        self._words = [str(server.command(folder)[0]), "--port", "0", "--dir", str(folder)]
+        self._words += ["--unixsocket", str(self._socket), "--save", ""]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"unix://{self._socket}"
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._words, stdout=subprocess.DEVNULL)
+        until("Redis answers", self._answers)
+
+    def stop(self) -> None:
+        if self._process:
+            self.thaw()
+            self._process.kill()
+            self._process.wait(timeout=10)
+            self._process = None
+
+    def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def save(self) -> None:
+        """Keep what it holds now: it comes back with that when it is started again."""
+        with redis.Redis.from_url(self.url) as client:
+            client.save()
+
+    def _answers(self) -> bool:
+        try:
+            with redis.Redis.from_url(self.url) as client:
+                return bool(client.ping())
+        except redis.ConnectionError:
+            return False
+
+
+class Proxy:
+    """A TCP address in front of a Unix socket. It can fall silent without closing anything."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._loop = asyncio.new_event_loop()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._server = asyncio.run_coroutine_threadsafe(
+            asyncio.start_server(self._serve, sock=self._listening), self._loop
+        ).result(5)
+
+    def fall_silent(self) -> None:
+        """The connections there are say nothing more, for ever; new ones work."""
+        old, self._flowing = self._flowing, asyncio.Event()
+        self._flowing.set()
+        self._loop.call_soon_threadsafe(old.clear)
+
+    def close(self) -> None:
+        async def end() -> None:
+            self._server.close()
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result(5)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        flowing = self._flowing
+        there = await asyncio.open_unix_connection(self._target)
+        with suppress(asyncio.CancelledError, ConnectionError):
+            await asyncio.gather(
+                self._pump(reader, there[1], flowing), self._pump(there[0], writer, flowing)
+            )
+
+    async def _pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, flowing: asyncio.Event
+    ) -> None:
+        while data := await source.read(65536):
+            await flowing.wait()
+            sink.write(data)
+            await sink.drain()
+        sink.close()
+
+
+def stored(database_url: str, table: str = "profile", key: str = "username") -> dict[str, Any]:
+    """The table's rows by key; `key` is an SQL expression."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        return dict(
+            connection.execute(f"SELECT {key}, row_to_json(t.*) FROM {table} t".encode()).fetchall()
+        )
+
+
+def cached(cache: Cache) -> dict[str, Any]:
+    """The cached rows by key, without tombstones."""
+    keys = list(cache.scan())
+    with cache._redis.pipeline(transaction=False) as batch:
+        for key in keys:
+            batch.hget(cache.redis_key(key), "row")
+        rows = batch.execute()
+    return {key: json.loads(row) for key, row in zip(keys, rows, strict=True) if row is not None}
+
+
+def agree(
+    database_url: str,
+    cache: Cache,
+    table: str = "profile",
+    key: str = "username",
+    *,
+    timeout: float = QUIET,
+) -> None:
+    """Every key in the cache equals its row, and every deleted key is absent; soon."""
+    truth = stored(database_url, table, key)
+    try:
+        until("database and cache agree", lambda: cached(cache) == truth, timeout)
+    except CheckFailed:
+        held = cached(cache)
+        wrong = {k for k in truth.keys() | held.keys() if truth.get(k) != held.get(k)}
+        shown = {k[:80]: (truth.get(k), held.get(k)) for k in sorted(wrong)[:3]}
+        raise AssertionError(f"{len(wrong)} keys differ, (stored, cached): {shown}") from None
+
+
+def carry(database_url: str, cache: Cache, table: str = "profile") -> int:
+    """Bring the cache up to date, in this thread; how many batches that took."""
+    written = 0
+    with ChangeTableFeed(database_url, table).open() as session:
+        for batch in session.batches(cache, StopEvent()):
+            if batch.position is None:
+                break
+            cache.write(batch)
+            written += 1
+    return written
+
+
+def socket_of(database_url: str) -> Path:
+    """The Unix socket that a URL of ours names."""
+    host = psycopg.conninfo.conninfo_to_dict(database_url)["host"]
+    return Path(str(host)) / ".s.PGSQL.5432"
+
+
+def tcp(database_url: str, port: int) -> str:
+    """The same database at a TCP address."""
+    return psycopg.conninfo.make_conninfo(database_url, host="127.0.0.1", port=port)
