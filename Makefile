@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := .tools/bin/uv
+PARALLEL := -n 2 --dist loadfile
 
 export UV_LINK_MODE := copy
 export UV_PROJECT_ENVIRONMENT := $(VENV)
@@ -18,10 +19,10 @@ lab: $(VENV)/.lab ## open the tutorial in JupyterLab
 	@$(BIN)/python -m reactive_demo lab $(ARGS)
 
 test: lint ## check style and types, run the tests and the notebooks
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-long: $(VENV)/.test ## run the tests that take minutes
-	$(BIN)/python -m pytest -m long tests $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m long tests $(ARGS)
 
 lint: $(VENV)/.test ## check style and types
 	$(BIN)/ruff check .

@@ -18,17 +18,26 @@ from reactive_demo import Stack, connect
 from reactive_demo.checks import until
 
 ROOT = Path(__file__).resolve().parent.parent
+WORLD = "REACTIVE_DEMO_TEST_WORLD"
+"""The variable that tells the workers where the run's folder is."""
+
 _numbers = itertools.count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give this run, and the kernels it starts, a world of their own.
+    """Give this run, and the kernels it starts, a world of their own; each worker a part of it.
 
     The folder is short (sockets) and others may pass through it (root's servers are nobody's).
     """
-    world = Path(tempfile.mkdtemp(prefix="rd-test-", dir="/tmp"))
-    world.chmod(0o711)
-    config.stash[_world] = world
+    worker = getattr(config, "workerinput", {}).get("workerid")
+    if worker:
+        world = Path(os.environ[WORLD]) / worker
+        world.mkdir(mode=0o711)
+    else:
+        world = Path(tempfile.mkdtemp(prefix="rd-test-", dir="/tmp"))
+        world.chmod(0o711)
+        os.environ[WORLD] = str(world)
+        config.stash[_world] = world
     for name in ("DATABASE_URL", "REDIS_URL"):
         os.environ.pop(name, None)
     os.environ["REACTIVE_DEMO_HOME"] = str(world / "home")
@@ -36,9 +45,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[name] = str(world / name.lower())
 
 
+@pytest.hookimpl(trylast=True)  # after the workers have ended
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the run if it leaves a process behind that works in its folder."""
-    world = session.config.stash[_world]
+    world = session.config.stash.get(_world, None)
+    if world is None:
+        return  # a worker: the run as a whole is looked at
     deadline = time.monotonic() + 30
     while left := _processes_of(world):
         if time.monotonic() > deadline:

@@ -6,7 +6,7 @@ import pytest
 
 from reactive_demo.doctor import Line, State, machine
 
-WANTED = ["jupyterlab>=4.4", "ipykernel<8,>=7.1", "psycopg[binary,pool]>=3.2.10"]
+WANTED = ["jupyterlab>=4.4", "ipykernel<8,>=7.1", "psycopg[binary]>=3.2.10"]
 TESTED = {"jupyterlab": "4.6.6", "ipykernel": "7.4.0", "psycopg": "3.3.9"}
 
 
@@ -51,7 +51,7 @@ def test_a_package_that_is_missing() -> None:
     _, odd = machine.packages(WANTED, installed, TESTED)
     assert odd == Line("psycopg", State.MEND, "not installed: `make clean lab`.")
     _, odd = machine.packages(WANTED, installed, {})
-    assert odd.words == "not installed: `pip install 'psycopg[binary,pool]>=3.2.10'`."
+    assert odd.words == "not installed: `pip install 'psycopg[binary]>=3.2.10'`."
 
 
 @pytest.mark.parametrize(
