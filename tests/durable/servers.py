@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+import random
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 import psycopg
@@ -244,3 +246,98 @@ def socket_of(database_url: str) -> Path:
 def tcp(database_url: str, port: int) -> str:
     """The same database at a TCP address."""
     return psycopg.conninfo.make_conninfo(database_url, host="127.0.0.1", port=port)
+
+
+class Traffic:
+    """A writer who inserts, changes, renames and deletes for as long as the block lasts."""
+
+    def __init__(self, database_url: str, seed: int = 0) -> None:
+        self._url = database_url
+        self._random = random.Random(seed)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.committed = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.flow()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+    def flow(self, count: int = 50, timeout: float = 20) -> None:
+        """Wait until some more is written."""
+        goal = self.committed + count
+        until("writes commit", lambda: self.committed >= goal, timeout)
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            try:
+                with psycopg.connect(self._url, autocommit=True) as connection:
+                    while not self._over.is_set():
+                        self._write(connection)
+                        self.committed += 1
+            except psycopg.OperationalError:
+                self._over.wait(0.01)  # the server is away
+
+    def _write(self, connection: psycopg.Connection[Any]) -> None:
+        name, other = (f"user {self._random.randrange(200)}" for _ in range(2))
+        statement = self._random.choice(STATEMENTS)
+        with suppress(psycopg.errors.UniqueViolation):
+            connection.execute(statement.encode(), {"name": name, "other": other})
+
+
+STATEMENTS = (
+    *["SELECT reactive.increment(%(name)s, 'likes')"] * 4,
+    "DELETE FROM public.profile WHERE username = %(name)s",
+    "UPDATE public.profile SET username = %(other)s WHERE username = %(name)s",
+)
+
+
+LISTEN = """
+import sys
+from reactive_demo import service
+from reactive_demo.feeds import change_table
+_, database_url, redis_url, heartbeat = sys.argv
+change_table.HEARTBEAT = float(heartbeat)
+service.listen(database_url, redis_url, "profile")
+"""
+
+
+class Process:
+    """A listener in a process of its own, as `reactive-demo listen` runs it."""
+
+    def __init__(self, database_url: str, cache: Cache, heartbeat: float = 2.0) -> None:
+        words = [sys.executable, "-c", LISTEN, database_url, cache.redis_url, str(heartbeat)]
+        self._process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+        self.words: list[str] = []
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+
+    def wait_until(self, words: str, timeout: float = 20) -> None:
+        until(f"it says {words}", lambda: words in "".join(self.words[-1:]), timeout)
+
+    def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait(timeout=10)
+
+    def end(self) -> int:
+        """Ask it to stop; its exit status."""
+        self.wake()
+        self._process.terminate()
+        self._reading.join(10)
+        return self._process.wait(timeout=10)
+
+    def _read(self) -> None:
+        for line in self._process.stderr:
+            self.words.append(line.strip())
+        self._process.stderr.close()

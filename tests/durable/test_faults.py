@@ -1,0 +1,567 @@
+"""Whatever breaks: when it is quiet again, every key in the cache equals its row."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from durable.servers import (
+    PostgresServer,
+    Process,
+    Proxy,
+    RedisServer,
+    Traffic,
+    agree,
+    cached,
+    carry,
+    tcp,
+)
+from reactive_demo import Cache, Listener, Profiles, install, uninstall
+from reactive_demo.changes import Batch
+from reactive_demo.checks import until
+from reactive_demo.feeds import change_table, session
+from reactive_demo.schema import install_article
+
+Listen = Callable[..., Listener]
+
+MANY = "INSERT INTO public.profile SELECT 'user ' || n FROM generate_series(1, %s) n"
+
+
+@pytest.fixture
+def processes(database: str, cache: Cache) -> Iterator[Callable[..., Process]]:
+    """Start listeners in processes of their own, which end with the test."""
+    started: list[Process] = []
+
+    def start(heartbeat: float = 2.0) -> Process:
+        started.append(Process(database, cache, heartbeat))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.end()
+
+
+def backends(connection: psycopg.Connection) -> list[int]:
+    """The listeners' backends."""
+    return [
+        pid
+        for (pid,) in connection.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name LIKE '%reactive_demo listen%'"
+        ).fetchall()
+    ]
+
+
+# The listener
+
+
+def test_its_backend_is_terminated(
+    database: str, connection: psycopg.Connection, cache: Cache, listen: Listen
+) -> None:
+    listener = listen(database, cache)
+    with Traffic(database) as traffic:
+        for turn in range(5):
+            until("it is connected", lambda: backends(connection))
+            connection.execute("SELECT pg_terminate_backend(%s)", [backends(connection)[0]])
+            until("it noticed", lambda turn=turn: listener.stats.reconnects > turn)
+            traffic.flow()
+    agree(database, cache)
+
+
+def test_it_is_killed_in_the_middle_of_a_batch(
+    database: str, connection: psycopg.Connection, cache: Cache, processes: Any
+) -> None:
+    killed = processes()
+    killed.wait_until("live")
+    connection.execute(MANY, [20_000])
+    until("some rows are in the cache", lambda: len(list(cache.scan())) > 500)
+    killed.kill()
+    held = len(cached(cache))
+    connection.execute("DELETE FROM public.profile WHERE username LIKE '%7'")
+    processes().wait_until("live")
+    agree(database, cache)
+    assert held < 20_000
+
+
+def test_it_is_frozen_while_it_sleeps_and_woken_after_another_took_over(
+    database: str, connection: psycopg.Connection, cache: Cache, processes: Any
+) -> None:
+    frozen = processes(heartbeat=0.3)
+    frozen.wait_until("live")
+    connection.execute(MANY, [10])
+    agree(database, cache)
+    frozen.freeze()
+    other = processes(heartbeat=0.3)
+    other.wait_until("live")
+    connection.execute("UPDATE public.profile SET likes_count = 1")
+    agree(database, cache)
+    frozen.wake()
+    frozen.wait_until("standby")
+    connection.execute("UPDATE public.profile SET likes_count = 2")
+    agree(database, cache)
+    assert frozen.end() == 0
+    assert frozen.words[-1].endswith("profile: stopped")
+
+
+def test_it_is_held_up_between_reading_and_writing_and_its_late_batch_is_refused(
+    database: str, connection: psycopg.Connection, valkey_url: str, listen: Listen
+) -> None:
+    reached, go_on = threading.Event(), threading.Event()
+
+    class Slow(Cache):
+        """As if its process were frozen before it writes."""
+
+        def write(self, batch: Batch) -> int:
+            if any(key == "ada" for key, *_ in batch.changes):
+                reached.set()
+                go_on.wait(20)
+            return super().write(batch)
+
+    cache = Cache(valkey_url)
+    late = listen(database, Slow(valkey_url))
+    connection.execute("INSERT INTO public.profile VALUES ('ada')")
+    assert reached.wait(5)
+    with ThreadPoolExecutor(1) as elsewhere:
+        newest = elsewhere.submit(listen, database, cache, takeover=True).result(20)
+    connection.execute("DELETE FROM public.profile")
+    connection.execute("INSERT INTO public.profile VALUES ('bob')")
+    agree(database, cache)
+    applied = late.stats.applied
+    go_on.set()
+    late.wait_until("standby")
+    assert late.stats.applied == applied
+    agree(database, cache)
+    assert newest.state == "live"
+
+
+def test_one_leads_another_stands_by_and_follows_when_it_ends(
+    database: str, cache: Cache, listen: Listen
+) -> None:
+    leader = listen(database, cache)
+    standby = listen(database, cache, state="standby")
+    with Traffic(database) as traffic:
+        leader.stop()
+        standby.wait_until("live")
+        traffic.flow()
+        newest = listen(database, cache, takeover=True)
+        traffic.flow()
+    agree(database, cache)
+    assert newest.stats.reconnects == 0
+    standby.wait_until("standby")
+
+
+def test_two_caches_follow_the_same_table(
+    database: str,
+    connection: psycopg.Connection,
+    cache: Cache,
+    own_redis: RedisServer,
+    listen: Listen,
+) -> None:
+    other = Cache(own_redis.url)
+    listen(database, cache)
+    listen(database, other)
+    with Traffic(database) as traffic:
+        traffic.flow(500)
+    agree(database, cache)
+    agree(database, other)
+    connection.execute("UPDATE public.profile SET likes_count = -1")
+    agree(database, cache)
+    agree(database, other)
+
+
+# PostgreSQL
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(signal.SIGINT, id="fast", marks=pytest.mark.long),
+        pytest.param(signal.SIGQUIT, id="immediate", marks=pytest.mark.long),
+        pytest.param(signal.SIGKILL, id="kill -9"),
+    ],
+)
+def test_postgresql_stops_and_starts_again(
+    own_postgres: PostgresServer, cache: Cache, listen: Listen, how: signal.Signals
+) -> None:
+    listen(own_postgres.url, cache)
+    with Traffic(own_postgres.url) as traffic:
+        traffic.flow()
+        own_postgres.stop(how)
+        own_postgres.start()
+        traffic.flow()
+    agree(own_postgres.url, cache)
+
+
+@pytest.mark.parametrize(
+    "recover",
+    [
+        pytest.param(True, id="new timeline"),
+        pytest.param(False, id="as it was", marks=pytest.mark.long),
+    ],
+)
+def test_an_older_backup_is_restored_under_a_cache_that_is_ahead(
+    own_postgres: PostgresServer, cache: Cache, listen: Listen, folder: Path, *, recover: bool
+) -> None:
+    listener = listen(own_postgres.url, cache)
+    with Traffic(own_postgres.url):
+        pass
+    own_postgres.backup(folder / "backup")
+    with Traffic(own_postgres.url, seed=1), Profiles(own_postgres.url) as profiles:
+        profiles.increment("not in the backup", "likes")
+    agree(own_postgres.url, cache)
+    ahead = cached(cache)
+    own_postgres.stop()
+    own_postgres.restore(folder / "backup", recover=recover)
+    own_postgres.start()
+    listener.wait_until("live", timeout=20)
+    agree(own_postgres.url, cache)
+    assert cached(cache) != ahead
+    with Traffic(own_postgres.url, seed=2):
+        pass
+    agree(own_postgres.url, cache)
+
+
+def test_a_connection_goes_silent_without_closing(
+    database: str, cache: Cache, proxy: Proxy, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(change_table, "HEARTBEAT", 0.3)
+    monkeypatch.setattr(session, "SILENCE", 0.5)
+    listener = listen(tcp(database, proxy.port), cache)
+    proxy.fall_silent()  # while it sleeps
+    with Traffic(database):
+        pass
+    agree(database, cache)
+    with Traffic(database) as traffic:
+        proxy.fall_silent()  # while it works
+        traffic.flow()
+    agree(database, cache)
+    assert listener.stats.reconnects >= 2
+
+
+# Redis
+
+
+@pytest.mark.parametrize("saved", [False, True], ids=["empty", "with older data"])
+def test_redis_starts_again(
+    database: str, own_redis: RedisServer, listen: Listen, *, saved: bool
+) -> None:
+    cache = Cache(own_redis.url)
+    listen(database, cache)
+    with Traffic(database) as traffic:
+        if saved:
+            own_redis.save()
+        traffic.flow()
+        own_redis.stop()
+        traffic.flow()
+        own_redis.start()
+        traffic.flow()
+    agree(database, cache)
+
+
+def test_redis_comes_back_with_older_data_and_nothing_changes_after_that(
+    database: str, connection: psycopg.Connection, own_redis: RedisServer, listen: Listen
+) -> None:
+    cache = Cache(own_redis.url)
+    listen(database, cache)
+    connection.execute(MANY, [10])
+    agree(database, cache)
+    own_redis.save()
+    connection.execute("UPDATE public.profile SET likes_count = 1")
+    agree(database, cache)
+    own_redis.stop()
+    own_redis.start()
+    agree(database, cache)
+
+
+def test_redis_is_flushed_while_nothing_happens(
+    database: str,
+    connection: psycopg.Connection,
+    cache: Cache,
+    client: redis.Redis,
+    listen: Listen,
+) -> None:
+    listen(database, cache)
+    connection.execute(MANY, [10])
+    agree(database, cache)
+    client.flushall()
+    agree(database, cache)
+
+
+def test_redis_is_flushed_beside_a_transaction_that_stays_open(
+    database: str,
+    connection: psycopg.Connection,
+    cache: Cache,
+    client: redis.Redis,
+    listen: Listen,
+) -> None:
+    listen(database, cache)
+    connection.execute(MANY, [10])
+    agree(database, cache)
+    with psycopg.connect(database) as busy:
+        busy.execute("INSERT INTO public.profile VALUES ('ada')")
+        client.flushall()
+        agree(database, cache)
+    agree(database, cache)
+
+
+@pytest.mark.parametrize("filling", [True, False], ids=["of a fill", "of a read"])
+def test_redis_is_flushed_between_two_batches(
+    database: str,
+    connection: psycopg.Connection,
+    valkey_url: str,
+    client: redis.Redis,
+    listen: Listen,
+    *,
+    filling: bool,
+) -> None:
+    class Flushed(Cache):
+        """Redis is emptied after the third batch of rows, once."""
+
+        batches = 0
+
+        def write(self, batch: Batch) -> int:
+            written = super().write(batch)
+            self.batches += len(batch.changes) > 1
+            if self.batches == 3:
+                client.flushall()
+                self.batches += 1
+            return written
+
+    cache = Flushed(valkey_url)
+    if filling:
+        connection.execute(MANY, [3_000])
+    listen(database, cache)
+    if not filling:
+        connection.execute(MANY, [3_000])
+    agree(database, cache)
+    assert cache.batches > 4
+
+
+def test_only_the_feeds_own_hash_is_lost(
+    database: str,
+    connection: psycopg.Connection,
+    cache: Cache,
+    client: redis.Redis,
+    listen: Listen,
+) -> None:
+    listen(database, cache)
+    connection.execute(MANY, [10])
+    agree(database, cache)
+    with psycopg.connect(database) as writer:
+        writer.execute("UPDATE public.profile SET likes_count = 1")
+        client.delete("reactive_demo:feed:profile")
+    agree(database, cache)
+
+
+def test_redis_is_full_for_a_while(
+    database: str, connection: psycopg.Connection, own_redis: RedisServer, listen: Listen
+) -> None:
+    cache = Cache(own_redis.url)
+    listener = listen(database, cache)
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.config_set("maxmemory", 1)
+        connection.execute(MANY, [10])
+        listener.wait_until("degraded")
+        client.config_set("maxmemory", 0)
+    agree(database, cache)
+
+
+def test_somebody_elses_value_has_a_rows_name(
+    database: str,
+    connection: psycopg.Connection,
+    cache: Cache,
+    client: redis.Redis,
+    listen: Listen,
+) -> None:
+    client.set("profile:user 3", "hello")
+    listen(database, cache)
+    connection.execute(MANY, [10])
+    agree(database, cache)
+
+
+@pytest.mark.long
+def test_redis_is_frozen_for_ten_seconds(
+    database: str, own_redis: RedisServer, listen: Listen
+) -> None:
+    cache = Cache(own_redis.url)
+    listener = listen(database, cache)
+    with Traffic(database) as traffic:
+        own_redis.freeze()
+        threading.Event().wait(10)  # the fault is the time
+        traffic.flow()
+        assert listener.state == "degraded"
+        own_redis.thaw()
+        listener.wait_until("live")
+    agree(database, cache)
+
+
+# Capture
+
+
+def test_capture_is_taken_off_and_put_on_again_under_a_listener(
+    database: str, connection: psycopg.Connection, cache: Cache, listen: Listen
+) -> None:
+    listen(database, cache)
+    connection.execute(MANY, [10])
+    agree(database, cache)
+    install_article(database)
+    connection.execute("UPDATE public.profile SET likes_count = 1")
+    install(database)
+    agree(database, cache)
+
+
+def test_capture_is_uninstalled_under_a_listener_which_waits_until_it_is_back(
+    database: str, connection: psycopg.Connection, cache: Cache, listen: Listen
+) -> None:
+    listener = listen(database, cache)
+    uninstall(database)
+    until("it waits", lambda: "is not captured" in listener.words)
+    connection.execute(MANY, [10])
+    install(database)
+    agree(database, cache)
+
+
+def test_the_table_is_dropped_and_made_again_with_other_columns(
+    database: str, connection: psycopg.Connection, cache: Cache, listen: Listen
+) -> None:
+    listen(database, cache)
+    connection.execute(MANY, [10])
+    agree(database, cache)
+    connection.execute("DROP TABLE public.profile")
+    connection.execute("CREATE TABLE public.profile (username text PRIMARY KEY, mood text)")
+    connection.execute("INSERT INTO public.profile VALUES ('ada', 'good')")
+    install(database)
+    agree(database, cache)
+
+
+# Data
+
+
+def test_others_arrive_at_once_beside_a_transaction_that_stays_open(
+    database: str, cache: Cache, listen: Listen
+) -> None:
+    listen(database, cache)
+    with psycopg.connect(database) as busy, Profiles(database) as profiles:
+        busy.execute("INSERT INTO public.profile VALUES ('slow')")
+        for n in range(50):
+            version = profiles.increment(f"user {n}", "likes")
+            cache.wait_for(f"user {n}", version, timeout=0.5)
+        assert cache.get("slow") is None
+    agree(database, cache)
+
+
+def test_rows_of_100_kb_arrive(
+    database: str, connection: psycopg.Connection, cache: Cache, listen: Listen
+) -> None:
+    connection.execute("CREATE TABLE page (id text PRIMARY KEY, body text)")
+    install(database, "page")
+    cache = Cache(cache.redis_url, "page")
+    listen(database, cache, "page")
+    connection.execute(
+        "INSERT INTO page SELECT n, repeat('🐘\"', 25000) FROM generate_series(1, 50) n"
+    )
+    agree(database, cache, "page", "id")
+
+
+def test_a_row_that_was_deleted_and_inserted_again_outlives_its_tombstone(
+    database: str,
+    valkey_url: str,
+    client: redis.Redis,
+    listen: Listen,
+) -> None:
+    cache = Cache(valkey_url, tombstone_ms=100)
+    listen(database, cache)
+    with Profiles(database) as profiles:
+        for name in ("ada", "bob"):
+            profiles.increment(name, "likes")
+            profiles.delete(name)
+            until("the row is gone", lambda name=name: cache.get(name) is None)
+        cache.wait_for("ada", profiles.increment("ada", "likes"))
+    until("bob's tombstone is gone", lambda: not client.exists("profile:bob"))
+    assert client.pttl("profile:ada") == -1
+    agree(database, cache)
+
+
+def test_truncate_also_removes_rows_that_never_changed(
+    database_url: str, cache: Cache, listen: Listen
+) -> None:
+    install_article(database_url)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(MANY, [1_000])
+        install(database_url)
+        listen(database_url, cache)
+        agree(database_url, cache)
+        with connection.transaction():
+            connection.execute("TRUNCATE public.profile")
+            connection.execute("INSERT INTO public.profile VALUES ('user 7', 7)")
+        agree(database_url, cache)
+        assert len(cached(cache)) == 1
+
+
+def test_64_writers_of_one_key(database: str, cache: Cache, listen: Listen) -> None:
+    listen(database, cache)
+
+    def write(_: int) -> int:
+        with Profiles(database) as profiles:
+            return max(profiles.increment("ada", "likes") for _ in range(10))
+
+    with ThreadPoolExecutor(64) as writers:
+        cache.wait_for("ada", max(writers.map(write, range(64))))
+    assert cache.get("ada")["likes_count"] == 640
+
+
+def test_a_fill_is_complete_although_every_row_has_changed(
+    database: str, connection: psycopg.Connection, cache: Cache
+) -> None:
+    """The plan that joins them may not decide the order of the pages."""
+    connection.execute(MANY, [12_000])
+    connection.execute("ANALYZE")
+    carry(database, cache)
+    agree(database, cache)
+
+
+@pytest.mark.long
+def test_100_000_rows_by_copy_and_by_one_update_behind_an_open_transaction(
+    database: str, connection: psycopg.Connection, cache: Cache, listen: Listen
+) -> None:
+    listen(database, cache)
+    with psycopg.connect(database) as busy, Profiles(database) as profiles:
+        busy.execute("INSERT INTO public.profile VALUES ('slow')")
+        with (
+            connection.cursor() as cursor,
+            cursor.copy("COPY public.profile (username) FROM STDIN") as copy,
+        ):
+            for n in range(100_000):
+                copy.write_row([f"user {n}"])
+        agree(database, cache, timeout=20)
+        connection.execute("UPDATE public.profile SET likes_count = 1")
+        agree(database, cache, timeout=20)
+        for n in range(100):
+            version = profiles.increment(f"user {n}", "likes")
+            cache.wait_for(f"user {n}", version, timeout=0.5)
+    agree(database, cache, timeout=20)
+    connection.execute("TRUNCATE public.profile")
+    agree(database, cache, timeout=20)
+
+
+# The doorbell
+
+
+@pytest.mark.parametrize("count", [500, pytest.param(20_000, marks=pytest.mark.long)])
+def test_no_single_write_is_missed_around_the_falling_asleep(
+    database: str, cache: Cache, listen: Listen, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(change_table, "HEARTBEAT", 3600)
+    listen(database, cache)
+    with psycopg.connect(database, autocommit=True) as writer:
+        for n in range(count):
+            (version,) = writer.execute("SELECT reactive.increment('ada', 'likes')").fetchone()
+            if n % 3:  # else the next comes while the listener is still at work
+                cache.wait_for("ada", version, timeout=2)
+    agree(database, cache)
