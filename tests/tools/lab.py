@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -12,6 +13,8 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from reactive_demo.checks import until
+
+OPTIONS = ["--no-browser", "--port=0", "--expose-app-in-browser"]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,29 +35,41 @@ class Lab:
 
 def start_lab(folder: Path, *arguments: str) -> tuple[subprocess.Popen[bytes], Lab]:
     """Run `reactive-demo lab` in `folder`, with more arguments for JupyterLab."""
-    checkout, config, runtime = folder / "checkout", folder / "config", folder / "runtime"
+    checkout = folder / "checkout"
     for name in ("reactive_demo", "notebooks", "sql"):
         shutil.copytree(ROOT / name, checkout / name)
+    command = [sys.executable, "-m", "reactive_demo", "lab", *OPTIONS, *arguments]
+    # The kernels too use the copy.
+    return serve(command, checkout, folder, {"PYTHONPATH": str(checkout)})
+
+
+def serve(
+    command: list[str], checkout: Path, folder: Path, environ: dict[str, str], timeout: float = 60
+) -> tuple[subprocess.Popen[bytes], Lab]:
+    """Start a lab by `command` and wait until it is up; what it writes goes into `folder`.
+
+    It has servers of its own: its cards follow Redis for as long as it runs.
+    """
+    config, runtime = folder / "config", folder / "runtime"
     _settings(config)
-    options = ["--no-browser", "--port=0", "--expose-app-in-browser", *arguments]
     server = subprocess.Popen(
-        [sys.executable, "-m", "reactive_demo", "lab", *options],
+        command,
         cwd=checkout,
         env={
             **os.environ,
             "JUPYTER_CONFIG_DIR": str(config),
             "JUPYTER_RUNTIME_DIR": str(runtime),
-            "PYTHONPATH": str(checkout),  # the kernels too use the copy
-            # Servers of its own: its cards follow Redis for as long as the lab runs.
-            "REACTIVE_DEMO_HOME": os.environ["REACTIVE_DEMO_HOME"] + "-lab",
+            "REACTIVE_DEMO_HOME": f"{os.environ['REACTIVE_DEMO_HOME']}-{folder.name}",
+            **environ,
         },
         stdout=(folder / "lab.log").open("wb"),
         stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     try:
-        until("JupyterLab is up", lambda: _facts(runtime), timeout=60)
+        until("JupyterLab is up", lambda: _facts(runtime), timeout=timeout)
     except BaseException:
-        server.kill()
+        os.killpg(server.pid, signal.SIGKILL)
         raise
     facts = _facts(runtime)
     return server, Lab(facts["url"], facts["token"], checkout / "notebooks")
