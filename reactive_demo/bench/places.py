@@ -1,0 +1,72 @@
+"""Where the bench works: a database of its own, and keys of its own in the cache."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from reactive_demo.cache import Cache
+from reactive_demo.redis_client import open_redis
+from reactive_demo.schema import install, install_article
+from reactive_demo.stack import Stack
+from reactive_demo.stage import fresh_database
+
+__all__ = ["PROFILES", "Places"]
+
+PROFILES = 10_000
+"""Rows of the table that is written to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """A database with the table `profile`, and the cache `bench`."""
+
+    database_url: str
+    cache: Cache
+    database: "psycopg.Connection[Any]"
+
+    @classmethod
+    @contextmanager
+    def make(cls, stack: Stack) -> Iterator["Places"]:
+        """Make both, and remove both."""
+        url = fresh_database(stack, "reactive_demo_bench")
+        cache = Cache(stack.redis_url, "bench")
+        try:
+            install(url)
+            with psycopg.connect(url, autocommit=True) as database:
+                database.execute(
+                    "INSERT INTO profile SELECT 'user' || n FROM generate_series(1, %s) n",
+                    [PROFILES],
+                )
+                yield cls(url, cache, database)
+        finally:
+            with psycopg.connect(stack.database_url, autocommit=True) as database:
+                database.execute("DROP DATABASE IF EXISTS reactive_demo_bench WITH (FORCE)")
+            with open_redis(stack.redis_url) as client:
+                for name in client.scan_iter(match="*bench*", count=1000):
+                    if str(name).startswith(("bench:", "reactive_demo:feed:bench")):
+                        client.unlink(name)
+            cache.close()
+
+    def bare(self) -> None:
+        """No trigger at all."""
+        install_article(self.database_url)
+        self.database.execute("DROP TRIGGER notify_profile ON profile")
+        self._settle()
+
+    def article(self) -> None:
+        """The article's trigger."""
+        install_article(self.database_url)
+        self._settle()
+
+    def captured(self) -> None:
+        """Capture."""
+        install(self.database_url)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let no measurement pay for the one before."""
+        for statement in ("VACUUM ANALYZE profile", "CHECKPOINT"):
+            self.database.execute(statement.encode())

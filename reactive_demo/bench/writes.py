@@ -1,0 +1,68 @@
+"""Transactions a second of 32 writers, each an UPDATE of one of 10,000 rows, by pgbench."""
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+from reactive_demo.bench.article import consumer
+from reactive_demo.bench.places import PROFILES, Places
+from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.feeds import ChangeTableFeed
+from reactive_demo.listener import Listener
+from reactive_demo.stack.servers import postgres_programs
+
+__all__ = ["UNIT", "WORK", "pipelines"]
+
+WORK = "writes by 32 writers (more is better)"
+UNIT = "1/s"
+
+SCRIPT = """\\set n random(1, :profiles)
+UPDATE profile SET likes_count = likes_count + 1 WHERE username = 'user' || :n;
+"""
+
+
+def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
+    """What is compared: the first is the baseline."""
+    seconds = 2 if quick else 6
+
+    def under(
+        prepare: Callable[[], None], listening: Callable[[], AbstractContextManager[object]]
+    ) -> Callable[[], float]:
+        def measure() -> float:
+            prepare()
+            with listening():
+                return _pgbench(places.database_url, seconds)
+
+        return measure
+
+    def listener() -> Listener:
+        return Listener(ChangeTableFeed(places.database_url), places.cache)
+
+    return {
+        "no trigger, no cache": under(places.bare, nullcontext),
+        "the article's, with its consumer": under(places.article, lambda: consumer(places)),
+        "ours, capture alone": under(places.captured, nullcontext),
+        "ours, with the listener": under(places.captured, listener),
+    }
+
+
+def _pgbench(database_url: str, seconds: int) -> float:
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
+        script.write(SCRIPT)
+        script.flush()
+        done = subprocess.run(
+            [
+                postgres_programs() / "pgbench",
+                *("--no-vacuum", "--protocol=prepared", "--client=32", "--jobs=2"),
+                *(f"--define=profiles={PROFILES}", f"--time={seconds}"),
+                *(f"--file={script.name}", database_url),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if found := re.search(r"tps = ([\d.]+)", done.stdout):
+        return float(found[1])
+    raise ReactiveDemoError(f"pgbench failed: {done.stderr.strip().splitlines()[-1:]}")
