@@ -7,6 +7,7 @@ which names the hop that did not happen and what to look at.
     hops        the way of a change through the pipeline
     channels    messages: who listens, what was heard, what was taken back
     triggers    table, function and trigger, step by step
+    healing     what was lost, and what came back
 """
 
 from reactive_demo.checks.channels import (
@@ -16,6 +17,14 @@ from reactive_demo.checks.channels import (
     listens,
     stream_keeps,
     taken_back,
+)
+from reactive_demo.checks.healing import (
+    change_is_lost,
+    has_healed,
+    is_captured,
+    nothing_is_missed,
+    row_is_missed,
+    table_is_followed,
 )
 from reactive_demo.checks.hops import (
     cache_follows,
@@ -40,19 +49,25 @@ __all__ = [
     "Verdict",
     "cache_follows",
     "card_shows",
+    "change_is_lost",
     "changed_columns_are_named",
+    "has_healed",
     "heard",
     "heard_on",
     "history_ends",
     "increment_counts",
+    "is_captured",
     "label_shows",
     "letter_found",
     "listens",
+    "nothing_is_missed",
     "patience",
+    "row_is_missed",
     "silence_without_change",
     "stage_is_set",
     "stream_keeps",
     "table_is_empty",
+    "table_is_followed",
     "table_is_made",
     "taken_back",
     "trigger_announces",
