@@ -1,0 +1,389 @@
+"""A state machine mixes writes with faults: no version goes back, in the end all is equal.
+
+The machine itself asks the session for each batch, in its own thread: so a fault comes between any
+two batches that it chooses, every run is repeatable, and a thousand of them take seconds. What the
+session does between two batches is open to it as well: it writes `meanwhile`, at a named moment.
+
+That it would find a mistake is tested too: each mutation takes one idea out of the pipeline.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from psycopg import sql
+
+from durable.servers import cached, stored
+from reactive_demo import Cache, ChangeTableFeed
+from reactive_demo.cache import Deposed
+from reactive_demo.changes import Batch, Position
+from reactive_demo.feeds import change_table
+from reactive_demo.feeds.change_table import ChangeTableSession, Cursor
+from reactive_demo.stopping import StopEvent
+
+WRITES = {
+    "change": "SELECT reactive.increment(%(key)s, 'likes')",
+    "delete": "DELETE FROM public.profile WHERE username = %(key)s",
+    "rename": "UPDATE public.profile SET username = %(other)s WHERE username = %(key)s",
+    "all": "UPDATE public.profile SET likes_count = likes_count + 1",
+    "truncate": "TRUNCATE public.profile",
+}
+BUSY = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.DeadlockDetected,
+)
+KEYS = st.sampled_from("abcdef")
+WRITERS = st.integers(0, 2)
+MOMENTS = st.sampled_from(["before it arms", "armed", "asleep"])
+
+
+class Watched(ChangeTableSession):
+    """A session whose moments are open to the machine, and that may not oversleep."""
+
+    def __init__(self, feed: "WatchedFeed") -> None:
+        super().__init__(feed)
+        # An open TRUNCATE would block the reader, and with it the one thread that could end it.
+        self._connection.execute("SET lock_timeout = '5ms'")
+        self.moment = feed.moment
+        self.slept = 0
+
+    def _arm(self) -> bool:
+        self.moment("before it arms")
+        armed = super()._arm()
+        self.moment("armed")
+        return armed
+
+    def heard(self, stopping: StopEvent, timeout: float) -> list[psycopg.Notify]:
+        del timeout
+        self.moment("asleep")
+        if ChangeTableSession._unseen(self):
+            assert super().heard(stopping, 1), "it sleeps, and nobody rang"
+            return []
+        self.slept += 1
+        return super().heard(stopping, 0)
+
+
+class WatchedFeed(ChangeTableFeed):
+    """Opens sessions for a machine."""
+
+    def __init__(self, machine: "Pipeline") -> None:
+        super().__init__(machine.database)
+        self.kind, self.moment, self.writers = machine.session, machine.moment, machine.writers
+
+    def open(self) -> Watched:
+        return self.kind(self)
+
+
+class Reader:
+    """What a listener's thread does, one batch at a time."""
+
+    def __init__(self, feed: WatchedFeed, cache: Cache) -> None:
+        self._feed, self._cache = feed, cache
+        self._open()
+
+    def step(self) -> Batch | None:
+        """Carry one batch, if there is one; after a loss, look again."""
+        try:
+            batch = next(self._batches)
+            if batch.position is not None:
+                self._cache.write(batch)
+        except (Deposed, psycopg.OperationalError):
+            self.restart()
+            return None
+        except AssertionError:
+            self.restart()  # what raised is over
+            raise
+        return batch if batch.position is not None else None
+
+    def settle(self) -> None:
+        """Carry what there is."""
+        self.session.slept = 0
+        for _ in range(1000):
+            self.step()
+            if self.session.slept:
+                return
+        raise AssertionError("it finds no rest")
+
+    def restart(self) -> None:
+        self.close()
+        self._open()
+
+    def close(self) -> None:
+        self._batches.close()
+        self.session.__exit__()
+
+    def _open(self) -> None:
+        self.session = self._feed.open()
+        self._batches = self.session.batches(self._cache, StopEvent())
+
+
+class Pipeline(RuleBasedStateMachine):
+    """Three writers with transactions of their own, a reader, and what may happen to them."""
+
+    database: str
+    redis_url: str
+    session: type[Watched] = Watched
+    mutate: Callable[[Cache], None] = staticmethod(lambda _: None)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.redis = redis.Redis.from_url(self.redis_url, decode_responses=True)
+        self.redis.flushall()
+        self.admin = psycopg.connect(self.database, autocommit=True)
+        self.admin.execute("TRUNCATE public.profile, reactive.change")
+        self.writers = [psycopg.connect(self.database) for _ in range(3)]
+        for writer in self.writers:
+            writer.execute("SET lock_timeout = '5ms'")
+            writer.commit()
+        self.cache = Cache(self.redis_url, tombstone_ms=100)
+        self.mutate(self.cache)
+        self.meanwhile_: list[tuple[str, str, str]] = []
+        self.seen: dict[str, tuple[int, int]] = {}
+        self.carried: list[Batch] = []
+        self.feed = WatchedFeed(self)
+        self.reader = Reader(self.feed, self.cache)
+        self.deposed: Reader | None = None
+
+    # Writes
+
+    @rule(writer=WRITERS, what=st.sampled_from(sorted(WRITES)), key=KEYS, other=KEYS)
+    def write(self, writer: int, what: str, key: str, other: str) -> None:
+        try:
+            self.writers[writer].execute(WRITES[what].encode(), {"key": key, "other": other})
+        except BUSY:
+            self.writers[writer].rollback()
+
+    @rule(writer=WRITERS)
+    def commit(self, writer: int) -> None:
+        self.writers[writer].commit()
+
+    @rule(writer=WRITERS)
+    def roll_back(self, writer: int) -> None:
+        self.writers[writer].rollback()
+
+    @rule(writer=WRITERS, what=st.sampled_from(sorted(WRITES)), key=KEYS, other=KEYS)
+    def write_and_commit(self, writer: int, what: str, key: str, other: str) -> None:
+        self.write(writer, what, key, other)
+        self.commit(writer)
+
+    @rule(moment=MOMENTS, what=st.sampled_from(["change", "delete"]), key=KEYS)
+    def write_meanwhile(self, moment: str, what: str, key: str) -> None:
+        self.meanwhile_.append((moment, what, key))
+
+    def moment(self, name: str) -> None:
+        due = [one for one in self.meanwhile_ if one[0] == name]
+        self.meanwhile_ = [one for one in self.meanwhile_ if one[0] != name]
+        for _, what, key in due:
+            try:
+                with self.admin.transaction():
+                    self.admin.execute("SET LOCAL lock_timeout = '5ms'")
+                    self.admin.execute(WRITES[what].encode(), {"key": key})
+            except BUSY:
+                pass
+
+    # The pipeline, and what may happen to it
+
+    @rule(count=st.integers(1, 4))
+    def carry(self, count: int) -> None:
+        for _ in range(count):
+            if batch := self.reader.step():
+                self.carried.append(batch)
+
+    @rule()
+    def carry_all(self) -> None:
+        if not any(w.info.transaction_status for w in self.writers):
+            self.reader.settle()
+
+    @rule()
+    def flush(self) -> None:
+        self.redis.flushall()
+        self.seen.clear()
+
+    @rule()
+    def terminate(self) -> None:
+        pid = self.reader.session._connection.info.backend_pid
+        self.admin.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+    @rule()
+    def restart(self) -> None:
+        self.reader.restart()
+
+    @rule()
+    def take_over(self) -> None:
+        if self.deposed:
+            self.deposed.close()
+        self.deposed, self.reader = self.reader, Reader(self.feed, self.cache)
+
+    @rule()
+    def carry_late(self) -> None:
+        """Whom another deposed writes what he read before."""
+        if self.deposed:
+            self.deposed.step()
+            self.deposed.close()
+            self.deposed = None
+
+    @rule(number=st.integers(0, 50))
+    def write_again(self, number: int) -> None:
+        """A batch from before comes under the fence of now, as a slow loader's might."""
+        rows = [batch for batch in self.carried if batch.changes]
+        fence = self.redis.hget(self.cache._feed, "fence")
+        if rows and fence:
+            late = rows[number % len(rows)]
+            token, _, last = fence.partition(":")
+            position = replace(late.position, fence=token)
+            self.cache.write(replace(late, position=position, number=int(last) + 1, cursor=None))
+
+    # What must hold
+
+    @invariant()
+    def no_version_goes_back(self) -> None:
+        for key in self.cache.scan():
+            epoch, version, row = self.redis.hmget(f"profile:{key}", "epoch", "version", "row")
+            if epoch is not None:
+                now = (int(epoch), int(version))
+                assert now >= self.seen.get(key, now), f"{key} went back"
+                self.seen[key] = now
+                assert row is None or self.redis.pttl(f"profile:{key}") == -1, f"{key} will expire"
+
+    def teardown(self) -> None:
+        try:
+            for writer in self.writers:
+                writer.commit()
+            self.reader.settle()
+            assert cached(self.cache) == stored(self.database)
+        finally:
+            for end in (*self.writers, self.admin, self.reader, self.deposed, self.redis):
+                if end is not None:
+                    end.close()
+            self.cache.close()
+
+
+@pytest.fixture
+def pipeline(
+    database: str, valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., type[Pipeline]]:
+    """Make a machine, of a mutated pipeline if need be."""
+    monkeypatch.setattr(change_table, "HEARTBEAT", 0)
+    monkeypatch.setattr(change_table, "LONGEST_WAIT", 0.001)
+    monkeypatch.setattr(change_table, "BATCH_ROWS", 2)
+    monkeypatch.setattr(change_table, "PAGE_ROWS", 3)
+
+    def make(**parts: Any) -> type[Pipeline]:
+        parts = {name: staticmethod(p) if name == "mutate" else p for name, p in parts.items()}
+        return type(
+            "Machine", (Pipeline,), {"database": database, "redis_url": valkey_url, **parts}
+        )
+
+    return make
+
+
+def run(machine: type[Pipeline], examples: int, *, phases: tuple[Phase, ...]) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=40,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            phases=phases,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.parametrize("examples", [6, pytest.param(100, marks=pytest.mark.long)])
+def test_no_version_goes_back_and_all_is_equal_in_the_end(pipeline: Any, examples: int) -> None:
+    run(pipeline(), examples, phases=(Phase.generate, Phase.shrink))
+
+
+# Mutations
+
+
+def script(old: str, new: str = "") -> Callable[[Cache], None]:
+    """The script that writes a batch, with some of its text replaced."""
+
+    def mutate(cache: Cache) -> None:
+        text = cache._apply.script
+        assert old in text
+        cache._apply = cache._redis.register_script(text.replace(old, new))
+
+    return mutate
+
+
+class ArmsAfterTheLastRead(Watched):
+    def _arm(self) -> bool:
+        self.found = super()._unseen()
+        return super()._arm()
+
+    def _unseen(self) -> bool:
+        return self.found
+
+
+class StoresTheCursorFirst(Watched):
+    def _read(self, position: Position) -> Iterator[Batch]:
+        batches = list(super()._read(position))
+        if batches:
+            yield replace(batches[-1], changes=())
+            yield from (replace(batch, cursor=None) for batch in batches)
+
+
+class SequenceCursor(Cursor):
+    """What is greater than the greatest version seen; it is not even forgotten."""
+
+    greatest = 0
+
+    @property
+    def unseen(self) -> dict[str, Any]:
+        return {**Cursor.unseen.fget(self), "greatest": SequenceCursor.greatest}
+
+
+class FollowsASequence(Watched):
+    def __init__(self, feed: WatchedFeed) -> None:
+        super().__init__(feed)
+        text = self._statements.read.as_string(self._connection)
+        head, condition, tail = text.partition("(c.xid >= %(xmax)s::xid8")
+        assert condition
+        rest = tail.partition("::xid8[]))")[2]
+        self._statements.read = sql.SQL(f"{head}c.version > %(greatest)s{rest}").format()
+
+    def _read(self, position: Position) -> Iterator[Batch]:
+        for batch in super()._read(position):
+            versions = [int(change.version) for change in batch.changes]
+            SequenceCursor.greatest = max([SequenceCursor.greatest, *versions])
+            yield batch
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param(
+            {"mutate": script("old_epoch == epoch and less(old_version, version)", "true")},
+            id="version guard",
+        ),
+        pytest.param(
+            {"mutate": script("if redis.call('HGET', feed, 'fence') ~= fence then return -1 end")},
+            id="fence",
+        ),
+        pytest.param({"mutate": script("redis.call('PERSIST', key)")}, id="PERSIST"),
+        pytest.param({"session": StoresTheCursorFirst}, id="data before the cursor"),
+        pytest.param({"session": ArmsAfterTheLastRead}, id="a read after arming"),
+        pytest.param({"session": FollowsASequence}, id="the snapshot as cursor"),
+    ],
+)
+def test_the_machine_finds_a_pipeline_without(
+    pipeline: Any, parts: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if parts.get("session") is FollowsASequence:
+        monkeypatch.setattr(change_table, "Cursor", SequenceCursor)
+    with pytest.raises(AssertionError):
+        run(pipeline(**parts), 300, phases=(Phase.generate,))
