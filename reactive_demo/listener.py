@@ -73,16 +73,16 @@ class Stats:
 class Listener:
     """A thread that writes what `feed` tells into `cache`.
 
-    At most one listener leads for a table and a cache; others stand by. With `takeover=True` the
-    newest leads: it replaces one in this process and deposes one elsewhere, so that running a
-    notebook's cell again leaves one listener, not two.
+    At most one listener leads for a kind of feed, a table and a cache; others stand by. With
+    `takeover=True` the newest leads: it replaces one in this process and deposes one elsewhere, so
+    that running a notebook's cell again leaves one listener, not two.
     """
 
     def __init__(self, feed: Feed, cache: Cache, *, takeover: bool = False) -> None:
         self.feed = feed
         self.cache = cache
         self._takeover = takeover
-        self._role = f"reactive_demo lead {feed.table} {cache.name}"
+        self._role = f"reactive_demo lead {feed.kind} {feed.table} {cache.name}"
         self._stopping = StopEvent()
         self._changed = threading.Condition()
         self._state = State.CONNECTING
@@ -219,9 +219,11 @@ class Listener:
         for batch in session.batches(self.cache, self._stopping):
             if self._stopping.is_set():
                 return
-            self._become(batch.state, batch.note)
+            if batch.state is not State.LIVE:
+                self._become(batch.state, batch.note)
             if batch.changes or batch.position or batch.unreadable:
                 self._write(batch)
+            self._become(batch.state, batch.note)  # live is who has written all there was
 
     def _write(self, batch: Batch) -> None:
         received = batch.received or len(batch.changes)

@@ -45,6 +45,8 @@ class NotCapturedError(ReactiveDemoError):
 class ChangeTableFeed:
     """The changes of any captured table, from `reactive.change` (see `sql/04_change.sql`)."""
 
+    kind = "change table"
+
     def __init__(self, database_url: str, table: str = "profile") -> None:
         self.database_url = database_url
         self.table = table

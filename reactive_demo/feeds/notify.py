@@ -24,6 +24,8 @@ HEARTBEAT = 5.0
 class NotifyFeed:
     """The changes of `profile`, as `sql/03_notify.sql` announces them on `channel`."""
 
+    kind = "notify"
+
     def __init__(
         self,
         database_url: str,

@@ -66,6 +66,10 @@ def _within(seconds: float, gen: PQGen[RV]) -> PQGen[RV]:
         return cast("RV", done.value)
 
 
+DEPOSE_ATTEMPTS = 10
+"""How often a session tries to depose the leader before it stands by like others."""
+
+
 class Session:
     """A connection that listens on a channel: autocommit, so that LISTEN holds at once.
 
@@ -102,23 +106,25 @@ class Session:
     def depose(self, role: str) -> None:
         """Terminate the backend that holds the advisory lock of `role`, and be next in its queue.
 
-        Who is deposed connects again at once: it must not find the lock free.
+        Who is deposed connects again at once, and must not find the lock free: so both go to the
+        server as one message, and again if it was too late all the same.
         """
-        execute = self._connection.execute
-        with suppress(psycopg.errors.LockNotAvailable), self._connection.transaction():
-            execute("SET LOCAL lock_timeout = '1s'")
-            execute(
-                """
-                SELECT pg_terminate_backend(pid)
-                FROM pg_locks, hashtextextended(%s, 0) AS key
-                WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
-                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                  AND objsubid = 1
-                  AND (classid::bigint << 32 | objid::bigint) = key
-                """,
-                [role],
-            )
-            execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [role])
+        statements = sql.SQL(
+            """
+            SELECT pg_terminate_backend(pid)
+            FROM pg_locks, hashtextextended({role}, 0) AS key
+            WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
+              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+              AND objsubid = 1
+              AND (classid::bigint << 32 | objid::bigint) = key;
+            SELECT pg_advisory_lock(hashtextextended({role}, 0))
+            """
+        ).format(role=sql.Literal(role))
+        for _ in range(DEPOSE_ATTEMPTS):
+            with suppress(psycopg.errors.LockNotAvailable), self._connection.transaction():
+                self._connection.execute("SET LOCAL lock_timeout = '500ms'")
+                self._connection.execute(statements)
+                return
 
     def heard(self, stopping: StopEvent, timeout: float) -> list[psycopg.Notify]:
         """Wait for notifications, at most `timeout` seconds.
@@ -142,6 +148,8 @@ class Session:
 class Feed(Protocol):
     """A source of changes of one table."""
 
+    kind: str
+    """One listener leads for each kind, table and cache."""
     table: str
 
     def open(self) -> AbstractContextManager[Session]:

@@ -202,8 +202,10 @@ def cached(cache: Cache) -> dict[str, Any]:
     with cache._redis.pipeline(transaction=False) as batch:
         for key in keys:
             batch.hget(cache.redis_key(key), "row")
-        rows = batch.execute()
-    return {key: json.loads(row) for key, row in zip(keys, rows, strict=True) if row is not None}
+        rows = batch.execute(raise_on_error=False)
+    # What is no hash holds no row, and so differs from the table until the listener has seen to it.
+    found = {key: row for key, row in zip(keys, rows, strict=True) if row is not None}
+    return {key: json.loads(row) if isinstance(row, str) else row for key, row in found.items()}
 
 
 def agree(

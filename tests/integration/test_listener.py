@@ -370,6 +370,7 @@ def test_it_stops_within_300_ms_while_it_stands_by(
 class BrokenFeed:
     """A feed with a fault of its own."""
 
+    kind = "broken"
     table = "profile"
 
     @contextmanager
