@@ -7,7 +7,6 @@ UV := .tools/bin/uv
 PARALLEL := -n 2 --dist loadfile
 
 export UV_LINK_MODE := copy
-export UV_PROJECT_ENVIRONMENT := $(VENV)
 
 # Trust whom this machine trusts, as pip does: some networks have a certificate of their own.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem),)

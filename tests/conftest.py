@@ -3,7 +3,6 @@
 import itertools
 import os
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +13,9 @@ import psycopg
 import pytest
 import redis
 
-from reactive_demo import Stack, connect
+from reactive_demo import Cache, Stack, connect
 from reactive_demo.checks import until
+from tools.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parent.parent
 WORLD = "REACTIVE_DEMO_TEST_WORLD"
@@ -102,19 +102,11 @@ def redis_server() -> Iterator[str]:
     """A real `redis-server`, where the machine has one: its URL."""
     program = required("redis-server")
     folder = Path(tempfile.mkdtemp(prefix="rd-redis-", dir="/tmp"))
-    socket = folder / "redis.sock"
-    server = subprocess.Popen(
-        [program, "--port", "0", "--unixsocket", socket, "--dir", folder, "--save", ""],
-        stdout=subprocess.DEVNULL,
-    )
-    url = f"unix://{socket}"
-    try:
-        until("redis-server answers", lambda: socket.exists() and _answers(url))
-        yield url
-    finally:
-        server.terminate()
-        server.wait(timeout=10)
-        shutil.rmtree(folder)
+    server = RedisServer(folder, "--save", "", program=program)
+    server.start()
+    yield server.url
+    server.stop()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["valkey", "redis"])
@@ -124,6 +116,41 @@ def redis_url(request: pytest.FixtureRequest, stack: Stack) -> str:
     with redis.Redis.from_url(url) as client:
         client.flushall()
     return str(url)
+
+
+@pytest.fixture
+def valkey_url(stack: Stack) -> str:
+    """The embedded server, empty, where both kinds would tell nothing more than one."""
+    with redis.Redis.from_url(stack.redis_url) as client:
+        client.flushall()
+    return stack.redis_url
+
+
+@pytest.fixture
+def cache_url(valkey_url: str) -> str:
+    """The server of `cache` and `client`; a module may choose another."""
+    return valkey_url
+
+
+@pytest.fixture
+def cache(cache_url: str) -> Iterator[Cache]:
+    served = Cache(cache_url)
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def client(cache_url: str) -> Iterator[redis.Redis]:
+    """Any Redis client."""
+    with redis.Redis.from_url(cache_url, decode_responses=True) as plain:
+        yield plain
+
+
+@pytest.fixture
+def connection(database: str) -> Iterator[psycopg.Connection]:
+    """A plain connection to the `database` that a folder of tests has set up."""
+    with psycopg.connect(database, autocommit=True) as plain:
+        yield plain
 
 
 @pytest.fixture(scope="session")
@@ -141,14 +168,6 @@ def required(name: str, *aliases: str) -> str:
     if name in os.environ.get("REACTIVE_DEMO_REQUIRE", "").split(","):
         pytest.fail(message)
     pytest.skip(message)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with redis.Redis.from_url(url) as client:
-            return bool(client.ping())
-    except redis.ConnectionError:
-        return False
 
 
 @pytest.fixture

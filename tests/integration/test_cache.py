@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -17,18 +16,9 @@ ROW = {"username": "ada", "followings_count": 0, "followers_count": 0, "likes_co
 
 
 @pytest.fixture
-def cache(redis_url: str) -> Iterator[Cache]:
-    """A cache on both kinds of server."""
-    served = Cache(redis_url)
-    yield served
-    served.close()
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    """Any Redis client."""
-    with redis.Redis.from_url(redis_url, decode_responses=True) as plain:
-        yield plain
+def cache_url(redis_url: str) -> str:
+    """Both kinds of server."""
+    return redis_url
 
 
 def test_what_was_put_is_got_until_it_is_deleted(cache: Cache) -> None:

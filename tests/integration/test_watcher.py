@@ -26,17 +26,9 @@ def without_poll(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cache(redis_url: str) -> Iterator[Cache]:
-    """A cache on both kinds of server."""
-    served = Cache(redis_url)
-    yield served
-    served.close()
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url, decode_responses=True) as plain:
-        yield plain
+def cache_url(redis_url: str) -> str:
+    """Both kinds of server."""
+    return redis_url
 
 
 class Viewer(list):
