@@ -2,8 +2,8 @@
 --
 --     SELECT reactive.increment('ada', 'likes');
 --
--- It returns the change's version, for who wants to wait for it, or NULL where none is drawn (a later
--- file does: sql/05_capture.sql).
+-- It returns the change's version, for who wants to wait for it, or NULL where changes have none (they
+-- get one by sql/05_capture.sql).
 --
 -- One INSERT ... ON CONFLICT does both. It is right when many clients are first at once:
 -- an UPDATE that finds no row, followed by an INSERT, would lose all of them but one.
@@ -26,6 +26,9 @@ BEGIN
         followers_count  = p.followers_count  + excluded.followers_count,
         likes_count      = p.likes_count      + excluded.likes_count;
 
-    RETURN nullif(current_setting('reactive.version', true), '')::bigint;
+    IF to_regprocedure('reactive.version_made(text, text)') IS NULL THEN
+        RETURN NULL;
+    END IF;
+    RETURN reactive.version_made('public.profile', who);
 END
 $$;
