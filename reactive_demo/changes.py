@@ -63,6 +63,8 @@ class Batch:
     """Changes heard, before conflation."""
     unreadable: int = 0
     """Notifications passed over because they were no changes."""
+    changed_at: float | None = None
+    """Seconds since the epoch, by the database's clock, of its oldest change; None: not known."""
     note: str = ""
     """How far it is, for people."""
 
