@@ -105,7 +105,8 @@ class Cache:
                 self.put(changes)
             return len(changes)
         fence, epoch = batch.position.fence, batch.position.epoch
-        stands, follows = f"{fence}:{batch.number - 1}", f"{fence}:{batch.number}"
+        stands = f"{fence}:{batch.number - 1}"
+        follows = stands if batch.partial else f"{fence}:{batch.number}"
         if batch.below is not None:
             self._sweep_all(stands, epoch, batch.below)
         keys = [self._feed]

@@ -55,6 +55,8 @@ class Batch:
     """For versioned changes: the place of the leader who read them."""
     number: int = 0
     """Of that leader's batches the 1st, 2nd, ...: refused unless the one before is in the cache."""
+    partial: bool = False
+    """More of the same number follows."""
     cursor: str | None = None
     """What has been read when this batch is written."""
     below: str | None = None
