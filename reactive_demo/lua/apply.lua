@@ -36,6 +36,6 @@ for i = 2, #KEYS do
         redis.call('PUBLISH', key, '{"version":"' .. version .. '","row":' .. row .. '}')
     end
 end
-redis.call('HSET', feed, 'fence', next_fence)
+redis.call('HSET', feed, 'fence', next_fence, 'alive', redis.call('TIME')[1]) -- a sign of life
 if cursor ~= '' then redis.call('HSET', feed, 'cursor', cursor) end
 return newer
