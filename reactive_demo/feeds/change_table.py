@@ -5,8 +5,7 @@ cache keeps beside the data. A ring saves it the waiting; a slow poll is the gua
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +15,7 @@ from psycopg import sql
 
 from reactive_demo.cache import Cache
 from reactive_demo.changes import Batch, Position, Versioned
-from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.feeds.captured import REMADE, SETTINGS, NotCapturedError, Statements, describe
 from reactive_demo.feeds.session import Session
 from reactive_demo.state import State
 from reactive_demo.stopping import StopEvent
@@ -31,15 +30,18 @@ HEARTBEAT = 2.0
 FIRST_WAIT, LONGEST_WAIT = 0.001, 0.020
 """Seconds between two reads while a writer who did not ring is still at work."""
 
+PACE, SLOWEST = 0.0001, 0.005
+"""Seconds to wait for each change that was read, and at most, before the next read while many are
+written: a read costs much, and each change in it little."""
+
+SOME = 100
+"""Changes read by the statement whose plan is kept; are there more, PostgreSQL plans for them."""
+
 BATCH_ROWS, BATCH_BYTES = 500, 1_000_000
 """What the cache takes at once, at most."""
 
 PAGE_ROWS = 5_000
 """Rows read at once when the whole table is read."""
-
-
-class NotCapturedError(ReactiveDemoError):
-    """The table is not captured yet, or not any more: the listener waits until it is."""
 
 
 class ChangeTableFeed:
@@ -92,10 +94,13 @@ class ChangeTableSession(Session):
     def __init__(self, feed: ChangeTableFeed) -> None:
         super().__init__(feed.database_url, feed.table, CHANNEL)
         try:
-            self._table = _captured(self._connection, feed.table)
-            for setting in SETTINGS:
-                self._connection.execute(setting)
-            self._connection.execute(FROZEN, [f"{3 * HEARTBEAT:g}s"])
+            self._table = describe(self._connection, feed.table)
+            for setting in (
+                SETTINGS,
+                KEPT_PLAN,
+                f"SET idle_session_timeout = '{3 * HEARTBEAT:g}s'",
+            ):
+                self._connection.execute(setting.encode())
             self._statements = Statements(self._table)
         except BaseException:
             self._connection.close()
@@ -119,29 +124,32 @@ class ChangeTableSession(Session):
     def _follow(self, position: Position, stopping: StopEvent, *, filled: bool) -> Iterator[Batch]:
         if not filled:
             yield from self._fill(position)
+        armed = woken = False
         wait, said = FIRST_WAIT, time.monotonic()
         while not stopping.is_set():
-            found = False
+            found = 0
             for batch in self._read(position):
-                found = True
+                found += len(batch.changes) or 1
                 yield batch
             if found:
-                wait, said = FIRST_WAIT, time.monotonic()
-                continue
-            if time.monotonic() - said < HEARTBEAT:
+                said = time.monotonic()
+            elif time.monotonic() - said < HEARTBEAT:
                 yield Batch(State.LIVE)
             else:  # a sign of life: is this still the leader, does Redis still hold the data?
                 yield Batch(State.LIVE, position=position, cursor=self._cursor.snapshot)
                 said = time.monotonic()
-            if not self._arm():  # a writer is at work who will not ring
+            if armed and self._rings() > woken:  # more than what woke it: there is much to do
+                armed = self._disarm()
+            elif armed:
+                woken = self._sleep(stopping, HEARTBEAT)
+            elif found:
+                stopping.wait(min(found * PACE, SLOWEST))
+                wait = FIRST_WAIT
+            elif self._arm():
+                armed, woken = True, False  # and read once more: by a snapshot taken after arming
+            else:  # a writer is at work who will not ring
                 stopping.wait(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
-                continue
-            try:
-                if not self._unseen():
-                    self.heard(stopping, HEARTBEAT)
-            finally:
-                self._disarm()
 
     # Reading
 
@@ -182,33 +190,43 @@ class ChangeTableSession(Session):
 
     def _read(self, position: Position) -> Iterator[Batch]:
         """Read what was not seen, as one statement has it, and move on."""
-        with self._connection.cursor() as reader:
-            changes: list[Versioned] = []
-            size, seen, swept, found = 0, "", False, False
-            parameters = {**self._table.parameters, **self._cursor.unseen}
-            for snapshot, truncated, key, row, version in reader.stream(
-                self._statements.read, parameters, size=BATCH_ROWS
-            ):
-                seen = snapshot
-                if truncated is not None and not swept:
-                    swept = found = True
-                    yield Batch(State.LIVE, position=position, below=truncated)
-                if key is None:
-                    continue
-                changes.append(Versioned(key, row, version))
-                size += len(row or "")
-                if len(changes) >= BATCH_ROWS or size >= BATCH_BYTES:
-                    yield Batch(State.CATCHING_UP, changes, position=position)
-                    changes, size, found = [], 0, True
+        changes: list[Versioned] = []
+        size, seen, swept, found = 0, "", False, False
+        oldest: str | None = None
+        for seen, truncated, key, row, version, changed_at in self._unseen():  # noqa: B007
+            if truncated is not None and not swept:
+                swept = found = True
+                yield Batch(State.LIVE, position=position, below=truncated)
+            if key is None:
+                continue
+            oldest = oldest or changed_at
+            changes.append(Versioned(key, row, version))
+            size += len(row or "")
+            if len(changes) >= BATCH_ROWS or size >= BATCH_BYTES:
+                yield Batch(State.CATCHING_UP, changes, position=position, changed_at=_time(oldest))
+                changes, size, oldest, found = [], 0, None, True
         if not seen:
             raise self._gone()
         self._cursor = Cursor(seen)
         if changes or found:
-            yield Batch(State.LIVE, changes, position=position, cursor=seen)
+            yield Batch(
+                State.LIVE, changes, position=position, cursor=seen, changed_at=_time(oldest)
+            )
 
-    def _unseen(self) -> bool:
-        """Whether there is anything to read, by a snapshot that is taken after arming."""
-        return bool(self._one(self._statements.unseen, self._cursor.unseen)[0])
+    def _unseen(self) -> Iterator[Any]:
+        """What was not seen, with the snapshot that tells so; at least one row, or it is gone."""
+        parameters = {**self._table.parameters, **self._cursor.unseen, "some": SOME + 1}
+        some = self._connection.execute(self._statements.read_some, parameters, prepare=True)
+        if some.rowcount <= SOME:
+            yield from some
+            return
+        with psycopg.ClientCursor(self._connection) as all_of_them:
+            self._connection.execute(PLANNED)
+            try:
+                yield from all_of_them.stream(self._statements.read, parameters, size=BATCH_ROWS)
+            finally:
+                all_of_them.close()
+                self._connection.execute(KEPT_PLAN)
 
     # Sleeping
 
@@ -216,8 +234,17 @@ class ChangeTableSession(Session):
         """Hold the bell, so that whoever writes from now on rings; not while one is writing."""
         return bool(self._one(self._statements.arm)[0])
 
-    def _disarm(self) -> None:
+    def _disarm(self) -> bool:
         self._one(self._statements.disarm)
+        return False
+
+    def _rings(self) -> int:
+        """How often somebody rang since it was asked last."""
+        return len(list(self._connection.notifies(timeout=0)))
+
+    def _sleep(self, stopping: StopEvent, timeout: float) -> bool:
+        """Wait for a ring, at most `timeout` seconds; the read that follows takes it in."""
+        return stopping.wait_for_data(self._connection.fileno(), timeout)
 
     def _one(self, statement: sql.Composed, more: Mapping[str, Any] = MappingProxyType({})) -> Any:
         """The one row that a statement returns; there is none once the table is not captured."""
@@ -230,182 +257,19 @@ class ChangeTableSession(Session):
         return NotCapturedError(f"Capture was taken off {self._table.name}, or put on it anew.")
 
 
-SETTINGS = (
-    # What the text of a key or row may depend on: the trigger sets the same.
-    b"SET TimeZone = 'UTC'",
-    b"SET DateStyle = 'ISO'",
-    b"SET IntervalStyle = 'postgres'",
-    b"SET bytea_output = 'hex'",
-    b"SET extra_float_digits = 1",
-    b"SET lc_monetary = 'C'",
-    b"SET jit = off",
-    # A generic plan does not know how short the list of transactions is.
-    b"SET plan_cache_mode = force_custom_plan",
-)
-
-FROZEN = b"SELECT set_config('idle_session_timeout', %s, false)"
-"""A frozen leader loses its session, and so its locks."""
-
-REMADE = (
-    psycopg.errors.UndefinedTable,
-    psycopg.errors.UndefinedColumn,
-    psycopg.errors.UndefinedFunction,
-    psycopg.errors.InvalidSchemaName,
-)
-"""What a session meets when the table, or all of capture, is changed under it."""
+def _time(seconds: str | None) -> float | None:
+    return None if seconds is None else float(seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class Captured:
-    """A captured table, as the database describes it; all names are quoted."""
-
-    name: str
-    incarnation: str
-    """A uuid that is new each time that capture is put on the table."""
-    key: str
-    """The key as text: an expression on the row `t`."""
-    key_columns: list[str]
-    key_types: list[str]
-    shown: list[str] | None
-    """The columns that a cache may see; None for all, also those that are added later."""
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """What every statement may refer to."""
-        return {"table": self.name, "incarnation": self.incarnation}
-
-
-class Statements:
-    """The statements for one table."""
-
-    def __init__(self, table: Captured) -> None:
-        self._name, self._key = _text(table.name), _text(table.key)
-        self._columns = [_text(f"t.{column}") for column in table.key_columns]
-        self._types = [_text(kind) for kind in table.key_types]
-        self._row: sql.Composable = sql.SQL("row_to_json(t.*)::text")
-        if table.shown is not None:
-            self._row = sql.SQL("(SELECT row_to_json(r.*) FROM (SELECT {}) r)::text").format(
-                _listed(_text(f"t.{column}") for column in table.shown)
-            )
-        changed = sql.SQL("(c.xid >= %(xmax)s::xid8 OR c.xid = ANY (%(in_progress)s::xid8[]))")
-        truncated = sql.SQL(
-            "(k.truncated_xid >= %(xmax)s::xid8 OR k.truncated_xid = ANY (%(in_progress)s::xid8[]))"
-        )
-        self.read = sql.SQL(
-            """
-            SELECT now.snapshot, now.truncated, c.key,
-                   CASE WHEN {key} = c.key THEN {row} END, c.version::text
-            FROM (
-                SELECT pg_current_snapshot()::text AS snapshot,
-                       CASE WHEN {truncated} THEN k.truncated_version::text END AS truncated
-                FROM reactive.captured k
-                WHERE k.table_name = %(table)s AND k.incarnation = %(incarnation)s
-            ) now
-            LEFT JOIN (reactive.change c LEFT JOIN {table} t ON {same})
-            ON c.table_name = %(table)s AND {changed}
-            """
-        ).format(
-            key=self._key,
-            row=self._row,
-            truncated=truncated,
-            changed=changed,
-            table=self._name,
-            same=self._same(),
-        )
-        self.unseen = sql.SQL(
-            "SELECT EXISTS (SELECT FROM reactive.change c"
-            " WHERE c.table_name = %(table)s AND {changed})"
-            " OR EXISTS (SELECT FROM reactive.captured k"
-            " WHERE k.table_name = %(table)s AND {truncated})"
-        ).format(changed=changed, truncated=truncated)
-        self.arm = sql.SQL("SELECT pg_try_advisory_lock(reactive.bell(%(table)s))").format()
-        self.disarm = sql.SQL("SELECT pg_advisory_unlock(reactive.bell(%(table)s))").format()
-        self.estimate = sql.SQL(
-            "SELECT coalesce(sum(reltuples), 0)::bigint FROM pg_class WHERE oid IN"
-            " (SELECT relid FROM pg_partition_tree(%(table)s) WHERE isleaf)"
-        ).format()
-        self.incarnation = sql.SQL(
-            "SELECT concat_ws('/', s.system_identifier, d.oid,"
-            " left(pg_walfile_name(pg_current_wal_lsn()), 8), k.incarnation)"
-            " FROM pg_control_system() s, pg_database d, reactive.captured k"
-            " WHERE d.datname = current_database()"
-            " AND k.table_name = %(table)s AND k.incarnation = %(incarnation)s"
-        ).format()
-        self.now = sql.SQL(
-            "SELECT k.pruned_xid::text, pg_current_snapshot()::text"
-            " FROM reactive.captured k WHERE k.table_name = %(table)s"
-        ).format()
-
-    def page(self, *, first: bool) -> sql.Composed:
-        """The next rows in the order of their keys, after the key `last`."""
-        columns = _listed(self._columns)
-        after: sql.Composable = sql.SQL("true")
-        if not first:
-            last = _listed(self._parts(sql.SQL("%(last)s::text")))
-            after = sql.SQL("({}) > ({})").format(columns, last)
-        return sql.SQL(
-            """
-            SELECT p.key, p.row, coalesce(c.version, 0)::text FROM (
-                SELECT {key} AS key, {row} AS row, row_number() OVER (ORDER BY {columns}) AS n
-                FROM {table} t WHERE {after} ORDER BY {columns} LIMIT %(rows)s
-            ) p LEFT JOIN reactive.change c ON c.table_name = %(table)s AND c.key = p.key
-            ORDER BY p.n
-            """
-        ).format(key=self._key, row=self._row, table=self._name, after=after, columns=columns)
-
-    def _same(self) -> sql.Composed:
-        """The condition by which row `t` is found; equal, it may still be written otherwise."""
-        return sql.SQL(" AND ").join(
-            sql.SQL("{} = {}").format(column, part)
-            for column, part in zip(self._columns, self._parts(sql.SQL("c.key")), strict=True)
-        )
-
-    def _parts(self, key: sql.SQL) -> list[sql.Composed]:
-        """The key's columns, taken out of its text form and typed."""
-        if len(self._types) == 1:
-            return [sql.SQL("{}::{}").format(key, self._types[0])]
-        return [
-            sql.SQL("({}::jsonb ->> {})::{}").format(key, sql.Literal(n), kind)
-            for n, kind in enumerate(self._types)
-        ]
-
-
-def _text(made_by_postgresql: str) -> sql.SQL:
-    """A name, type or expression that needs no quoting, in a statement that has parameters."""
-    return sql.SQL(made_by_postgresql.replace("%", "%%"))
-
-
-def _listed(parts: Iterable[sql.Composable]) -> sql.Composed:
-    return sql.SQL(", ").join(parts)
-
-
-def _captured(connection: psycopg.Connection[Any], table: str) -> Captured:
-    """`table` as the database describes it; from here on, every name must be qualified."""
-    found = None
-    with suppress(*REMADE):
-        named = connection.execute("SELECT reactive.name_of(%s::regclass)", [table]).fetchone()
-        connection.execute("SET search_path = pg_catalog")
-        found = connection.execute(DESCRIPTION, named).fetchone()
-    if found is None:
-        raise NotCapturedError(
-            f"The table {table} is not captured in this database: run "
-            f"`reactive-demo install --table {table}`, or `install(database_url)`."
-        )
-    return Captured(*found)
-
-
-DESCRIPTION = """
-    SELECT k.table_name, k.incarnation::text, reactive.key_of(a.attrelid, 't'),
-           array_agg(quote_ident(a.attname) ORDER BY array_position(k.key_columns, a.attname::text))
-               FILTER (WHERE a.attname = ANY (k.key_columns)),
-           array_agg(format_type(a.atttypid, a.atttypmod)
-                     ORDER BY array_position(k.key_columns, a.attname::text))
-               FILTER (WHERE a.attname = ANY (k.key_columns)),
-           CASE WHEN k.excluded <> '{}' THEN array_agg(quote_ident(a.attname) ORDER BY a.attnum)
-               FILTER (WHERE a.attname <> ALL (k.excluded)) END
-    FROM reactive.captured k
-    JOIN pg_attribute a ON a.attrelid = k.table_name::regclass
-    WHERE k.table_name = %s AND a.attnum > 0 AND NOT a.attisdropped
-    GROUP BY k.table_name, a.attrelid
-    HAVING k.key_columns = reactive.key_columns(a.attrelid)
+KEPT_PLAN = """
+    SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off;
+    SET enable_hashjoin = off; SET enable_mergejoin = off
 """
+"""For the few changes that are read mostly: by their indexes, planned once. To plan would take
+longer than to read."""
+
+PLANNED = """
+    SET plan_cache_mode = auto; SET enable_seqscan = on; SET enable_bitmapscan = on;
+    SET enable_hashjoin = on; SET enable_mergejoin = on
+"""
+"""For many changes at once."""

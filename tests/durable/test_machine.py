@@ -7,6 +7,7 @@ session does between two batches is open to it as well: it writes `meanwhile`, a
 That it would find a mistake is tested too: each mutation takes one idea out of the pipeline.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -51,23 +52,39 @@ class Watched(ChangeTableSession):
         super().__init__(feed)
         # An open TRUNCATE would block the reader, and with it the one thread that could end it.
         self._connection.execute("SET lock_timeout = '5ms'")
-        self.moment = feed.moment
+        self.machine = feed.machine
+        self.moment = feed.machine.moment
         self.slept = 0
+        self._looking = psycopg.connect(
+            feed.database_url, autocommit=True, options="-c lock_timeout=5ms"
+        )
+
+    def __exit__(self, *exc: object) -> None:
+        self._looking.close()
+        super().__exit__(*exc)
 
     def _arm(self) -> bool:
         self.moment("before it arms")
         armed = super()._arm()
         self.moment("armed")
+        if not armed and self.machine.deposed and not self._has_unseen():
+            self.slept += 1  # as good as asleep: whom it deposed does not know, and holds the bell
         return armed
 
-    def heard(self, stopping: StopEvent, timeout: float) -> list[psycopg.Notify]:
+    def _sleep(self, stopping: StopEvent, timeout: float) -> bool:
         del timeout
         self.moment("asleep")
-        if ChangeTableSession._unseen(self):
-            assert super().heard(stopping, 1), "it sleeps, and nobody rang"
-            return []
+        if self._has_unseen():
+            assert super()._sleep(stopping, 1), "it sleeps, and nobody rang"
+            return True
         self.slept += 1
-        return super().heard(stopping, 0)
+        return super()._sleep(stopping, 0)
+
+    def _has_unseen(self) -> bool:
+        """Whether there is something to read, as another connection sees it."""
+        parameters = {**self._table.parameters, **self._cursor.unseen, "some": 1}
+        row = self._looking.execute(self._statements.read_some, parameters).fetchone()
+        return row is not None and (row[1], row[2]) != (None, None)
 
 
 class WatchedFeed(ChangeTableFeed):
@@ -75,7 +92,7 @@ class WatchedFeed(ChangeTableFeed):
 
     def __init__(self, machine: "Pipeline") -> None:
         super().__init__(machine.database)
-        self.kind, self.moment, self.writers = machine.session, machine.moment, machine.writers
+        self.kind, self.machine = machine.session, machine
 
     def open(self) -> Watched:
         return self.kind(self)
@@ -320,12 +337,16 @@ def script(old: str, new: str = "") -> Callable[[Cache], None]:
 
 
 class ArmsAfterTheLastRead(Watched):
-    def _arm(self) -> bool:
-        self.found = super()._unseen()
-        return super()._arm()
+    armed_now = False
 
-    def _unseen(self) -> bool:
-        return self.found
+    def _arm(self) -> bool:
+        self.armed_now = super()._arm()
+        return self.armed_now
+
+    def _read(self, position: Position) -> Iterator[Batch]:
+        if not self.armed_now:
+            yield from super()._read(position)
+        self.armed_now = False
 
 
 class StoresTheCursorFirst(Watched):
@@ -349,11 +370,17 @@ class SequenceCursor(Cursor):
 class FollowsASequence(Watched):
     def __init__(self, feed: WatchedFeed) -> None:
         super().__init__(feed)
-        text = self._statements.read.as_string(self._connection)
-        head, condition, tail = text.partition("(c.xid >= %(xmax)s::xid8")
-        assert condition
-        rest = tail.partition("::xid8[]))")[2]
-        self._statements.read = sql.SQL(f"{head}c.version > %(greatest)s{rest}").format()
+        for name in ("read", "read_some"):
+            text = getattr(self._statements, name).as_string(self._connection)
+            text, count = re.subn(
+                r"(?<= AND )xid >= %\(xmax\)s::xid8", "version > %(greatest)s", text
+            )
+            assert count == 1
+            text, count = re.subn(
+                r"xid = ANY \(%\(in_progress\)s::xid8\[\]\)(?= *\n *UNION)", "false", text
+            )
+            assert count == 1
+            setattr(self._statements, name, sql.SQL(text).format())
 
     def _read(self, position: Position) -> Iterator[Batch]:
         for batch in super()._read(position):
