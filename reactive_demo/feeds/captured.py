@@ -27,9 +27,10 @@ REMADE = (
 
 SETTINGS = """
     SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres';
-    SET bytea_output = 'hex'; SET extra_float_digits = 1; SET lc_monetary = 'C'; SET jit = off
+    SET bytea_output = 'hex'; SET extra_float_digits = 1; SET lc_monetary = 'C';
+    SET jit = off; SET max_parallel_workers_per_gather = 0
 """
-"""What the text of a key or row may depend on: the trigger sets the same."""
+"""What the text of a key or row may depend on, as the trigger has it; and no start-up costs."""
 
 
 @dataclass(frozen=True, slots=True)
