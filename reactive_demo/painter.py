@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from reactive_demo.trace import painted
+
 __all__ = ["Painter", "paint"]
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,9 @@ class Painter:
                     self._set(widget, name, value)
                 except Exception:
                     log.exception("%s could not be painted", name)
+                else:
+                    if painted:
+                        painted(widget, name, value)
             pause.wait(self._frame)
 
 
