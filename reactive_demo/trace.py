@@ -2,7 +2,7 @@
 
     wrote                 the app wrote the database (Profiles)
     Listener.carried      the listener carried a batch into the cache
-    painted               the painter set an attribute of a widget
+    painted               the painter changed an attribute of a widget
 
 Nobody looks, as a rule; then this costs a look at an empty tuple. Moments are seconds since the
 epoch.
@@ -117,4 +117,4 @@ wrote: Tap[[str, str, float, float]] = Tap()
 """Told of each write of this process: table, key, when it began and when it was done."""
 
 painted: Tap[[object, str, object]] = Tap()
-"""Told of each attribute of a widget that the painter has set: widget, name, value."""
+"""Told of each attribute that the painter has changed: widget, name, value."""
