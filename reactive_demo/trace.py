@@ -11,7 +11,7 @@ epoch.
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import Generic, ParamSpec
@@ -23,7 +23,10 @@ __all__ = ["Carried", "Tap", "painted", "writes", "wrote"]
 log = logging.getLogger(__name__)
 
 KEPT = 1_000
-"""Writes that are remembered until they are heard of."""
+"""Keys whose writes are remembered until they are heard of."""
+
+KEPT_OF_KEY = 20
+"""Writes of one key that are remembered."""
 
 LOST = 5.0
 """Seconds after which a write that was not heard of is not waited for any more."""
@@ -76,6 +79,14 @@ class Carried:
     """Channel and payload of what was heard before it."""
 
 
+@dataclass(slots=True)
+class Write:
+    """A write of this process, under way or done."""
+
+    begun: float
+    done: bool = False
+
+
 class Writes:
     """When the writes of this process began, of those that nobody has heard yet.
 
@@ -84,31 +95,45 @@ class Writes:
     """
 
     def __init__(self) -> None:
-        self._begun: dict[tuple[str, str], float] = {}
+        self._unheard: dict[tuple[str, str], list[Write]] = {}
         self._lock = Lock()
 
     @contextmanager
     def writing(self, table: str, key: str) -> Iterator[None]:
         """Write this key in the block."""
-        begun = time.time()
+        write = Write(time.time())
         with self._lock:
-            if begun - self._begun.get((table, key), 0.0) > LOST:
-                self._begun[table, key] = begun
-            if len(self._begun) > KEPT:
-                del self._begun[next(iter(self._begun))]
+            of_key = self._unheard.setdefault((table, key), [])
+            of_key.append(write)
+            del of_key[:-KEPT_OF_KEY]
+            if len(self._unheard) > KEPT:
+                del self._unheard[next(iter(self._unheard))]
         try:
             yield
         except BaseException:
-            self.heard(table, [key])
+            with self._lock, suppress(ValueError):
+                of_key.remove(write)
             raise
+        write.done = True
         if wrote:
-            wrote(table, key, begun, time.time())
+            wrote(table, key, write.begun, time.time())
 
     def heard(self, table: str, keys: Iterable[str], since: float = 0) -> float | None:
-        """When the oldest write to `keys`, not before `since`, began; it is forgotten now."""
+        """When the oldest write to `keys` began, if not before `since`; it is forgotten now.
+
+        So are those that are done: they are heard together, or in a moment.
+        """
+        oldest = None
+        since = max(since, time.time() - LOST)
         with self._lock:
-            begun = [self._begun.pop((table, key), 0.0) for key in keys]
-        return min((one for one in begun if one > since), default=None)
+            for key in keys:
+                of_key = self._unheard.pop((table, key), [])
+                fresh = [write for write in of_key if write.begun > since]
+                if fresh and (oldest is None or fresh[0].begun < oldest):
+                    oldest = fresh[0].begun
+                if left := [write for write in fresh[1:] if not write.done]:
+                    self._unheard[table, key] = left
+        return oldest
 
 
 writes = Writes()

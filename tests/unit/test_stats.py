@@ -74,3 +74,15 @@ def test_a_write_that_failed_or_came_before_the_listener_is_not_heard_of() -> No
     with writes.writing("profile", "ada"):
         pass
     assert writes.heard("profile", ["ada"], since=float("inf")) is None
+
+
+def test_writes_that_cross_are_heard_of_one_by_one() -> None:
+    writes = Writes()
+    with writes.writing("profile", "ada"):
+        with writes.writing("profile", "ada"):
+            first = writes.heard("profile", ["ada"])
+            second = writes.heard("profile", ["ada"])
+            assert first is not None
+            assert second is not None
+            assert first < second
+        assert writes.heard("profile", ["ada"]) is None
