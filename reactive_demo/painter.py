@@ -21,9 +21,6 @@ log = logging.getLogger(__name__)
 FRAME = 1 / 15
 """Seconds between two values of one attribute."""
 
-GRAIN = 0.01
-"""Seconds that the painter sleeps at most while a value is not due yet."""
-
 Setter = Callable[[Any, str, Any], None]
 
 
@@ -40,6 +37,7 @@ class Painter:
     def paint(self, widget: Any, **values: Any) -> None:
         """Leave values for the attributes of `widget`; from any thread."""
         with self._ready:
+            known = len(self._pending)
             for name, value in values.items():
                 self._pending[id(widget), name] = (widget, name, value)
             if self._thread is None or not self._thread.is_alive():  # the first time, or a fork
@@ -47,10 +45,10 @@ class Painter:
                     target=self._run, name="reactive_demo paint", daemon=True
                 )
                 self._thread.start()
-            self._ready.notify()
+            if len(self._pending) > known:  # a newer value is no reason to wake it
+                self._ready.notify()
 
     def _run(self) -> None:
-        pause = threading.Event()
         done: dict[tuple[int, str], float] = {}
         while True:
             with self._ready:
@@ -58,12 +56,12 @@ class Painter:
                 now = time.monotonic()
                 done = {which: when for which, when in done.items() if now - when < self._frame}
                 due = [self._pending.pop(which) for which in self._pending.keys() - done.keys()]
+                if not due:  # wait for the first of them, or for another
+                    soonest = min(when for which, when in done.items() if which in self._pending)
+                    self._ready.wait(max(0.0, soonest + self._frame - now))
             for widget, name, value in due:
                 self._paint(widget, name, value)
                 done[id(widget), name] = time.monotonic()
-            if not due:
-                soonest = min(done.values()) + self._frame - time.monotonic()
-                pause.wait(min(GRAIN, max(0.0, soonest)))
 
     def _paint(self, widget: Any, name: str, value: Any) -> None:
         before = getattr(widget, name, None) if painted else None

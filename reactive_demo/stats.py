@@ -49,7 +49,7 @@ class Stats:
     catch_ups: int = 0
     """Times it had more to read than what had just changed: what it missed, or the whole table."""
     announce: Hop = field(default=Hop(), compare=False)
-    """From the change to the listener that has heard it."""
+    """From the change, before its commit, to the listener that has heard it."""
     apply: Hop = field(default=Hop(), compare=False)
     """From there until it is in the cache."""
     latency: Hop = field(default=Hop(), compare=False)

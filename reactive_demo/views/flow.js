@@ -9,7 +9,7 @@ const STATIONS = [
 ];
 const HOPS = [
   ["write", "Of the writes that this notebook makes: from the call to the answer."],
-  ["announce", "From the change until the listener has heard it."],
+  ["announce", "From the change, before its commit, until the listener has heard it."],
   ["apply", "From there until it is in Redis."],
   ["show", "From there until a label of this notebook is painted."],
 ];
@@ -29,6 +29,7 @@ function element(tag, className, text = "", attributes = {}) {
 
 function ms(time) {
   if (time === null || time === undefined) return "–";
+  if (time < 0.1) return "< 0.1 ms";
   return time >= 1000 ? `${(time / 1000).toFixed(1)} s` : `${time.toFixed(time < 10 ? 1 : 0)} ms`;
 }
 
@@ -67,7 +68,8 @@ function centres({ picture, stops }) {
 }
 
 function animate(parts, dot, slower, motionless) {
-  if (motionless.matches || document.hidden || parts.dots.childElementCount >= ALIVE) return;
+  const unseen = document.hidden || !parts.picture.clientWidth;
+  if (unseen || motionless.matches || parts.dots.childElementCount >= ALIVE) return;
   const points = centres(parts);
   const first = dot.hops[0] === null ? 1 : 0, last = dot.shown ? 4 : 3;
   const times = dot.hops.map((time) =>
@@ -172,7 +174,7 @@ function render({ model, el }) {
     note.textContent = motionless.matches
       ? "Your system asks for little motion: no dots move, the numbers tell it."
       : `The dots are ${slower} times slower than life, for the eye no hop under ${SHORTEST / 1000} s or `
-        + `over ${LONGEST / 1000} s. The numbers are measured.`;
+        + `over ${LONGEST / 1000} s. The numbers are measured; write and announce both contain the commit.`;
   }
 
   function draw() {

@@ -29,7 +29,7 @@ SECONDS = 60
 """How far back the latency is shown."""
 
 KEYS = 100
-"""Keys whose last write is remembered."""
+"""Keys whose last write and painting are remembered."""
 
 
 @dataclass(slots=True)
@@ -52,6 +52,7 @@ class Motion:
         self._lines: deque[Line] = deque(maxlen=LINES)
         self._write, self._show = Window(), Window()
         self._writing: dict[str, float] = {}
+        self._painted: dict[str, float] = {}
         self._worst: dict[int, float] = {}
         self.written = self.dots = self.conflated = 0
 
@@ -66,9 +67,7 @@ class Motion:
         """The app wrote `key`."""
         self.written += 1
         self._write.add(began, done)
-        self._writing[key] = done - began
-        if len(self._writing) > KEYS:
-            del self._writing[next(iter(self._writing))]
+        _remember(self._writing, key, done - began)
 
     def carried(self, carried: Carried) -> None:
         """The listener carried a batch into the cache."""
@@ -80,19 +79,28 @@ class Motion:
         heard = max(carried.newer, carried.batch.received)
         if len(self._pending) < MOST:
             keys = frozenset(change.key for change in carried.batch.changes)
-            self._pending.append(Dot(carried, keys, carried.newer, heard))
+            dot = Dot(carried, keys, carried.newer, heard)
+            self._pending.append(dot)
             self._lines.extend(carried_lines(carried, self._table))
+            for key in self._painted.keys() & keys:  # the label was faster than Redis's answer
+                if self._painted[key] > carried.heard_at:
+                    self._show_dot(dot, self._painted[key])
         else:
             self._pending[-1].applied += carried.newer
             self._pending[-1].heard += heard
 
     def shown(self, key: str, at: float, label: str, value: object) -> None:
         """The painter set a label that follows `key`."""
+        _remember(self._painted, key, at)
         for dot in self._pending:
-            if dot.shown_at is None and key in dot.keys:
-                dot.shown_at = at
-                self._show.add(dot.carried.applied_at, at)
+            if key in dot.keys:
+                self._show_dot(dot, at)
         self._lines.append(painted_line(label, "value", value))
+
+    def _show_dot(self, dot: Dot, at: float) -> None:
+        if dot.shown_at is None:
+            dot.shown_at = at
+            self._show.add(dot.carried.applied_at, at)
 
     # What is shown
 
@@ -147,6 +155,12 @@ class Motion:
             del self._worst[second]
         seconds = (self._worst.get(second) for second in range(now - SECONDS + 1, now + 1))
         return [None if worst is None else _rounded(max(0.0, worst)) for worst in seconds]
+
+
+def _remember(of_keys: dict[str, float], key: str, seconds: float) -> None:
+    of_keys[key] = seconds
+    if len(of_keys) > KEYS:
+        del of_keys[next(iter(of_keys))]
 
 
 def _is_ready(dot: Dot, now: float) -> bool:

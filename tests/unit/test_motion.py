@@ -43,6 +43,17 @@ def test_a_dot_waits_for_its_label_and_not_for_ever() -> None:
     assert dot["hops"] == [None, None, 1, None]
 
 
+def test_a_label_that_is_painted_before_redis_has_answered_is_seen_too() -> None:
+    motion = Motion("profile")
+    motion.shown("ada", 10.0005, "LiveLabel(ada.likes_count)", "1")
+    motion.carried(carried(10.0))
+    motion.carried(carried(10.0006))
+    first, second = motion.frame(10.0006 + 2 * HOLD, Stats())["dots"]
+    assert first["shown"]
+    assert first["hops"][3] == 0
+    assert not second["shown"], "that was the one before"
+
+
 def test_what_the_cache_had_already_is_no_dot() -> None:
     motion = Motion("profile")
     motion.carried(carried(10.0, newer=0))
