@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from reactive_demo.schema import install, read_sql, uninstall
     from reactive_demo.stack import Stack, connect
     from reactive_demo.stage import set_stage
-    from reactive_demo.views import BurstButton, LiveLabel, ProfileCard, Windows
+    from reactive_demo.views import BurstButton, FlowView, LiveLabel, ProfileCard, Windows
 
 __all__ = [
     "BurstButton",
     "Cache",
     "ChangeTableFeed",
+    "FlowView",
     "Listener",
     "LiveLabel",
     "NotifyFeed",
@@ -55,7 +56,7 @@ _MODULES = {
     "schema": ["install", "read_sql", "uninstall"],
     "stack": ["Stack", "connect"],
     "stage": ["set_stage"],
-    "views": ["BurstButton", "LiveLabel", "ProfileCard", "Windows"],
+    "views": ["BurstButton", "FlowView", "LiveLabel", "ProfileCard", "Windows"],
 }
 
 

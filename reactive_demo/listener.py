@@ -15,9 +15,10 @@ A lost connection is made again, after 0.1 s to 2 s with full jitter.
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Self
 from weakref import WeakValueDictionary
 
@@ -38,7 +39,10 @@ from reactive_demo.changes import Batch
 from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.feeds import Feed, NotCapturedError, Session
 from reactive_demo.state import State
+from reactive_demo.stats import Stats, Tally
 from reactive_demo.stopping import StopEvent
+from reactive_demo.trace import Carried, Tap, writes
+from reactive_demo.writer import Writer
 
 __all__ = ["Listener", "State", "Stats"]
 
@@ -52,22 +56,6 @@ DEPOSED_PAUSE = 0.1
 
 STOP_TIMEOUT = 0.2
 """Seconds that `stop()` waits for the thread; one that hangs in a connect ends on its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What a listener has done so far."""
-
-    received: int = 0
-    """Changes heard."""
-    applied: int = 0
-    """Changes written to the cache: of several of one key that come together, the last."""
-    refused: int = 0
-    """Changes that the cache had already, or newer ones."""
-    unreadable: int = 0
-    """Notifications passed over because they were no changes."""
-    reconnects: int = 0
-    """Connections made again after one was lost."""
 
 
 class Listener:
@@ -87,7 +75,10 @@ class Listener:
         self._changed = threading.Condition()
         self._state = State.CONNECTING
         self._reason = ""
-        self._stats = Stats()
+        self._tally = Tally()
+        self._writer = Writer(cache)
+        self._live_since = 0.0
+        self.carried: Tap[[Carried]] = Tap()
         self._error: Exception | None = None
         self._observers: list[Callable[[str], None]] = []
         self._thread = threading.Thread(target=self._run, name="reactive_demo listen", daemon=True)
@@ -108,7 +99,12 @@ class Listener:
     @property
     def stats(self) -> Stats:
         """What it has done so far."""
-        return self._stats
+        return self._tally.stats
+
+    @property
+    def aside(self) -> MappingProxyType[str, str]:
+        """The keys whose values Redis would not take, each with the reason: no longer than that."""
+        return self._writer.aside
 
     @property
     def words(self) -> str:
@@ -180,7 +176,7 @@ class Listener:
             while not self._stopping.is_set():
                 self._retry(self._connect_and_follow)
                 if not self._stopping.is_set():
-                    self._count(reconnects=1)
+                    self._tally.count(reconnects=1)
         except RetryError:
             pass  # stopped while it tried again
         except Exception as error:
@@ -216,20 +212,39 @@ class Listener:
 
     def _follow(self, session: Session) -> None:
         """Write what the session tells, each batch before the next is asked for."""
+        caught_up, first = True, True
+        self._live_since = time.time()
         for batch in session.batches(self.cache, self._stopping):
             if self._stopping.is_set():
                 return
             if batch.state is not State.LIVE:
                 self._become(batch.state, batch.note)
+            missed = bool(first and batch.changes) or batch.state is State.CATCHING_UP
+            if missed and caught_up:
+                self._tally.count(catch_ups=1)
+            caught_up, first = batch.state is State.LIVE, False
             if batch.changes or batch.position or batch.unreadable:
-                self._write(batch)
+                self._write(batch, session)
             self._become(batch.state, batch.note)  # live is who has written all there was
 
-    def _write(self, batch: Batch) -> None:
+    def _write(self, batch: Batch, session: Session) -> None:
+        heard_at = time.time()
+        changed_at = batch.changed_at
+        if batch.position is None:  # a notification does not say
+            keys = [change.key for change in batch.changes]
+            changed_at = writes.heard(self.feed.table, keys, self._live_since)
         received = batch.received or len(batch.changes)
-        self._count(received=received, unreadable=batch.unreadable)
-        newer = self._retry_put(self.cache.write, batch)
-        self._count(applied=newer, refused=len(batch.changes) - newer)
+        self._tally.count(received=received, unreadable=batch.unreadable)
+        done = self._retry_put(self._writer.write, batch)
+        applied_at = time.time()
+        if done.newer:
+            self._tally.time(changed_at, heard_at, applied_at)
+        refused = len(batch.changes) - done.newer - done.aside
+        self._tally.count(applied=done.newer, refused=refused, set_aside=done.aside)
+        notifications, session.last_heard = session.last_heard, ()
+        if self.carried and batch.changes:
+            heard = [(one.channel, one.payload) for one in notifications]
+            self.carried(Carried(batch, done.newer, changed_at, heard_at, applied_at, heard))
 
     def _note_failure(self, attempt: RetryCallState) -> None:
         """Say which server does not answer, before the next attempt."""
@@ -256,11 +271,6 @@ class Listener:
                     observer(self.words)
                 except Exception:
                     log.exception("an observer failed")
-
-    def _count(self, **more: int) -> None:
-        self._stats = replace(
-            self._stats, **{name: getattr(self._stats, name) + n for name, n in more.items()}
-        )
 
     def _end(self) -> None:
         self._stopping.set()

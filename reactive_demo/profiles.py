@@ -10,6 +10,7 @@ from psycopg.rows import DictRow, dict_row
 
 from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.settings import without_password
+from reactive_demo.trace import writes
 
 __all__ = ["COUNTERS", "Profiles"]
 
@@ -43,7 +44,10 @@ class Profiles:
         Raises ReactiveDemoError for a counter that is none of `COUNTERS`.
         """
         try:
-            rows = self._execute("SELECT reactive.increment(%s, %s) AS version", username, counter)
+            with writes.writing("profile", username):
+                rows = self._execute(
+                    "SELECT reactive.increment(%s, %s) AS version", username, counter
+                )
         except psycopg.errors.InvalidParameterValue as error:
             if not error.diag.message_hint:
                 raise  # a row too long to be announced

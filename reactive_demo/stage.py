@@ -8,7 +8,7 @@ from reactive_demo.cache import Cache
 from reactive_demo.changes import Change
 from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.profiles import Profiles
-from reactive_demo.schema import install_article
+from reactive_demo.schema import install, install_article
 from reactive_demo.stack import Stack
 
 __all__ = ["fresh_database", "set_stage"]
@@ -17,9 +17,12 @@ MARK = "reactive_demo: a chapter of the tutorial, made anew whenever it begins"
 """The comment on a database of a chapter's own: only what carries it is ever dropped."""
 
 
-def set_stage(stack: Stack, *usernames: str) -> None:
-    """Put the article's trigger in place, and forget `usernames` in database and cache."""
-    install_article(stack.database_url)
+def set_stage(stack: Stack, *usernames: str, captured: bool = False) -> None:
+    """Put the article's trigger in place, and forget `usernames` in database and cache.
+
+    With `captured`, it is capture that is put in place, for a ChangeTableFeed.
+    """
+    (install if captured else install_article)(stack.database_url)
     with Profiles(stack.database_url) as profiles:
         for username in usernames:
             profiles.delete(username)

@@ -106,9 +106,11 @@ def is_captured(database_url: str, table: str = "profile") -> Verdict:
         )
     }
     if "reactive_capture" not in triggers:
-        raise CheckFailed(f"The table {table} is not captured: run the cell with `install`.")
+        raise CheckFailed(f"The table {table} is not captured: run the cell that captures it.")
     if "notify_profile" in triggers:
-        raise CheckFailed("The article's trigger is there too: run the cell with `install` again.")
+        raise CheckFailed(
+            "The article's trigger is there too: run the cell that captures it again."
+        )
     return Verdict(f"the changes of {table} go into the change table")
 
 

@@ -25,7 +25,7 @@ Row = dict[str, Any] | None
 
 def stage_is_set(database_url: str) -> Verdict:
     """Table, function and trigger of the article are in the database."""
-    missing = _missing(database_url)
+    missing = _missing(database_url, ARTICLE)
     if missing:
         raise CheckFailed(f"The database has no {missing[0]}: run the cell with `set_stage`.")
     return Verdict("table, function and trigger are in the database")
@@ -140,7 +140,8 @@ def _broken_hop(profiles: Profiles, cache: Cache, username: str, at_least: dict[
         )
     if row is None:
         return f"The cache still holds {username}, and the database does not: {cached}."
-    if missing := _missing(profiles.database_url):
+    captured = not _missing(profiles.database_url, CAPTURE)
+    if not captured and (missing := _missing(profiles.database_url, ARTICLE)):
         return (
             f"Hop 2, the database announces nothing: it has no {missing[0]}. Run the cell with "
             "`set_stage`."
@@ -151,6 +152,12 @@ def _broken_hop(profiles: Profiles, cache: Cache, username: str, at_least: dict[
             "listener is connected. Is it started, and what does `listener.check()` say? By hand: "
             "run the cell with your loop."
         )
+    if captured:
+        return (
+            f"Hop 3, the cache is behind: the database has {row}, the cache {cached}. The table is "
+            "captured, so only a listener with a ChangeTableFeed hears of its changes. If that was "
+            "done in another notebook, run this one again from its first cell."
+        )
     return (
         f"Hop 3, the cache is behind: the database has {row}, the cache {cached}. What do "
         "`listener.state` and `listener.stats` say? A change made before the listener was live is "
@@ -158,17 +165,22 @@ def _broken_hop(profiles: Profiles, cache: Cache, username: str, at_least: dict[
     )
 
 
-def _missing(database_url: str) -> list[str]:
+ARTICLE, CAPTURE = "notify_profile", "reactive_capture"
+"""The triggers that tell of a change, the one or the other."""
+
+
+def _missing(database_url: str, trigger: str) -> list[str]:
     wanted = {
         "table profile": "to_regclass('public.profile')",
         "function reactive.increment": "to_regproc('reactive.increment')",
-        "trigger notify_profile": (
-            "(SELECT oid FROM pg_trigger WHERE tgname = 'notify_profile'"
+        f"trigger {trigger}": (
+            "(SELECT oid FROM pg_trigger WHERE tgname = %s"
             " AND tgrelid = to_regclass('public.profile') AND tgenabled <> 'D')"
         ),
     }
     with psycopg.connect(database_url, autocommit=True) as connection:
-        found = connection.execute(f"SELECT {', '.join(wanted.values())}".encode()).fetchone() or ()
+        query = f"SELECT {', '.join(wanted.values())}"
+        found = connection.execute(query.encode(), [trigger]).fetchone() or ()
     return [name for name, oid in zip(wanted, found, strict=True) if oid is None]
 
 

@@ -2,7 +2,8 @@
 
 from reactive_demo.views.burst import BurstButton
 from reactive_demo.views.card import ProfileCard
+from reactive_demo.views.flow import FlowView
 from reactive_demo.views.label import LiveLabel
 from reactive_demo.views.windows import Windows
 
-__all__ = ["BurstButton", "LiveLabel", "ProfileCard", "Windows"]
+__all__ = ["BurstButton", "FlowView", "LiveLabel", "ProfileCard", "Windows"]

@@ -18,6 +18,7 @@ class LiveLabel(ipywidgets.Label):
 
     def __init__(self, cache: Cache, key: str, column: str, **options: Any) -> None:
         super().__init__(value=ABSENT, **options)
+        self.cache = cache
         self.key = key
         self.column = column
         self._subscription = cache.subscribe(key, self._show)

@@ -1,20 +1,103 @@
-"""Notebook 00, run and clicked as a newcomer would."""
+"""Notebook 00, run and clicked as a newcomer would: cards come alive, and changes travel."""
 
 import re
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 from playwright.sync_api import Page, expect
 
+from reactive_demo.checks import until
 
-def test_the_doctor_is_content_and_a_click_moves_both_cards(
-    open_notebook: Callable[..., Page],
-) -> None:
+WATCH = """
+() => {
+    window.seen = []
+    const dots = document.querySelector('.rd-flow-dots')
+    new MutationObserver(changes => changes.forEach(({addedNodes}) => addedNodes.forEach(dot => {
+        const way = []
+        window.seen.push(way)
+        const look = () => {
+            if (!dot.isConnected) return
+            way.push(dot.getBoundingClientRect().left)
+            requestAnimationFrame(look)
+        }
+        look()
+    }))).observe(dots, {childList: true})
+}
+"""
+"""Keep where each dot has been, from its first frame to its last."""
+
+FRAMES = """
+seconds => new Promise(done => {
+    let begun, frames = 0
+    const count = now => {
+        begun ??= now
+        if (now - begun >= 1000 * seconds) done(1000 * frames / (now - begun))
+        else { frames += 1; requestAnimationFrame(count) }
+    }
+    requestAnimationFrame(count)
+})
+"""
+
+FLOOD = """
+import psycopg
+with psycopg.connect(stack.database_url, autocommit=True) as connection:
+    connection.execute('''
+        DO $$ BEGIN FOR n IN 1..4000 LOOP
+            PERFORM reactive.increment('ada', 'likes'), reactive.increment('bob', 'likes'); COMMIT;
+        END LOOP; END $$''')
+"""
+
+
+@pytest.fixture(scope="module")
+def page(open_notebook: Callable[..., Page]) -> Page:
+    """The notebook, run once from top to bottom."""
     page = open_notebook("00_welcome.ipynb", "welcome")
     page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    errors = page.locator('[data-mime-type="application/vnd.jupyter.error"]')
-    assert errors.all_inner_texts() == []
     last = page.locator(".jp-Notebook .jp-CodeCell").last.locator(".jp-InputPrompt")
     expect(last).to_have_text(re.compile(r"\[\d+\]:"), timeout=60_000)
+    expect(page.locator(".rd-flow")).to_have_count(1)
+    page.evaluate(WATCH)
+    return page
+
+
+def run(page: Page, code: str) -> str:
+    """Run code in the page's kernel, beside its cells; how it ended."""
+    return str(
+        page.evaluate(
+            """async code => {
+                const {sessionContext} = window.jupyterapp.shell.currentWidget
+                const reply = await sessionContext.session.kernel.requestExecute({code}).done
+                return reply.content.status
+            }""",
+            code,
+        )
+    )
+
+
+def ways(page: Page) -> list[list[float]]:
+    """Where each dot since the beginning has been."""
+    return list(page.evaluate("window.seen"))
+
+
+def at_rest(page: Page) -> None:
+    """Wait until no dot is under way, and the view has nothing left to show."""
+    assert run(page, 'checks.until("all is shown", lambda: not flow.due)') == "ok"
+    expect(page.locator(".rd-flow-dot")).to_have_count(0, timeout=20_000)
+
+
+def like(page: Page) -> None:
+    page.locator(".rd-card").first.get_by_role("button", name="+ Likes").click()
+
+
+def counted(page: Page) -> dict[str, int]:
+    text = page.locator(".rd-flow-counts").inner_text()
+    return {name: int(n.replace(",", "")) for n, name in re.findall(r"([\d,]+) (\w+)", text)}
+
+
+def test_the_doctor_is_content_and_a_click_moves_both_cards(page: Page) -> None:
+    errors = page.locator('[data-mime-type="application/vnd.jupyter.error"]')
+    assert errors.all_inner_texts() == []
     expect(page.locator('[data-mime-type="application/vnd.jupyter.stderr"]')).to_have_count(0)
     table = page.locator(".jp-OutputArea-output table").first
     expect(table).to_contain_text("a notification came back")
@@ -26,3 +109,76 @@ def test_the_doctor_is_content_and_a_click_moves_both_cards(
     left.get_by_role("button", name="+ Followings").click()
     for card in (left, right):
         expect(card.locator(".rd-count-followings")).to_have_text(str(before + 1))
+
+
+def test_a_click_sends_one_dot_the_whole_way(page: Page) -> None:
+    at_rest(page)
+    before = len(ways(page))
+    page.locator(".rd-flow").scroll_into_view_if_needed()
+    like(page)
+    until("a dot moves", lambda: len(ways(page)) == before + 1)
+    at_rest(page)
+    (way,) = ways(page)[before:]
+    stops = [stop.bounding_box() for stop in page.locator(".rd-flow-stop").all()]
+    centres = [stop["x"] + stop["width"] / 2 for stop in stops if stop]
+    assert len(centres) == 5
+    assert way[-1] - way[0] == pytest.approx(centres[-1] - centres[0], abs=30)
+    assert way == sorted(way)
+    for figure in page.locator(".rd-flow-last").all():
+        expect(figure).to_have_text(re.compile(r"^[\d.]+ m?s$"))
+    wire = page.locator(".rd-flow-wire")
+    for words in (
+        "NOTIFY reactive_change public.profile",
+        "EVALSHA apply.lua profile:ada",
+        "value",
+    ):
+        expect(wire).to_contain_text(words)
+    expect(page.locator(".rd-flow-spoken")).to_have_attribute("aria-live", "polite")
+    expect(page.locator(".rd-flow-spoken")).to_contain_text("Listener live.", timeout=10_000)
+
+
+def test_who_asks_for_little_motion_gets_numbers_and_no_dots(page: Page) -> None:
+    at_rest(page)
+    before, applied = len(ways(page)), counted(page)["applied"]
+    page.emulate_media(reduced_motion="reduce")
+    try:
+        like(page)
+        until("the number moves", lambda: counted(page)["applied"] == applied + 1)
+        expect(page.locator(".rd-flow-note")).to_contain_text("no dots move")
+        at_rest(page)
+        assert len(ways(page)) == before
+    finally:
+        page.emulate_media(reduced_motion="no-preference")
+
+
+def test_the_page_stays_responsive_in_a_flood(
+    page: Page, record_property: Callable[[str, Any], None]
+) -> None:
+    at_rest(page)
+    before, applied = len(ways(page)), counted(page)["applied"]
+    flood = f"import threading; threading.Thread(target=exec, args=[{FLOOD!r}, globals()]).start()"
+    assert run(page, flood) == "ok"
+    rate = page.evaluate(FRAMES, 2)
+    record_property("frames a second", round(rate))
+    assert rate > 5, "it is usable"
+    expect(page.locator(".rd-card .rd-count-likes").last).to_have_text(
+        re.compile(r"^4\d\d\d$"), timeout=30_000
+    )
+    at_rest(page)
+    assert len(ways(page)) > before
+    assert counted(page)["applied"] > applied
+    expect(page.locator(".rd-flow-dot-count")).to_contain_text("thick")
+
+
+def test_with_the_listener_stopped_no_dot_moves(page: Page) -> None:
+    at_rest(page)
+    before, written = len(ways(page)), counted(page)["written"]
+    try:
+        assert run(page, "listener.stop()") == "ok"
+        expect(page.locator(".rd-flow-state")).to_contain_text("Listener: stopped.")
+        like(page)
+        until("the write is counted", lambda: counted(page)["written"] == written + 1)
+        at_rest(page)
+        assert len(ways(page)) == before
+    finally:
+        assert run(page, "listener = Listener(feed, cache, takeover=True).start()") == "ok"

@@ -6,7 +6,16 @@ import ipywidgets
 import psycopg
 import pytest
 
-from reactive_demo import Cache, Listener, ProfileCard, Profiles, checks, read_sql
+from reactive_demo import (
+    Cache,
+    ChangeTableFeed,
+    Listener,
+    ProfileCard,
+    Profiles,
+    checks,
+    install,
+    read_sql,
+)
 from reactive_demo.changes import Change
 from reactive_demo.checks import CheckFailed, patience
 
@@ -85,6 +94,20 @@ def test_the_third_hop_is_the_listener(profiles: Profiles, cache: Cache, listen:
         checks.cache_follows(profiles, cache, "ada", likes=1)
     profiles.increment("ada", "likes")
     checks.cache_follows(profiles, cache, "ada", likes=2)
+
+
+def test_a_captured_table_is_announced_too_and_needs_another_feed(
+    profiles: Profiles, cache: Cache, listen: Listen
+) -> None:
+    install(profiles.database_url)
+    listen(profiles.database_url, cache)
+    profiles.increment("ada", "likes")
+    with pytest.raises(CheckFailed, match=r"Hop 3, .* only a listener with a ChangeTableFeed"):
+        checks.cache_follows(profiles, cache, "ada", likes=1)
+    with pytest.raises(CheckFailed, match="no trigger notify_profile"):
+        checks.stage_is_set(profiles.database_url)
+    with Listener(ChangeTableFeed(profiles.database_url), cache):
+        checks.cache_follows(profiles, cache, "ada", 5, likes=1)
 
 
 def test_a_row_that_only_the_cache_has_is_named(profiles: Profiles, cache: Cache) -> None:

@@ -1,10 +1,11 @@
-"""In a real kernel: a burst of a thousand changes is a handful of messages to the browser."""
+"""In a real kernel: a burst of thousands of changes is a handful of messages to the browser."""
 
 import json
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
 from jupyter_client.manager import start_new_kernel
@@ -35,6 +36,8 @@ class Notebook:
     def __init__(self) -> None:
         self.manager, self.client = start_new_kernel(kernel_name=NATIVE_KERNEL_NAME)
         self.values: defaultdict[str, list[tuple[float, Any]]] = defaultdict(list)
+        self.moments: list[float] = []
+        self.frames: list[dict[str, Any]] = []
         self.streams: list[str] = []
 
     def run(self, code: str, expression: str = "None") -> Any:
@@ -58,19 +61,26 @@ class Notebook:
 
     def shows(self, model_id: str, value: str) -> bool:
         """Whether the browser has been told that the widget's value is this now."""
+        self.listen()
+        return [value] == [shown for _, shown in self.values[model_id][-1:]]
+
+    def listen(self) -> None:
+        """Take what the browser has been sent."""
         while self.client.iopub_channel.msg_ready():
             message = self.client.get_iopub_msg(timeout=5)
             if message["msg_type"] == "comm_msg":
                 self._note(message)
             elif message["msg_type"] in {"stream", "error"}:
                 self.streams.append(str(message["content"]))
-        return [value] == [shown for _, shown in self.values[model_id][-1:]]
 
     def _note(self, message: dict[str, Any]) -> None:
-        content = message["content"]
-        if content["data"].get("method") == "update" and "value" in content["data"]["state"]:
-            moment = message["header"]["date"].timestamp()
-            self.values[content["comm_id"]].append((moment, content["data"]["state"]["value"]))
+        content, moment = message["content"], message["header"]["date"].timestamp()
+        state = content["data"].get("state", {})
+        self.moments.append(moment)
+        if "value" in state:
+            self.values[content["comm_id"]].append((moment, state["value"]))
+        if "frame" in state:
+            self.frames.append(state["frame"])
 
     def close(self) -> None:
         self.client.stop_channels()
@@ -119,4 +129,48 @@ def test_a_click_while_a_cell_is_busy_is_carried_out(
     notebook.click(ids["button"])
     until("the browser shows the click", lambda: notebook.shows(ids["likes"], "1"), timeout=20)
     notebook.run("listener.stop()")
+    assert notebook.streams == []
+
+
+FLOW = """
+from reactive_demo import Cache, ChangeTableFeed, FlowView, LiveLabel, Listener, Profiles, install
+from reactive_demo.checks import until
+install({database_url!r})
+cache = Cache({redis_url!r})
+listener = Listener(ChangeTableFeed({database_url!r}), cache, takeover=True).start()
+listener.wait_until("live")
+flow, label = FlowView(listener), LiveLabel(cache, "ada", "likes_count")
+until("the row's absence is read", lambda: not cache.get("ada"))
+"""
+
+FLOOD = """
+    DO $$ BEGIN
+        FOR n IN 1..{writes} LOOP
+            PERFORM reactive.increment('ada', 'likes');
+            PERFORM reactive.increment('user ' || m, 'likes') FROM generate_series(1, 4) m;
+            COMMIT;
+        END LOOP;
+    END $$
+"""
+"""Transactions of five updates each, as fast as one client can."""
+
+WRITES = 4_000
+
+
+def test_a_flow_view_and_its_label_are_20_messages_a_second_however_many_updates_pass(
+    notebook: Notebook, database: str, valkey_url: str
+) -> None:
+    notebook.run(FLOW.format(database_url=database, redis_url=valkey_url))
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(FLOOD.format(writes=WRITES).encode())
+    label = notebook.run("", "label.model_id")
+    until("the label shows the last", lambda: notebook.shows(label, str(WRITES)), timeout=30)
+    notebook.run('until("nothing is left", lambda: not flow.due)')
+    notebook.listen()
+    assert most_in_a_second(notebook.moments) <= 20
+    dots = [dot for frame in notebook.frames for dot in frame["dots"]]
+    counts = notebook.frames[-1]["counts"]
+    applied = notebook.run("listener.stop()", "listener.stats.applied")
+    assert sum(dot["applied"] for dot in dots) == counts["dots"] + counts["conflated"] == applied
+    assert counts["conflated"] > 0
     assert notebook.streams == []

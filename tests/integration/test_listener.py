@@ -65,6 +65,25 @@ def test_insert_update_and_delete_reach_the_cache(
     until("all are counted", lambda: listener.stats == Stats(received=3, applied=3))
 
 
+def test_latency_counts_from_the_call_of_a_write_of_this_process_and_is_unknown_else(
+    database: str,
+    connection: psycopg.Connection,
+    profiles: Profiles,
+    cache: Cache,
+    listen: Listen,
+) -> None:
+    listener = listen(database, cache)
+    profiles.increment("ada", "likes")
+    until("it is measured", lambda: listener.stats.latency.last is not None)
+    stats = listener.stats
+    assert stats.latency.last == pytest.approx(stats.announce.last + stats.apply.last)
+    connection.execute("SELECT reactive.increment('ada', 'likes')")
+    until("it is heard", lambda: listener.stats.applied == 2)
+    assert listener.stats.latency.last is None
+    assert listener.stats.latency.median == stats.latency.median
+    assert listener.stats.catch_ups == 0
+
+
 def test_odd_names_reach_the_cache(
     database: str, profiles: Profiles, cache: Cache, listen: Listen, odd_names: list[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""A database of a chapter's own: empty each time, and nobody else's is ever dropped."""
+"""How a chapter begins; and a database of its own: empty each time, nobody else's is dropped."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +7,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from reactive_demo import ReactiveDemoError, Stack
+from reactive_demo import Cache, Profiles, ReactiveDemoError, Stack, checks, set_stage
+from reactive_demo.changes import Change
 from reactive_demo.stage import fresh_database
 
 NAME = 'a "chapter" of its own'
@@ -23,6 +24,20 @@ def _leave_nothing(stack: Stack) -> Iterator[None]:
                 psycopg.sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(quoted)
             )
         connection.execute("DROP ROLE IF EXISTS guest")
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_the_stage_is_the_article_s_or_captured_and_nobody_is_on_it(
+    database: str, valkey_url: str, cache: Cache, profiles: Profiles, captured: bool
+) -> None:
+    there = Stack(database, valkey_url, {})
+    set_stage(there, captured=not captured)
+    profiles.increment("ada", "likes")
+    cache.put([Change("ada", {"likes_count": 1})])
+    set_stage(there, "ada", captured=captured)
+    assert profiles.get("ada") is None
+    assert cache.get("ada") is None
+    (checks.is_captured if captured else checks.stage_is_set)(database)
 
 
 def guest(stack: Stack, *rights: str) -> Stack:

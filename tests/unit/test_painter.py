@@ -76,6 +76,16 @@ def test_a_value_that_stands_is_painted_once(canvas: Canvas) -> None:
     assert canvas.values("label") == [1]
 
 
+def test_a_value_waits_for_no_other_widget(canvas: Canvas) -> None:
+    painter = Painter(frame=60, setter=canvas)
+    painter.paint("busy", value=1)
+    until("the first is painted", lambda: canvas.painted)
+    painter.paint("busy", value=2)
+    painter.paint("label", value=3)
+    until("the other is painted", lambda: canvas.values("label") == [3])
+    assert canvas.values("busy") == [1]
+
+
 def test_a_burst_is_painted_at_most_20_times_a_second_and_its_end_within_150_ms(
     canvas: Canvas,
 ) -> None:

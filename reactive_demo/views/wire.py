@@ -1,0 +1,58 @@
+"""The wire, as text: what was heard, what Redis was told, what the widget was sent. No I/O."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from reactive_demo.changes import Change
+from reactive_demo.trace import Carried
+
+__all__ = ["Line", "carried_lines", "painted_line"]
+
+WIDE = 240
+"""Characters of a line, at most."""
+
+Line = dict[str, str]
+"""`from` is who speaks, `text` what was said."""
+
+
+def carried_lines(carried: Carried, table: str) -> Iterator[Line]:
+    """What the listener heard, and the command that it gave for it."""
+    for channel, payload in carried.notifications[-1:]:
+        more = _more(len(carried.notifications), "notification")
+        yield _line("PostgreSQL", f"NOTIFY {channel} {payload or '(empty)'}", more)
+    if not carried.notifications:
+        yield _line("PostgreSQL", "no NOTIFY: the listener was awake, and read by itself")
+    yield _line("listener", *_command(carried, table))
+
+
+def painted_line(label: str, name: str, value: object) -> Line:
+    """The message that sets a widget's attribute."""
+    message = {"method": "update", "state": {name: value}}
+    return _line("kernel", f"{json.dumps(message, ensure_ascii=False)} to {label}")
+
+
+def _command(carried: Carried, table: str) -> tuple[str, str]:
+    """The last row's part of the command, and how many more there are."""
+    change, more = carried.batch.changes[-1], _more(len(carried.batch.changes), "row")
+    key = f"{table}:{change.key}"
+    if isinstance(change, Change):
+        row = "" if change.row is None else f" HSET {key} row {_json(change.row)}"
+        return f"MULTI DEL {key}{row} PUBLISH {key} {{…}} EXEC", more
+    row = "(deleted)" if change.row is None else change.row
+    return f"EVALSHA apply.lua {key} version {change.version} row {row}", more
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _more(count: int, noun: str) -> str:
+    return f" (and {noun}s before it: {count - 1:,})" if count > 1 else ""
+
+
+def _line(who: str, text: str, more: str = "") -> Line:
+    room = WIDE - len(more)
+    if len(text) > room:
+        text = f"{text[: room - 1]}…"
+    return {"from": who, "text": text + more}

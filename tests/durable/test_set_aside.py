@@ -1,0 +1,178 @@
+"""A value that Redis will not take is set aside, and everything else goes on."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from reactive_demo import Cache, Listener, NotifyFeed
+from reactive_demo.changes import Batch, Change, Versioned
+from reactive_demo.checks import until
+from reactive_demo.state import State
+from reactive_demo.writer import Writer
+from tools.redis_server import RedisServer
+
+Listen = Callable[..., Listener]
+
+LIMIT = 2**20
+"""Bytes of one value that the tests' Redis takes; the least that it lets one choose."""
+
+NAMES = [f"user {n}" for n in range(40)]
+LARGE = NAMES[17]
+
+
+@pytest.fixture
+def strict(own_redis: RedisServer) -> Iterator[redis.Redis]:
+    """A client of a Redis that closes the connection at a large value."""
+    with redis.Redis.from_url(own_redis.url, decode_responses=True) as client:
+        client.config_set("proto-max-bulk-len", LIMIT)
+        yield client
+
+
+@pytest.fixture
+def notes(database: str) -> Iterator[psycopg.Connection]:
+    """A captured table whose rows may be of any size."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CREATE TABLE note (id text PRIMARY KEY, body text)")
+        connection.execute("SELECT reactive.capture('note')")
+        yield connection
+
+
+def write(notes: psycopg.Connection, names: list[str], body: str) -> None:
+    """All in one statement, and so in one read."""
+    notes.execute(
+        "INSERT INTO note SELECT unnest(%s::text[]), %s"
+        " ON CONFLICT (id) DO UPDATE SET body = excluded.body",
+        [names, body],
+    )
+
+
+def bodies(cache: Cache) -> dict[str, str]:
+    rows = {name: cache.get(name) for name in NAMES}
+    return {name: row["body"] for name, row in rows.items() if row}
+
+
+@pytest.mark.usefixtures("strict")
+def test_one_value_too_large_does_not_stop_the_others(
+    database: str, notes: psycopg.Connection, own_redis: Any, listen: Listen
+) -> None:
+    cache = Cache(own_redis.url, "note")
+    listener = listen(database, cache, "note")
+    with notes.transaction():
+        write(notes, NAMES, "first")
+        write(notes, [LARGE], "x" * (LIMIT + 1))
+    others = {name: "first" for name in NAMES if name != LARGE}
+    until("the others are cached", lambda: bodies(cache) == others)
+    until("it is counted", lambda: listener.stats.set_aside == 1)
+    assert list(listener.aside) == [LARGE]
+    assert listener.stats.refused == 0
+
+    write(notes, NAMES[:3], "second")
+    until("the rest goes on", lambda: bodies(cache)[NAMES[0]] == "second")
+    assert listener.words == "live"
+
+    write(notes, [LARGE], "small again")
+    until("it is tried again with its next change", lambda: LARGE in bodies(cache))
+    until("it is not aside any more", lambda: not listener.aside)
+    assert listener.stats.set_aside == 1
+
+
+def test_what_was_set_aside_is_tried_again_by_a_resync(
+    database: str, notes: psycopg.Connection, strict: redis.Redis, own_redis: Any, listen: Listen
+) -> None:
+    cache = Cache(own_redis.url, "note")
+    listener = listen(database, cache, "note")
+    write(notes, [LARGE], "x" * (LIMIT + 1))
+    until("it is set aside", lambda: LARGE in listener.aside)
+    strict.config_set("proto-max-bulk-len", 512 * 2**20)
+    cache.forget_cursor()
+    until("it is cached", lambda: LARGE in bodies(cache))
+    until("it is not aside any more", lambda: not listener.aside)
+
+
+def test_a_key_that_the_account_may_not_write_is_set_aside(
+    database: str, notes: psycopg.Connection, strict: redis.Redis, own_redis: Any, listen: Listen
+) -> None:
+    """For the article's feed too: the fault is of the cache's side."""
+    strict.acl_setuser(
+        "teller",
+        enabled=True,
+        nopass=True,
+        categories=["+@all"],
+        keys=["reactive_demo:*", "note:a*", "profile:a*"],
+        channels=["*"],
+    )
+    url = own_redis.url.replace("unix://", "unix://teller@")
+    listener = listen(database, cache := Cache(url, "note"), "note")
+    write(notes, ["ada", "bob", "alan"], "hello")
+    until("the others are cached", lambda: cache.get("ada") and cache.get("alan"))
+    until("it is set aside", lambda: list(listener.aside) == ["bob"])
+
+    writer = Writer(Cache(url))
+    changes = [Change(name, {"username": name}) for name in ("ada", "bob", "alan")]
+    outcome = writer.write(Batch(State.LIVE, changes))
+    assert (outcome.newer, outcome.aside, list(writer.aside)) == (2, 1, ["bob"])
+
+
+def test_nothing_is_set_aside_while_redis_takes_nothing(
+    strict: redis.Redis, own_redis: RedisServer
+) -> None:
+    cache = Cache(own_redis.url)
+    batch = Batch(
+        State.LIVE, [Versioned("ada", "{}", "1")], position=cache.take_over("one"), number=1
+    )
+    strict.config_set("min-replicas-to-write", 1)
+    for writer, one in (
+        (Writer(cache), batch),
+        (Writer(cache), Batch(State.LIVE, [Change("ada", {})])),
+    ):
+        with pytest.raises(redis.ResponseError, match="NOREPLICAS"):
+            writer.write(one)
+        assert not writer.aside
+    strict.config_set("min-replicas-to-write", 0)
+    own_redis.stop()
+    with pytest.raises(redis.ConnectionError):
+        writer.write(batch)
+    assert not writer.aside
+
+
+def test_the_fence_moves_once_however_often_a_batch_was_divided(
+    strict: redis.Redis, own_redis: RedisServer
+) -> None:
+    cache = Cache(own_redis.url)
+    position = cache.take_over("one")
+    large = Versioned("large", "x" * (LIMIT + 1), "2")
+    rows = [Versioned(f"small {n}", "{}", "1") for n in range(5)]
+    writer = Writer(cache)
+    first = Batch(State.LIVE, [*rows, large], position=position, number=1, cursor="1:1:")
+    assert writer.write(first).newer == 5
+    assert strict.hget("reactive_demo:feed:profile", "cursor") == "1:1:"
+    second = Batch(State.LIVE, [Versioned("small 0", "{}", "3")], position=position, number=2)
+    assert writer.write(second).newer == 1
+
+
+def test_the_article_s_listener_goes_on_too(
+    database: str, own_redis: Any, strict: redis.Redis
+) -> None:
+    """Its payloads are below 8,000 bytes, and yet a key may be forbidden."""
+    strict.acl_setuser(
+        "teller",
+        enabled=True,
+        nopass=True,
+        categories=["+@all"],
+        keys=["profile:a*"],
+        channels=["*"],
+    )
+    cache = Cache(own_redis.url.replace("unix://", "unix://teller@"))
+    with (
+        psycopg.connect(database, autocommit=True) as connection,
+        Listener(NotifyFeed(database), cache) as listener,
+    ):
+        listener.wait_until("live")
+        for name in ("bob", "ada"):
+            message = f'{{"operation": "INSERT", "row": {{"username": "{name}"}}}}'
+            connection.execute("SELECT pg_notify('profile_change', %s)", [message])
+        until("the other is cached", lambda: cache.get("ada"))
+        assert list(listener.aside) == ["bob"]

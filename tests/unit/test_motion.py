@@ -1,0 +1,129 @@
+"""What a flow view shows of what has passed, with times of our own."""
+
+import json
+
+from reactive_demo.changes import Batch, Change, Position, Versioned
+from reactive_demo.state import State
+from reactive_demo.stats import Hop, Stats
+from reactive_demo.trace import Carried
+from reactive_demo.views.motion import HOLD, MOST, Motion
+from reactive_demo.views.wire import WIDE
+
+ROW = {"username": "ada", "likes_count": 1}
+
+
+def carried(
+    at: float, key: str = "ada", *, newer: int = 1, received: int = 0, changed_at: float | None = 9
+) -> Carried:
+    batch = Batch(State.LIVE, [Change(key, ROW)] * newer, received=received)
+    return Carried(batch, newer, changed_at, at, at + 0.001, [("profile_change", "{...}")])
+
+
+def test_a_change_is_a_dot_with_the_time_of_each_hop() -> None:
+    motion = Motion("profile")
+    motion.wrote("ada", 9.0, 9.002)
+    motion.carried(carried(10.0, changed_at=9.996))
+    motion.shown("ada", 10.004, "LiveLabel(ada.likes_count)", "1")
+    frame = motion.frame(10.01, Stats(received=1, applied=1))
+    assert frame["dots"] == [
+        {"after": 0, "applied": 1, "heard": 1, "shown": True, "hops": [2, 4, 1, 3]}
+    ]
+    assert frame["hops"][0] == [2, 2]
+    assert frame["hops"][3] == [3, 3]
+    assert not motion.waits
+
+
+def test_a_dot_waits_for_its_label_and_not_for_ever() -> None:
+    motion = Motion("profile")
+    motion.carried(carried(10.0, changed_at=None))
+    assert motion.frame(10.0, Stats())["dots"] == []
+    assert motion.waits
+    (dot,) = motion.frame(10.002 + HOLD, Stats())["dots"]
+    assert not dot["shown"]
+    assert dot["hops"] == [None, None, 1, None]
+
+
+def test_a_label_that_is_painted_before_redis_has_answered_is_seen_too() -> None:
+    motion = Motion("profile")
+    motion.shown("ada", 10.0005, "LiveLabel(ada.likes_count)", "1")
+    motion.carried(carried(10.0))
+    motion.carried(carried(10.0006))
+    first, second = motion.frame(10.0006 + 2 * HOLD, Stats())["dots"]
+    assert first["shown"]
+    assert first["hops"][3] == 0
+    assert not second["shown"], "that was the one before"
+
+
+def test_what_the_cache_had_already_is_no_dot() -> None:
+    motion = Motion("profile")
+    motion.carried(carried(10.0, newer=0))
+    assert not motion.frame(11.0, Stats())["dots"]
+
+
+def test_dots_and_what_is_conflated_into_them_are_what_was_applied() -> None:
+    motion, applied = Motion("profile"), 0
+    for n in range(100):
+        newer = 1 + n % 3
+        applied += newer
+        motion.carried(carried(10 + n / 1000, newer=newer, received=2 * newer))
+        if n % 40 == 39:
+            assert len(motion.frame(20 + n, Stats())["dots"]) <= MOST
+    last = motion.frame(200, Stats())["dots"]
+    assert motion.dots + motion.conflated == applied
+    assert last[-1]["heard"] == 2 * last[-1]["applied"] > last[0]["heard"]
+
+
+def test_a_minute_has_the_worst_latency_of_each_second() -> None:
+    motion = Motion("profile")
+    for at, changed_at in ((100.0, 99.999), (100.2, 100.1), (158.0, 158.5)):
+        motion.carried(carried(at, changed_at=changed_at))
+    minute = motion.frame(159.0, Stats())["minute"]
+    assert len(minute) == 60
+    assert {n: worst for n, worst in enumerate(minute) if worst is not None} == {0: 101, 58: 0}
+    assert set(motion.frame(400.0, Stats())["minute"]) == {None}
+
+
+def test_times_are_told_in_milliseconds_and_unknown_ones_as_none() -> None:
+    stats = Stats(announce=Hop(0.00123, 0.002), latency=Hop(None, 1.5))
+    frame = Motion("profile").frame(1, stats)
+    assert frame["hops"] == [[None, None], [1.23, 2], [None, None], [None, None]]
+    assert frame["latency"] == [None, 1500]
+
+
+# The wire
+
+
+def said(motion: Motion) -> list[str]:
+    return [f"{line['from']}: {line['text']}" for line in motion.frame(1, Stats())["lines"]]
+
+
+def test_the_wire_of_the_article_s_feed() -> None:
+    motion = Motion("profile")
+    motion.carried(carried(10.0))
+    motion.shown("ada", 10.1, "LiveLabel(ada.likes_count)", "1")
+    command = f"MULTI DEL profile:ada HSET profile:ada row {json.dumps(ROW)}"
+    assert said(motion) == [
+        "PostgreSQL: NOTIFY profile_change {...}",
+        f"listener: {command} PUBLISH profile:ada {{…}} EXEC",
+        'kernel: {"method": "update", "state": {"value": "1"}} to LiveLabel(ada.likes_count)',
+    ]
+
+
+def test_the_wire_of_the_durable_feed() -> None:
+    motion, position = Motion("profile"), Position("f", "1", None)
+    rows = [Versioned("ada", "{}", "7"), Versioned("bob", None, "8")]
+    batch = Batch(State.LIVE, rows, position=position)
+    motion.carried(Carried(batch, 2, None, 10, 10))
+    assert said(motion) == [
+        "PostgreSQL: no NOTIFY: the listener was awake, and read by itself",
+        "listener: EVALSHA apply.lua profile:bob version 8 row (deleted) (and rows before it: 1)",
+    ]
+
+
+def test_a_line_of_the_wire_is_short_and_a_flood_leaves_few() -> None:
+    motion = Motion("profile")
+    for n in range(50):
+        motion.carried(carried(10.0, key=f"{n}" * 1000))
+    lines = said(motion)
+    assert 0 < len(lines) <= 6
+    assert max(map(len, lines)) <= WIDE + len("PostgreSQL: ")
