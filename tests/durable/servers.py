@@ -277,6 +277,10 @@ class Process:
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def wait_until(self, words: str, timeout: float = 20) -> None:
         until(f"it says {words}", lambda: words in "".join(self.words[-1:]), timeout)
 
