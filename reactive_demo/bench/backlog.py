@@ -75,7 +75,8 @@ def _drain(places: Places) -> float:
     with ChangeTableFeed(places.database_url).open() as session:
         begun = time.perf_counter()
         for batch in session.batches(places.cache, StopEvent()):
-            if batch.state is State.LIVE and batch.position is None:
-                break
-            places.cache.write(batch)
+            if batch.position is not None:
+                places.cache.write(batch)
+            if batch.state is State.LIVE and not batch.changes and batch.below is None:
+                break  # there is no more; it may be a sign of life, if it took so long
         return time.perf_counter() - begun
