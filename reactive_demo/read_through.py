@@ -142,12 +142,14 @@ class ReadThrough:
         """Read the row by a connection that was kept, or a new one."""
         with self._places:
             while True:
-                kept = bool(self._idle)
-                reader = self._idle.pop() if kept else Reader(self.database_url, self.table)
+                kept = None
+                with suppress(IndexError):
+                    kept = self._idle.pop()
+                reader = kept or Reader(self.database_url, self.table)
                 try:
                     row = reader.read(key, store)
-                except BaseException:
-                    again = kept and reader.is_stale
+                except BaseException as error:
+                    again = kept and reader.is_stale and not isinstance(error, redis.RedisError)
                     reader.close()
                     if not again:
                         raise

@@ -330,7 +330,9 @@ ReadThrough(sys.argv[1], Cache(sys.argv[2])).get("ada")
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.long)]
+)
 def test_a_loader_that_dies_or_freezes_holds_nobody_up_for_long(
     database: str, cache: Cache, rows: Watched, profiles: Profiles, how: signal.Signals
 ) -> None:
@@ -370,6 +372,18 @@ def test_an_error_lets_the_next_try(rows: Watched, profiles: Profiles, client: r
     assert client.exists("reactive_demo:load:profile:ada") == 0
     rows.meanwhile = lambda: None
     assert rows.get("ada") == profiles.get("ada")
+
+
+def test_what_the_cache_holds_needs_no_database(
+    cache: Cache, rows: Watched, profiles: Profiles, client: redis.Redis
+) -> None:
+    profiles.increment("ada", "likes")
+    assert rows.get("ada") == profiles.get("ada")
+    with ReadThrough("postgresql://127.0.0.1:1/nothing", cache) as alone:
+        assert alone.get("ada") == profiles.get("ada")
+        with pytest.raises(psycopg.OperationalError):
+            alone.get("bob")
+    assert client.exists("reactive_demo:load:profile:bob") == 0
 
 
 @pytest.mark.parametrize("seconds", [1.5, pytest.param(20, marks=pytest.mark.long)])
