@@ -22,13 +22,13 @@ import redis
 from psycopg import sql
 
 from reactive_demo.cache import Cache
-from reactive_demo.feeds.change_table import (
+from reactive_demo.feeds.captured import (
     REMADE,
     SETTINGS,
     Captured,
     NotCapturedError,
     Statements,
-    _captured,
+    describe,
 )
 from reactive_demo.redis_client import open_redis
 
@@ -43,11 +43,10 @@ PATIENCE = 2.0
 CONNECTIONS = 4
 """How many rows one `ReadThrough` reads at the same time."""
 
-LIMITS = (
-    b"SET statement_timeout = '5s'",
-    # A loader that is frozen may store nothing any more, and should hold up no TRUNCATE.
-    f"SET idle_in_transaction_session_timeout = {2 * LOAD_MS}".encode(),
-)
+LIMITS = f"""
+    SET statement_timeout = '5s'; SET idle_in_transaction_session_timeout = {2 * LOAD_MS}
+"""
+"""A loader that is frozen may store nothing any more, and should hold up no TRUNCATE."""
 
 Store = Callable[[str, str | None, str], object]
 """Called with incarnation, row and version."""
@@ -170,9 +169,9 @@ class Reader:
             application_name=f"reactive_demo read {table}",
         )
         try:
-            self._table = _captured(self._connection, table)
-            for setting in (*SETTINGS, *LIMITS):
-                self._connection.execute(setting)
+            self._table = describe(self._connection, table)
+            for setting in (SETTINGS, LIMITS):
+                self._connection.execute(setting.encode())
             self._statement = OneRow(self._table).one
             self._is_remade = False
         except BaseException:

@@ -11,6 +11,7 @@ from reactive_demo import Cache, ChangeTableFeed, Listener
 from reactive_demo.checks import until
 from reactive_demo.feeds import change_table
 from reactive_demo.feeds.change_table import ChangeTableSession
+from reactive_demo.stopping import StopEvent
 
 GATE = 42
 """An advisory lock that the test holds: a statement waits for it between snapshot and lock."""
@@ -74,13 +75,13 @@ class ArmsAndReadsAtOnce(SlowToArm):
             self._connection.execute("COMMIT")
         return armed
 
-    def _disarm(self) -> None:
+    def _disarm(self) -> bool:
         self._read_was_last()
-        super()._disarm()
+        return super()._disarm()
 
-    def heard(self, *arguments: float) -> list[psycopg.Notify]:
+    def _sleep(self, stopping: StopEvent, timeout: float) -> bool:
         self._read_was_last()
-        return super().heard(*arguments)
+        return super()._sleep(stopping, timeout)
 
     def _read_was_last(self) -> None:
         if self._connection.info.transaction_status:
