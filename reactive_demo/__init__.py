@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from reactive_demo.feeds import ChangeTableFeed, NotifyFeed
     from reactive_demo.listener import Listener
     from reactive_demo.profiles import Profiles
+    from reactive_demo.read_through import ReadThrough
     from reactive_demo.schema import install, read_sql, uninstall
     from reactive_demo.stack import Stack, connect
     from reactive_demo.stage import set_stage
@@ -36,6 +37,7 @@ __all__ = [
     "ProfileCard",
     "Profiles",
     "ReactiveDemoError",
+    "ReadThrough",
     "Stack",
     "Windows",
     "connect",
@@ -53,6 +55,7 @@ _MODULES = {
     "feeds": ["ChangeTableFeed", "NotifyFeed"],
     "listener": ["Listener"],
     "profiles": ["Profiles"],
+    "read_through": ["ReadThrough"],
     "schema": ["install", "read_sql", "uninstall"],
     "stack": ["Stack", "connect"],
     "stage": ["set_stage"],

@@ -3,12 +3,19 @@
 The files are the source: `psql -f` runs them as they are, the notebooks show what they run.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.resources import files
 
 import psycopg
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
+from reactive_demo.blockers import watched
 from reactive_demo.errors import ReactiveDemoError
 
 __all__ = ["install", "install_article", "read_sql", "uninstall"]
@@ -18,8 +25,14 @@ ARTICLE = ("03_notify.sql",)
 CAPTURE = ("04_change.sql", "05_capture.sql")
 STEPS = (*PROFILE, *ARTICLE, *CAPTURE)
 
-LOCK_TIMEOUT = "5s"
-"""How long to wait for the table's lock: whoever waits for it holds up all writers behind it."""
+LOCK_TIMEOUT = 500
+"""Milliseconds to wait for the table's lock: whoever waits for it holds up all writers behind it.
+
+Less than PostgreSQL's `deadlock_timeout`, so that in a deadlock it is never a writer who fails.
+"""
+
+PATIENCE = 20.0
+"""Seconds after which it is not tried again; between two attempts, the writers go on."""
 
 
 def read_sql(name: str) -> str:
@@ -35,11 +48,14 @@ def install(database_url: str, table: str = "profile", *, exclude: Sequence[str]
     when the table is absent or has no primary key, stays locked, or the database refuses.
     """
     steps = [*PROFILE, *CAPTURE] if table == "profile" else CAPTURE
-    with _installing(database_url, table) as connection:
+
+    def work(connection: psycopg.Connection) -> None:
         _execute_files(connection, steps)
         if table == "profile":
             _remove_article(connection)
         connection.execute("SELECT reactive.capture(%s::regclass, %s)", [table, list(exclude)])
+
+    _change(database_url, f"table {table}", work)
 
 
 def install_article(database_url: str) -> None:
@@ -47,26 +63,41 @@ def install_article(database_url: str) -> None:
 
     The table is made if it is absent. Raises ReactiveDemoError as `install` does.
     """
-    with _installing(database_url) as connection:
+
+    def work(connection: psycopg.Connection) -> None:
         _execute_files(connection, [*PROFILE, *ARTICLE])
         _release(connection, "public.profile")
+
+    _change(database_url, "table profile", work)
 
 
 def uninstall(database_url: str, table: str | None = None) -> None:
     """Take capture off `table`; without a table, off all, with every function of ours.
 
-    The tables and their rows stay.
+    The tables and their rows stay. Raises ReactiveDemoError as `install` does.
     """
-    with _installing(database_url, table) as connection:
-        if table is not None:
-            _release(connection, table)
-            return
+    # Each in a transaction of its own. A writer locks first the table, then the change table; a
+    # listener the other way round: who locked both, for all to wait, would be in a deadlock.
+    for name in _captured(database_url) if table is None else [table]:
+        _change(database_url, f"table {name}", partial(_release, table=name))
+    if table is None:
+        drop = b"DROP SCHEMA IF EXISTS reactive CASCADE"
+        _change(database_url, "schema reactive", lambda connection: connection.execute(drop))
+
+
+def _captured(database_url: str) -> list[str]:
+    """The captured tables that are still there."""
+    names: list[str] = []
+
+    def work(connection: psycopg.Connection) -> None:
         if _exists(connection, "reactive.captured"):
-            connection.execute(
-                "SELECT reactive.release(to_regclass(table_name)) FROM reactive.captured"
-                " WHERE to_regclass(table_name) IS NOT NULL"
+            found = connection.execute(
+                "SELECT table_name FROM reactive.captured WHERE to_regclass(table_name) IS NOT NULL"
             )
-        connection.execute("DROP SCHEMA IF EXISTS reactive CASCADE")
+            names[:] = [name for (name,) in found]
+
+    _change(database_url, "schema reactive", work)
+    return names
 
 
 def _remove_article(connection: psycopg.Connection) -> None:
@@ -80,8 +111,13 @@ def _remove_article(connection: psycopg.Connection) -> None:
 
 
 def _release(connection: psycopg.Connection, table: str) -> None:
+    """Take capture off, if it is on: else the table's lock would be taken for nothing."""
     if _exists(connection, "reactive.captured"):
-        connection.execute("SELECT reactive.release(%s::regclass)", [table])
+        connection.execute(
+            "SELECT reactive.release(%(table)s::regclass) FROM reactive.captured"
+            " WHERE table_name = reactive.name_of(%(table)s::regclass)",
+            {"table": table},
+        )
 
 
 def _exists(connection: psycopg.Connection, relation: str) -> bool:
@@ -93,19 +129,22 @@ def _execute_files(connection: psycopg.Connection, names: Sequence[str]) -> None
     connection.execute("\n".join(map(read_sql, names)).encode())
 
 
-@contextmanager
-def _installing(database_url: str, table: str | None = "profile") -> Iterator[psycopg.Connection]:
-    """One transaction, one installation at a time, all or nothing."""
+def _change(database_url: str, what: str, work: Callable[[psycopg.Connection], object]) -> None:
+    """Do `work` in one transaction, all or nothing; again, if a lock is not to be had."""
+    blockers: list[str] = []
+    retrying = Retrying(
+        retry=retry_if_exception_type(_BUSY),
+        wait=wait_random_exponential(multiplier=0.1, max=2),
+        stop=stop_after_delay(PATIENCE),
+        reraise=True,
+    )
     try:
-        with psycopg.connect(database_url, connect_timeout=5) as connection:
-            connection.execute("SET LOCAL client_min_messages = warning")
-            connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('reactive_demo', 0))")
-            yield connection
-    except psycopg.errors.LockNotAvailable:
+        retrying(_attempt, database_url, work, blockers)
+    except _BUSY:
+        by = f" by {', '.join(blockers)}" if blockers else ""
         raise ReactiveDemoError(
-            f"The table {table or 'profile'} stayed locked for {LOCK_TIMEOUT}: end the transaction "
-            "that uses it (pg_stat_activity shows it) and try again."
+            f"The {what} stayed locked for {PATIENCE:g} s{by}, and was not changed: end that "
+            "transaction and try again."
         ) from None
     except psycopg.Error as error:
         reason = " ".join(filter(None, [error.diag.message_primary, error.diag.message_hint]))
@@ -113,3 +152,21 @@ def _installing(database_url: str, table: str | None = "profile") -> Iterator[ps
         raise ReactiveDemoError(
             f"The database refused ({reason}), and nothing in it was changed."
         ) from None
+
+
+def _attempt(
+    database_url: str, work: Callable[[psycopg.Connection], object], blockers: list[str]
+) -> None:
+    """One transaction, one installation at a time."""
+    with (
+        psycopg.connect(database_url, connect_timeout=5) as connection,
+        watched(database_url, connection.info.backend_pid, blockers),
+    ):
+        connection.execute("SET LOCAL client_min_messages = warning")
+        connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}".encode())
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('reactive_demo', 0))")
+        work(connection)
+
+
+_BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+"""What passes when others end their transactions."""

@@ -126,13 +126,14 @@ DECLARE
             ELSIF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN
                 PERFORM reactive.mark(%1$L, %2$s);
             ELSIF OLD OPERATOR(pg_catalog.*<>) NEW THEN -- byte by byte, since json has no equality
-                UPDATE reactive.change -- most changes are of a known key
-                SET version = pg_catalog.nextval('reactive.version'),
-                    xid = pg_catalog.pg_current_xact_id(), changed_at = pg_catalog.clock_timestamp()
-                WHERE table_name OPERATOR(pg_catalog.=) %1$L AND key OPERATOR(pg_catalog.=) %3$s;
-                IF NOT FOUND THEN
-                    PERFORM reactive.mark(%1$L, %3$s);
-                END IF;
+                -- What reactive.mark does, written out: a call less is felt. An UPDATE would be no
+                -- faster, and slow where its plan was made while reactive.change was empty.
+                INSERT INTO reactive.change AS c (table_name, key, version, xid, changed_at)
+                VALUES (%1$L, %3$s, pg_catalog.nextval('reactive.version'),
+                        pg_catalog.pg_current_xact_id(), pg_catalog.clock_timestamp())
+                ON CONFLICT (table_name, key) DO UPDATE
+                SET version = pg_catalog.nextval('reactive.version'), xid = excluded.xid,
+                    changed_at = excluded.changed_at;
                 IF %2$s OPERATOR(pg_catalog.<>) %3$s THEN
                     PERFORM reactive.mark(%1$L, %2$s);
                 END IF;

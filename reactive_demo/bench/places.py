@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import psycopg
@@ -13,18 +14,22 @@ from reactive_demo.schema import install, install_article
 from reactive_demo.stack import Stack
 from reactive_demo.stage import fresh_database
 
-__all__ = ["PROFILES", "Places"]
+__all__ = ["PROFILES", "Places", "forget"]
 
 PROFILES = 10_000
 """Rows of the table that is written to."""
 
+SMALL, LARGE = "bench", "bench_large"
+"""The names of the caches."""
+
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """A database with the table `profile`, and the cache `bench`."""
+    """A database with the table `profile`, and caches of its own."""
 
     database_url: str
     cache: Cache
+    large_cache: Cache
     database: "psycopg.Connection[Any]"
 
     @classmethod
@@ -32,7 +37,7 @@ class Places:
     def make(cls, stack: Stack) -> Iterator["Places"]:
         """Make both, and remove both."""
         url = fresh_database(stack, "reactive_demo_bench")
-        cache = Cache(stack.redis_url, "bench")
+        cache, large = (Cache(stack.redis_url, name) for name in (SMALL, LARGE))
         try:
             install(url)
             with psycopg.connect(url, autocommit=True) as database:
@@ -40,15 +45,13 @@ class Places:
                     "INSERT INTO profile SELECT 'user' || n FROM generate_series(1, %s) n",
                     [PROFILES],
                 )
-                yield cls(url, cache, database)
+                yield cls(url, cache, large, database)
         finally:
             with psycopg.connect(stack.database_url, autocommit=True) as database:
                 database.execute("DROP DATABASE IF EXISTS reactive_demo_bench WITH (FORCE)")
-            with open_redis(stack.redis_url) as client:
-                for name in client.scan_iter(match="*bench*", count=1000):
-                    if str(name).startswith(("bench:", "reactive_demo:feed:bench")):
-                        client.unlink(name)
-            cache.close()
+            for one in (cache, large):
+                forget(one)
+                one.close()
 
     def bare(self) -> None:
         """No trigger at all."""
@@ -71,3 +74,12 @@ class Places:
         """Let no measurement pay for the one before."""
         for statement in (f"VACUUM ANALYZE {', '.join(tables)}", "CHECKPOINT"):
             self.database.execute(statement.encode())
+
+
+def forget(cache: Cache) -> None:
+    """Remove what a cache holds."""
+    with open_redis(cache.redis_url) as client:
+        client.unlink(f"reactive_demo:feed:{cache.table}")
+        names = client.scan_iter(match=f"{cache.table}:*", count=1000)
+        while some := list(islice(names, 1000)):
+            client.unlink(*some)

@@ -20,6 +20,7 @@ from reactive_demo.checks import CheckFailed, until
 from reactive_demo.stack.account import Account
 from reactive_demo.stack.place import Place
 from reactive_demo.stack.servers import PostgreSQL
+from reactive_demo.state import State
 from reactive_demo.stopping import StopEvent
 
 QUIET = 5.0
@@ -190,9 +191,10 @@ def carry(database_url: str, cache: Cache, table: str = "profile") -> int:
     written = 0
     with ChangeTableFeed(database_url, table).open() as session:
         for batch in session.batches(cache, StopEvent()):
-            if batch.position is None:
-                break
-            cache.write(batch)
+            if batch.position is not None:
+                cache.write(batch)
+            if batch.state is State.LIVE and not batch.changes and batch.below is None:
+                break  # there is no more; it may be a sign of life, if it took so long
             written += 1
     return written
 
@@ -276,6 +278,10 @@ class Process:
         self.words: list[str] = []
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def wait_until(self, words: str, timeout: float = 20) -> None:
         until(f"it says {words}", lambda: words in "".join(self.words[-1:]), timeout)

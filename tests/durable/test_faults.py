@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import redis
 
 from durable.servers import (
+    QUIET,
     PostgresServer,
     Process,
     Proxy,
@@ -453,6 +455,32 @@ def test_others_arrive_at_once_beside_a_transaction_that_stays_open(
             version = profiles.increment(f"user {n}", "likes")
             cache.wait_for(f"user {n}", version, timeout=0.5)
         assert cache.get("slow") is None
+    agree(database, cache)
+
+
+@pytest.mark.long
+def test_a_transaction_is_open_for_30_seconds_with_100_000_changes_behind_it(
+    database: str, connection: psycopg.Connection, cache: Cache, listen: Listen
+) -> None:
+    listen(database, cache)
+    with psycopg.connect(database) as busy, Profiles(database) as profiles:
+        busy.execute("INSERT INTO public.profile VALUES ('slow')")
+        until_then = time.monotonic() + 30  # the fault is the time
+        for turn in range(100):
+            connection.execute(
+                "INSERT INTO public.profile SELECT 'user ' || n"
+                " FROM generate_series(%s::int, %s::int) n",
+                [turn * 1000, turn * 1000 + 999],
+            )
+        agree(database, cache, timeout=20)
+        count = 0
+        while time.monotonic() < until_then:
+            count += 1
+            version = profiles.increment(f"user {count % 100_000}", "likes")
+            cache.wait_for(f"user {count % 100_000}", version, timeout=2)
+        assert count > 100
+        assert cache.get("slow") is None
+    until("it arrives as well", lambda: cache.get("slow"), QUIET)
     agree(database, cache)
 
 
