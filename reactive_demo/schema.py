@@ -11,12 +11,13 @@ import psycopg
 
 from reactive_demo.errors import ReactiveDemoError
 
-__all__ = ["install", "install_article", "read_sql", "uninstall"]
+__all__ = ["install", "install_article", "install_bare", "read_sql", "uninstall"]
 
 PROFILE = ("01_profile.sql", "02_increment.sql")
 ARTICLE = ("03_notify.sql",)
 CAPTURE = ("04_change.sql", "05_capture.sql")
-STEPS = (*PROFILE, *ARTICLE, *CAPTURE)
+BEHIND = ("06_write_behind.sql",)
+STEPS = (*PROFILE, *ARTICLE, *CAPTURE, *BEHIND)
 
 LOCK_TIMEOUT = "5s"
 """How long to wait for the table's lock: whoever waits for it holds up all writers behind it."""
@@ -50,6 +51,15 @@ def install_article(database_url: str) -> None:
     with _installing(database_url) as connection:
         _execute_files(connection, [*PROFILE, *ARTICLE])
         _release(connection, "public.profile")
+
+
+def install_bare(database_url: str) -> None:
+    """Make the table `profile` if it is absent, and what the consumers of write-behind need.
+
+    No trigger is put on it. Raises ReactiveDemoError as `install` does.
+    """
+    with _installing(database_url) as connection:
+        _execute_files(connection, [*PROFILE, *BEHIND])
 
 
 def uninstall(database_url: str, table: str | None = None) -> None:
