@@ -1,14 +1,19 @@
 """What the tests of the strategies share: a bare table, an empty cache, and a writer to kill."""
 
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
+from reactive_demo import Stack, uninstall
 from reactive_demo.checks import until
 from reactive_demo.profiles import Profiles
 from reactive_demo.relay import Relay
@@ -34,17 +39,37 @@ class Wires:
         return row["likes_count"] if row else 0
 
 
+@pytest.fixture(scope="session")
+def one_database(stack: Stack) -> Iterator[str]:
+    """A database for all tests: making one for each would take longer than the tests."""
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE strategies")
+        yield stack.database_url.replace("/reactive_demo?", "/strategies?")
+        connection.execute("DROP DATABASE strategies WITH (FORCE)")
+
+
 @pytest.fixture
-def database(database_url: str) -> str:
-    """A database with the bare table."""
-    install_bare(database_url)
-    return database_url
+def database(one_database: str) -> str:
+    """That database, with the bare table, empty."""
+    uninstall(one_database)
+    install_bare(one_database)
+    with psycopg.connect(one_database, autocommit=True) as connection:
+        connection.execute("TRUNCATE profile")
+    return one_database
 
 
 @pytest.fixture
 def wires(database: str, valkey_url: str) -> Iterator[Wires]:
     with ExitStack() as stack:
         yield Wires(database, valkey_url, stack)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short folder, for a server of the test's own."""
+    path = Path(tempfile.mkdtemp(prefix="rd-st-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture
