@@ -73,8 +73,8 @@ class Consumer:
         except redis.ResponseError as error:
             if not str(error).startswith("NOGROUP"):
                 raise
-            self._redis.xgroup_create(self.stream, GROUP, id="0", mkstream=True)
-            return []
+            self._make_group()
+            return self.take(wait_ms)
         # A message that was deleted while it was pending has no fields.
         return [Message(i, fields["username"], fields["counter"]) for i, fields in found if fields]
 
@@ -142,6 +142,13 @@ class Consumer:
             self.run()
         except Exception as error:  # noqa: BLE001  (`check()` raises it)
             self._error = error
+
+    def _make_group(self) -> None:
+        try:
+            self._redis.xgroup_create(self.stream, GROUP, id="0", mkstream=True)
+        except redis.ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):  # another one was faster
+                raise
 
     def _claim(self) -> list[tuple[str, dict[str, str]]]:
         patience = round(1000 * self.patience)
