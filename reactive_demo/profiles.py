@@ -1,5 +1,6 @@
 """The write side: the application writes the database, once, and nothing else."""
 
+import selectors
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import BoundedSemaphore
@@ -131,14 +132,25 @@ class Profiles:
                 self._idle.append(connection)
 
     def _kept(self) -> Connection | None:
-        """An idle connection that still answers: a server that restarted leaves dead ones."""
+        """An idle connection that still answers: a server that restarted leaves dead ones.
+
+        To ask each time would double the round trips; the end of a connection can be seen here.
+        """
         with suppress(IndexError):
             while True:
                 connection = self._idle.pop()
                 try:
-                    connection.execute("SELECT 1")
+                    if _has_news(connection):
+                        connection.execute("SELECT 1")
                 except psycopg.OperationalError:
                     connection.close()
                 else:
                     return connection
         return None
+
+
+def _has_news(connection: Connection) -> bool:
+    """Whether something arrived while it was idle: a notice, or its end."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection, selectors.EVENT_READ)
+        return bool(selector.select(0))

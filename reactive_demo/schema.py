@@ -18,12 +18,13 @@ from tenacity import (
 from reactive_demo.blockers import watched
 from reactive_demo.errors import ReactiveDemoError
 
-__all__ = ["install", "install_article", "read_sql", "uninstall"]
+__all__ = ["install", "install_article", "install_bare", "read_sql", "uninstall"]
 
 PROFILE = ("01_profile.sql", "02_increment.sql")
 ARTICLE = ("03_notify.sql",)
 CAPTURE = ("04_change.sql", "05_capture.sql")
-STEPS = (*PROFILE, *ARTICLE, *CAPTURE)
+BEHIND = ("06_write_behind.sql",)
+STEPS = (*PROFILE, *ARTICLE, *CAPTURE, *BEHIND)
 
 LOCK_TIMEOUT = 500
 """Milliseconds to wait for the table's lock: whoever waits for it holds up all writers behind it.
@@ -69,6 +70,15 @@ def install_article(database_url: str) -> None:
         _release(connection, "public.profile")
 
     _change(database_url, "table profile", work)
+
+
+def install_bare(database_url: str) -> None:
+    """Make the table `profile` if it is absent, and what the consumers of write-behind need.
+
+    No trigger is put on it. Raises ReactiveDemoError as `install` does.
+    """
+    with _installing(database_url) as connection:
+        _execute_files(connection, [*PROFILE, *BEHIND])
 
 
 def uninstall(database_url: str, table: str | None = None) -> None:

@@ -8,10 +8,11 @@ from reactive_demo.cache import Cache
 from reactive_demo.changes import Change
 from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.profiles import Profiles
+from reactive_demo.redis_client import open_redis
 from reactive_demo.schema import install, install_article
 from reactive_demo.stack import Stack
 
-__all__ = ["fresh_database", "set_stage"]
+__all__ = ["forget", "fresh_cache", "fresh_database", "set_stage"]
 
 MARK = "reactive_demo: a chapter of the tutorial, made anew whenever it begins"
 """The comment on a database of a chapter's own: only what carries it is ever dropped."""
@@ -63,6 +64,20 @@ def fresh_database(stack: Stack, name: str) -> str:
         reason = str(error).strip().partition("\n")[0]
         raise ReactiveDemoError(f"The database {name} could not be made ({reason}).") from None
     return make_conninfo(stack.database_url, dbname=name)
+
+
+def fresh_cache(redis_url: str, name: str) -> Cache:
+    """The cache `name` beside the tutorial's own, empty."""
+    forget(redis_url, name)
+    return Cache(redis_url, name)
+
+
+def forget(redis_url: str, name: str) -> None:
+    """Remove all keys of the cache `name`: its rows, its cursor, its messages."""
+    with open_redis(redis_url) as client:
+        client.unlink(f"reactive_demo:feed:{name}", f"reactive_demo:behind:{name}")
+        for key in client.scan_iter(match=f"{name}:*", count=1000):
+            client.unlink(key)
 
 
 def _is_anothers(connection: psycopg.Connection, name: str) -> bool:

@@ -8,6 +8,7 @@ which names the hop that did not happen and what to look at.
     channels    messages: who listens, what was heard, what was taken back
     triggers    table, function and trigger, step by step
     healing     what was lost, and what came back
+    strategies  where database and cache differ, and who waits for what
 """
 
 from reactive_demo.checks.channels import (
@@ -33,6 +34,13 @@ from reactive_demo.checks.hops import (
     label_shows,
     stage_is_set,
 )
+from reactive_demo.checks.strategies import (
+    both_agree,
+    cache_is_ahead,
+    cache_is_behind,
+    each_call_costs_the_delay,
+    reads_its_own_writes,
+)
 from reactive_demo.checks.triggers import (
     changed_columns_are_named,
     increment_counts,
@@ -47,10 +55,14 @@ from reactive_demo.checks.verdict import CheckFailed, Verdict, patience, until
 __all__ = [
     "CheckFailed",
     "Verdict",
+    "both_agree",
     "cache_follows",
+    "cache_is_ahead",
+    "cache_is_behind",
     "card_shows",
     "change_is_lost",
     "changed_columns_are_named",
+    "each_call_costs_the_delay",
     "has_healed",
     "heard",
     "heard_on",
@@ -62,6 +74,7 @@ __all__ = [
     "listens",
     "nothing_is_missed",
     "patience",
+    "reads_its_own_writes",
     "row_is_missed",
     "silence_without_change",
     "stage_is_set",

@@ -11,6 +11,7 @@ import pytest
 
 from reactive_demo import Profiles, ReactiveDemoError
 from reactive_demo.profiles import CONNECTIONS, COUNTERS
+from reactive_demo.relay import Relay
 
 NOBODY_THERE = "postgresql://ada:secret@127.0.0.1:1/demo"
 
@@ -98,6 +99,16 @@ def test_a_connection_is_kept_for_the_next_call(
     profiles.increment("ada", "likes")
     assert len(kept) == 1
     assert connections(connection) == kept
+
+
+def test_a_write_is_one_round_trip(database: str) -> None:
+    with Relay.to_postgres(database) as wire, Profiles(wire.url) as profiles:
+        for _ in range(10):  # the statement is prepared after a few
+            profiles.increment("ada", "likes")
+        before = wire.round_trips
+        profiles.increment("ada", "likes")
+        assert wire.round_trips == before + 1
+        assert wire.connections == 1
 
 
 def test_a_terminated_connection_does_not_break_the_next_call(

@@ -33,6 +33,11 @@ class RedisServer:
             self._process.wait(timeout=10)
             self._process = None
 
+    def kill(self) -> None:
+        """As a crash does: nothing is saved."""
+        self._process.kill()
+        self._process.wait(timeout=10)
+
     def freeze(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
 

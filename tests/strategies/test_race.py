@@ -1,0 +1,92 @@
+"""The race: its figures come from real traffic, and nothing is left of it."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+import redis
+
+from reactive_demo import Stack
+from reactive_demo.checks import until
+from reactive_demo.strategies.race import DATABASES, Race
+from reactive_demo.views.delay_chart import DelayChart
+from reactive_demo.views.plot import FigureTable, Plot
+from strategies.test_strategies import CALLS
+
+
+@pytest.fixture(scope="module")
+def race(stack: Stack) -> Iterator[Race]:
+    with Race(stack) as running:
+        yield running
+    with psycopg.connect(stack.database_url) as connection:
+        left = connection.execute(
+            "SELECT datname FROM pg_database WHERE datname = ANY(%s)", [list(DATABASES)]
+        )
+        assert left.fetchall() == []
+    with redis.Redis.from_url(stack.redis_url) as client:
+        assert list(client.scan_iter(match="*race*")) == []
+
+
+@pytest.mark.parametrize("delay", [0, 5])
+def test_the_writer_waits_for_each_call_the_delay_longer(race: Race, delay: int) -> None:
+    figures = race.run(delay, writes=2)
+    assert {one.strategy: (one.database_calls, one.cache_calls) for one in figures} == CALLS
+    for one in figures:
+        assert one.delay == delay
+        assert one.waited >= delay * (one.database_calls + one.cache_calls)
+        assert one.cache_behind >= 0
+        assert one.database_behind >= 0
+    assert [one for one in race.figures if one.delay == delay] == figures
+
+
+def test_who_carries_is_delayed_like_the_writer(race: Race) -> None:
+    behind = {one.strategy: one for one in race.run(20, writes=1)}
+    assert behind["reactive"].cache_behind >= 20  # told, read, written
+    assert behind["write-behind"].database_behind >= 10  # told; the write is there half-way back
+
+
+def test_the_slider_measures_and_draws(race: Race) -> None:
+    chart = DelayChart(race)
+    chart.move(0)
+    chart.move(1)
+    until("the picture is there", lambda: "data:image/png" in chart.picture.value)
+    until("it says so", lambda: chart.words.value == "measured with 1 ms")
+    assert {0, 1} <= {one.delay for one in race.figures}
+    assert 'alt="What the writer waits for. write-through, cache first: ' in chart.picture.value
+    html = chart._repr_mimebundle_()["text/html"]
+    assert "<td>20 ms</td>" in html
+    chart.close()
+
+
+def test_of_many_moves_the_last_counts(race: Race) -> None:
+    chart = DelayChart(race)
+    for delay in (5, 1, 20, 1, 0):
+        chart.slider.value = delay
+    chart.wait()
+    until("it says so", lambda: chart.words.value == "measured with 0 ms")
+    chart.close()
+
+
+def test_what_went_wrong_is_shown_and_raised(race: Race, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise TimeoutError("nothing arrived")
+
+    chart = DelayChart(race)
+    monkeypatch.setattr(race, "run", fail)
+    with pytest.raises(TimeoutError, match="nothing arrived"):
+        chart.move(5)
+    until("it says so", lambda: chart.words.value == "nothing arrived")
+    monkeypatch.undo()
+    chart.move(5)
+    chart.close()
+
+
+def test_figures_read_well_without_a_picture(race: Race) -> None:
+    if not race.figures:
+        race.run(0, writes=1)
+    table, plot = FigureTable(race.figures, 0), Plot(race.figures)
+    assert repr(table).splitlines()[-1].startswith("reactive  1  ")
+    assert table._repr_html_().count("<tr>") == 6
+    bundle = plot._repr_mimebundle_()
+    assert bundle["text/plain"].startswith("What the writer waits for. write-through, cache first:")
+    assert plot.png().startswith(b"\x89PNG")
