@@ -8,8 +8,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from durable.servers import PostgresServer, Proxy, socket_of
+from durable.servers import PostgresServer
 from reactive_demo import Cache, ChangeTableFeed, Listener, Stack, install
+from reactive_demo.relay import Relay
 from tools.redis_server import RedisServer
 
 Listen = Callable[..., Listener]
@@ -83,11 +84,10 @@ def own_redis(folder: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def proxy(database: str) -> Iterator[Proxy]:
+def wire(database: str) -> Iterator[Relay]:
     """A TCP address of the embedded PostgreSQL."""
-    between = Proxy(socket_of(database))
-    yield between
-    between.close()
+    with Relay.to_postgres(database, tcp=True) as relay:
+        yield relay
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """Servers that a test may stop, kill, freeze and restore; and what must hold in the end."""
 
-import asyncio
 import json
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -92,59 +90,6 @@ class PostgresServer:
             return False
 
 
-class Proxy:
-    """A TCP address in front of a Unix socket. It can fall silent without closing anything."""
-
-    def __init__(self, target: Path) -> None:
-        self._target = target
-        self._loop = asyncio.new_event_loop()
-        self._flowing = asyncio.Event()
-        self._flowing.set()
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listening.getsockname()[1]
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._server = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._serve, sock=self._listening), self._loop
-        ).result(5)
-
-    def fall_silent(self) -> None:
-        """The connections there are say nothing more, for ever; new ones work."""
-        old, self._flowing = self._flowing, asyncio.Event()
-        self._flowing.set()
-        self._loop.call_soon_threadsafe(old.clear)
-
-    def close(self) -> None:
-        async def end() -> None:
-            self._server.close()
-            tasks = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-        asyncio.run_coroutine_threadsafe(end(), self._loop).result(5)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        self._loop.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        flowing = self._flowing
-        there = await asyncio.open_unix_connection(self._target)
-        with suppress(asyncio.CancelledError, ConnectionError):
-            await asyncio.gather(
-                self._pump(reader, there[1], flowing), self._pump(there[0], writer, flowing)
-            )
-
-    async def _pump(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, flowing: asyncio.Event
-    ) -> None:
-        while data := await source.read(65536):
-            await flowing.wait()
-            sink.write(data)
-            await sink.drain()
-        sink.close()
-
-
 def stored(database_url: str, table: str = "profile", key: str = "username") -> dict[str, Any]:
     """The table's rows by key; `key` is an SQL expression."""
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -195,17 +140,6 @@ def carry(database_url: str, cache: Cache, table: str = "profile") -> int:
             cache.write(batch)
             written += 1
     return written
-
-
-def socket_of(database_url: str) -> Path:
-    """The Unix socket that a URL of ours names."""
-    host = psycopg.conninfo.conninfo_to_dict(database_url)["host"]
-    return Path(str(host)) / ".s.PGSQL.5432"
-
-
-def tcp(database_url: str, port: int) -> str:
-    """The same database at a TCP address."""
-    return psycopg.conninfo.make_conninfo(database_url, host="127.0.0.1", port=port)
 
 
 class Traffic:

@@ -14,17 +14,16 @@ import redis
 from durable.servers import (
     PostgresServer,
     Process,
-    Proxy,
     Traffic,
     agree,
     cached,
     carry,
-    tcp,
 )
 from reactive_demo import Cache, Listener, Profiles, install, uninstall
 from reactive_demo.changes import Batch
 from reactive_demo.checks import until
 from reactive_demo.feeds import change_table, session
+from reactive_demo.relay import Relay
 from reactive_demo.schema import install_article
 from tools.redis_server import RedisServer
 
@@ -228,17 +227,17 @@ def test_an_older_backup_is_restored_under_a_cache_that_is_ahead(
 
 
 def test_a_connection_goes_silent_without_closing(
-    database: str, cache: Cache, proxy: Proxy, listen: Listen, monkeypatch: pytest.MonkeyPatch
+    database: str, cache: Cache, wire: Relay, listen: Listen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(change_table, "HEARTBEAT", 0.3)
     monkeypatch.setattr(session, "SILENCE", 0.5)
-    listener = listen(tcp(database, proxy.port), cache)
-    proxy.fall_silent()  # while it sleeps
+    listener = listen(wire.url, cache)
+    wire.forget()  # while it sleeps
     with Traffic(database):
         pass
     agree(database, cache)
     with Traffic(database) as traffic:
-        proxy.fall_silent()  # while it works
+        wire.forget()  # while it works
         traffic.flow()
     agree(database, cache)
     assert listener.stats.reconnects >= 2

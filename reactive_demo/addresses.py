@@ -1,0 +1,66 @@
+"""Where a URL leads, and the same URL leading somewhere else."""
+
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from redis.connection import parse_url
+
+from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.settings import without_password
+
+__all__ = ["Address", "postgres_address", "postgres_url", "redis_address", "redis_url_at"]
+
+Address = str | tuple[str, int]
+"""The path of a Unix socket, or host and port."""
+
+
+def postgres_address(database_url: str) -> Address:
+    """Where that PostgreSQL listens; of several hosts, the one that answers now.
+
+    Raises ReactiveDemoError if none answers within 5 s.
+    """
+    try:
+        with psycopg.connect(database_url, connect_timeout=5) as connection:
+            about = connection.info
+            host, address, port = about.host, about.hostaddr, about.port
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ReactiveDemoError(
+            f"PostgreSQL ({without_password(database_url)}) does not answer ({reason}): "
+            "start that server, then try again."
+        ) from None
+    return f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (address or host, port)
+
+
+def postgres_url(database_url: str, address: Address) -> str:
+    """The same database, reached at another address; host names stay, for certificates."""
+    parts = dict(conninfo_to_dict(database_url))
+    if isinstance(address, str):
+        folder, _, port = address.rpartition("/.s.PGSQL.")
+        parts |= {"host": folder, "port": port, "hostaddr": None}
+    else:
+        name = str(parts.get("host") or "").partition(",")[0]
+        host = address[0] if not name or name.startswith("/") else name
+        parts |= {"host": host, "hostaddr": address[0], "port": address[1]}
+    return make_conninfo("", **parts)
+
+
+def redis_address(redis_url: str) -> Address:
+    """Where that Redis listens."""
+    place: dict[str, Any] = dict(parse_url(redis_url))
+    if path := place.get("path"):
+        return str(path)
+    return place.get("host", "localhost"), place.get("port", 6379)
+
+
+def redis_url_at(redis_url: str, address: Address) -> str:
+    """The same Redis, reached at another address; one on TCP stays on TCP."""
+    parts = urlsplit(redis_url)
+    user = "".join(parts.netloc.rpartition("@")[:2])
+    query = parts.query and f"?{parts.query}"
+    if isinstance(address, str):
+        return f"unix://{user}{quote(address)}{query}"
+    scheme, path = ("redis", "") if parts.scheme == "unix" else (parts.scheme, parts.path)
+    return f"{scheme}://{user}{address[0]}:{address[1]}{path}{query}"
