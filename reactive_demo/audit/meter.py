@@ -13,6 +13,7 @@ from reactive_demo.audit.held import held
 from reactive_demo.audit.table import Table
 from reactive_demo.audit.verdict import Difference, Look, Pair, Report, differs, wrong
 from reactive_demo.cache import Cache
+from reactive_demo.changes import Versioned
 from reactive_demo.redis_client import open_redis
 
 __all__ = ["AGAIN", "LIMIT", "Sides", "audit"]
@@ -68,8 +69,8 @@ class Sides:
             rows = held(self._client, self.cache, [one.key for one in portion])
             yield [Pair(one, rows[one.key]) for one in portion]
 
-    def cached(self, but: set[str], limit: int) -> Iterator[list[Pair]]:
-        """At most `limit` cached rows, without those of the keys `but`, each beside the table's.
+    def gone(self, but: set[str], limit: int) -> Iterator[list[Pair]]:
+        """The cached rows that the table has not, of `limit` keys at most and none of `but`.
 
         Redis walks its keys in the order of their hashes, so the first ones are as good as any.
         """
@@ -78,8 +79,7 @@ class Sides:
             rows = held(self._client, self.cache, portion)
             stored = self.table.look_up([key for key in portion if rows[key].row is not None])
             pairs = [Pair(stored[key], rows[key]) for key in stored]
-            # What is no hash under a key that the table has not: it is somebody else's.
-            yield [pair for pair in pairs if pair.stored.row or _looks_like_a_row(pair)]
+            yield [pair for pair in pairs if pair.stored.row is None and _is_row(pair.held)]
 
 
 def audit(
@@ -102,10 +102,14 @@ def audit(
         share = min(1.0, limit / max(rows, 1))
         seen: set[str] = set()
         found: dict[str, Pair] = {}
-        for pairs in _both(sides, share, seen, limit):
+        for pairs in sides.stored(share):
             seen.update(pair.stored.key for pair in pairs)
             found |= _differing(pairs)
             progress(len(seen), max(len(seen), min(rows, limit)))
+        drawn = len(seen) if share < 1 else None
+        for pairs in sides.gone(set(seen), limit):
+            seen.update(pair.stored.key for pair in pairs)
+            found |= _differing(pairs)
         looks, after, before = [Look(0, len(found))], 0.0, found
         for pause in again:
             if not found:
@@ -116,7 +120,7 @@ def audit(
             looks.append(Look(after, len(found)))
         amiss = wrong(before, found) if again else list(found)
         return Report(
-            sides.table.name, rows, len(seen), share < 1, looks, told(found[key] for key in amiss)
+            sides.table.name, rows, len(seen), drawn, looks, told(found[key] for key in amiss)
         )
 
 
@@ -133,15 +137,10 @@ def told(pairs: Iterable[Pair]) -> list[Difference]:
     return sorted(found, key=lambda difference: difference.key)
 
 
-def _both(sides: Sides, share: float, seen: set[str], limit: int) -> Iterator[list[Pair]]:
-    """What the table has, then what only the cache has."""
-    yield from sides.stored(share)
-    yield from sides.cached(set(seen), limit)
-
-
 def _differing(pairs: Iterable[Pair]) -> dict[str, Pair]:
     return {pair.stored.key: pair for pair in pairs if differs(pair)}
 
 
-def _looks_like_a_row(pair: Pair) -> bool:
-    return pair.held.row is not None and pair.held.row.startswith("{")
+def _is_row(held: Versioned) -> bool:
+    """What is no row, under a key that the table has not, is somebody else's."""
+    return held.row is not None and held.row.startswith("{")

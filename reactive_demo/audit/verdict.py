@@ -70,8 +70,8 @@ class Report:
     """How many the table has."""
     compared: int
     """Keys that were compared."""
-    sampled: bool
-    """Whether these are a random sample of the rows."""
+    drawn: int | None
+    """How many rows of them were drawn at random; None if all rows were compared."""
     looks: Sequence[Look]
     wrong: Sequence[Difference]
     """Keys that differed in each look, and that nothing moved on."""
@@ -94,9 +94,13 @@ class Report:
 
     def text(self) -> str:
         """The report, for people."""
-        every = "" if self.sampled else ", every one" if self.compared else ""
-        some = f" of about {self.rows:,}, drawn at random" if self.sampled else every
-        lines = [f"{self.table}: {_keys(self.compared)} compared{some}."]
+        if self.drawn is None:
+            every = ", every one" if self.compared else ""
+            lines = [f"{self.table}: {_keys(self.compared)} compared{every}."]
+        else:
+            lines = [
+                f"{self.table}: {self.drawn:,} of {self.rows:,} rows compared, drawn at random."
+            ]
         lines += [f"  {_when(look):<10} {self._agreement(n)}" for n, look in enumerate(self.looks)]
         if self.late:
             lines.append(f"{_keys(self.late)} {_was(self.late)} late: the change was on its way.")
@@ -108,12 +112,10 @@ class Report:
             lines += [f"  {difference}" for difference in self.wrong[:SHOWN]]
             if len(self.wrong) > SHOWN:
                 lines.append(f"  and {len(self.wrong) - SHOWN:,} more")
-        if self.sampled:
-            least, most = bounds(len(self.wrong), self.compared, self.rows)
-            between = f"between {least:,} and {most:,}" if least else f"fewer than {most:,}"
-            lines.append(f"So, in 95 cases of 100, {between} of all keys are wrong.")
-        elif self.agrees:
+        elif self.drawn is None:
             lines.append("Nothing is wrong.")
+        if self.drawn:
+            lines.append(self._estimate(self.drawn))
         return "\n".join(lines)
 
     def facts(self) -> dict[str, Any]:
@@ -124,6 +126,15 @@ class Report:
             for n, look in enumerate(self.looks)
         ]
         return facts
+
+    def _estimate(self, drawn: int) -> str:
+        """What the sample tells of the table; repairs change nothing in the rest of it."""
+        if self.repaired:
+            return "The other rows were not looked at: `reactive-demo resync` puts all right."
+        found = sum(1 for difference in self.wrong if difference.kind is not Kind.EXTRA)
+        least, most = bounds(found, drawn, self.rows)
+        between = f"between {least:,} and {most:,}" if least else f"fewer than {most:,}"
+        return f"So, in 95 cases of 100, {between} of all rows are wrong in the cache."
 
     def _agreement(self, look: int) -> str:
         share, differing = self.share(look), self.looks[look].differing

@@ -79,7 +79,7 @@ def test_the_report_reads_well() -> None:
     found = differs(pair('{"likes":5}', '{"likes":3}'))
     assert found
     looks = [Look(0, 3), Look(1.0, 1), Look(6.0, 1)]
-    report = Report("public.profile", 1000, 1000, sampled=False, looks=looks, wrong=[found])
+    report = Report("public.profile", 1000, 1000, None, looks, [found])
     assert report.text().splitlines() == [
         "public.profile: 1,000 keys compared, every one.",
         "  at once    99.7 % agree (2 nines), 3 keys differ",
@@ -89,11 +89,11 @@ def test_the_report_reads_well() -> None:
         "1 key is wrong:",
         "  'k': likes is 3 in the cache and 5 in the table",
     ]
-    sample = Report("t", 10**6, 10**5, sampled=True, looks=[Look(0, 0)], wrong=[])
+    sample = Report("t", 10**6, 10**5, 10**5, [Look(0, 0)], [])
     assert sample.text().splitlines() == [
-        "t: 100,000 keys compared of about 1,000,000, drawn at random.",
+        "t: 100,000 of 1,000,000 rows compared, drawn at random.",
         "  at once    all agree",
-        "So, in 95 cases of 100, fewer than 30 of all keys are wrong.",
+        "So, in 95 cases of 100, fewer than 30 of all rows are wrong in the cache.",
     ]
-    empty = Report("t", 0, 0, sampled=False, looks=[Look(0, 0)], wrong=[])
+    empty = Report("t", 0, 0, None, [Look(0, 0)], [])
     assert empty.text().splitlines()[1:] == ["  at once    all agree", "Nothing is wrong."]
