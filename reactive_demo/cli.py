@@ -102,6 +102,11 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--json", type=Path, metavar="FILE", help="keep the figures")
     bench.set_defaults(run=_bench)
 
+    faults = commands.add_parser(
+        "faults", help="break both pipelines in every way, and tell which loses what"
+    )
+    faults.set_defaults(run=_faults)
+
     reset = commands.add_parser("reset", help="throw the embedded servers' data away")
     reset.set_defaults(run=_reset)
     return parser
@@ -195,8 +200,19 @@ def _bench(options: argparse.Namespace) -> None:
         )
 
 
+def _faults(_: argparse.Namespace) -> int:
+    from reactive_demo.faults import FaultLab, run_all, table  # noqa: PLC0415
+
+    with FaultLab() as lab:
+        outcomes = run_all(lab, progress=lambda outcome: print(outcome.did, flush=True))
+    print(f"\n{table(outcomes)}")
+    return 1 if any(outcome.durable.lost for outcome in outcomes) else 0
+
+
 def _reset(_: argparse.Namespace) -> None:
-    removed = stack.reset()
+    from reactive_demo.faults.servers import reset  # noqa: PLC0415
+
+    removed = [*stack.reset(), *reset()]
     for folder in removed:
         print(f"removed {folder}")
     if not removed:

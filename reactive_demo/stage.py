@@ -11,7 +11,7 @@ from reactive_demo.profiles import Profiles
 from reactive_demo.schema import install, install_article
 from reactive_demo.stack import Stack
 
-__all__ = ["fresh_database", "set_stage"]
+__all__ = ["drop_database", "fresh_database", "set_stage"]
 
 MARK = "reactive_demo: a chapter of the tutorial, made anew whenever it begins"
 """The comment on a database of a chapter's own: only what carries it is ever dropped."""
@@ -63,6 +63,15 @@ def fresh_database(stack: Stack, name: str) -> str:
         reason = str(error).strip().partition("\n")[0]
         raise ReactiveDemoError(f"The database {name} could not be made ({reason}).") from None
     return make_conninfo(stack.database_url, dbname=name)
+
+
+def drop_database(stack: Stack, name: str) -> None:
+    """Drop the database `name` that `fresh_database` made, with whoever is connected to it."""
+    with psycopg.connect(stack.database_url, autocommit=True, connect_timeout=5) as connection:
+        if not _is_anothers(connection, name):
+            connection.execute(
+                SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name))
+            )
 
 
 def _is_anothers(connection: psycopg.Connection, name: str) -> bool:
