@@ -71,6 +71,11 @@ class FaultLab:
         """
         self._undo.close()
 
+    def check(self) -> None:
+        """Raise what ended a listener, if anything did."""
+        for pipeline in self.pipelines:
+            pipeline.listener.check()
+
     def connect(self) -> "psycopg.Connection[Any]":
         """A connection for the application, which is none of the pipelines' wires."""
         return psycopg.connect(self.database_url, autocommit=True, connect_timeout=5)

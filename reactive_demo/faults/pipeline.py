@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, Self
 
 import psycopg
@@ -20,6 +20,7 @@ from reactive_demo.feeds import ChangeTableFeed, NotifyFeed
 from reactive_demo.listener import Listener
 from reactive_demo.relay import Relay
 from reactive_demo.schema import install, read_sql
+from reactive_demo.trace import writes
 
 __all__ = ["NAMES", "Pipeline"]
 
@@ -93,7 +94,10 @@ class Pipeline:
 
     def write(self, connection: "psycopg.Connection[Any]", names: Sequence[str] = NAMES) -> None:
         """One like for each of the profiles, in one statement."""
-        rows = connection.execute(self._like, [list(names)]).fetchall()
+        with ExitStack() as writing:
+            for name in names:
+                writing.enter_context(writes.writing(self.table, name))
+            rows = connection.execute(self._like, [list(names)]).fetchall()
         self.truth.note(dict(rows), time.monotonic())
 
     def write_unseen(self, connection: "psycopg.Connection[Any]", names: Sequence[str]) -> None:
@@ -138,11 +142,6 @@ class Pipeline:
     def score(self) -> Score:
         """As it was at the last look."""
         return Score(self.lost + self.refused, len(self.truth.behind), self.truth.worst)
-
-    @property
-    def shown(self) -> dict[str, int | None]:
-        """The likes that the cache showed at the last look."""
-        return {key: self._cached.get(key) for key in NAMES}
 
     def settle(self) -> int:
         """Wait until it has caught up; how many profiles are wrong then, by the meter.

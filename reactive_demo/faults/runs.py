@@ -9,7 +9,7 @@ from reactive_demo.faults.actions import FAULTS, Fault
 from reactive_demo.faults.lab import FaultLab
 from reactive_demo.faults.score import Score
 
-__all__ = ["Outcome", "break_it", "fault_named", "run_all", "table"]
+__all__ = ["Outcome", "break_it", "fault_named", "html", "in_words", "run_all", "table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +86,13 @@ def table(outcomes: Iterable[Outcome]) -> str:
 def html(outcomes: Iterable[Outcome]) -> str:
     """The outcomes, as a table in HTML."""
     rows = "".join(
-        f"<tr><td>{escape(o.fault.name)}</td><td>{in_words(o.article)}</td>"
-        f"<td>{in_words(o.durable)}</td></tr>"
+        f'<tr><th scope="row">{escape(o.fault.name)}</th>'
+        f"<td>{in_words(o.article)}</td><td>{in_words(o.durable)}</td></tr>"
         for o in outcomes
     )
     return (
-        "<table><thead><tr><th>Fault</th><th>Article</th><th>Durable</th></tr></thead>"
+        '<table class="rd-lab-table"><thead><tr><th scope="col">Fault</th>'
+        '<th scope="col">The article\'s way</th><th scope="col">The durable way</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
     )
 
