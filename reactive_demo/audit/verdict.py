@@ -118,6 +118,9 @@ class Report:
             lines.append(self._estimate(self.drawn))
         return "\n".join(lines)
 
+    def __str__(self) -> str:
+        return self.text()
+
     def facts(self) -> dict[str, Any]:
         """The report, for programs: what JSON can say."""
         facts = asdict(self) | {"agrees": self.agrees, "late": self.late}
@@ -142,8 +145,8 @@ class Report:
             return "all agree"
         count = nines(share) or 0
         differ = "key differs" if differing == 1 else "keys differ"
-        # Rounded down: 99.9996 % are not all.
-        shown = f"{math.floor(share * 1e6) / 1e4:.4f}".rstrip("0").rstrip(".")
+        digits = max(count - 1, 1)  # as many as the nines need, rounded down: it is not all
+        shown = f"{math.floor(share * 10 ** (digits + 2) + 1e-9) / 10**digits:g}"
         named = "1 nine" if count == 1 else f"{count} nines"
         return f"{shown} % agree ({named}), {differing:,} {differ}"
 

@@ -8,8 +8,16 @@ which names the hop that did not happen and what to look at.
     channels    messages: who listens, what was heard, what was taken back
     triggers    table, function and trigger, step by step
     healing     what was lost, and what came back
+    breaking    what a fault did to two pipelines
 """
 
+from reactive_demo.checks.breaking import (
+    both_agree,
+    durable_lost_nothing,
+    meter_finds,
+    neither_lost,
+    one_side_lost,
+)
 from reactive_demo.checks.channels import (
     heard,
     heard_on,
@@ -47,10 +55,12 @@ from reactive_demo.checks.verdict import CheckFailed, Verdict, patience, until
 __all__ = [
     "CheckFailed",
     "Verdict",
+    "both_agree",
     "cache_follows",
     "card_shows",
     "change_is_lost",
     "changed_columns_are_named",
+    "durable_lost_nothing",
     "has_healed",
     "heard",
     "heard_on",
@@ -60,7 +70,10 @@ __all__ = [
     "label_shows",
     "letter_found",
     "listens",
+    "meter_finds",
+    "neither_lost",
     "nothing_is_missed",
+    "one_side_lost",
     "patience",
     "row_is_missed",
     "silence_without_change",

@@ -99,7 +99,7 @@ def freeze_redis(lab: FaultLab) -> str:
     lab.write()
     lab.write()
     lab.servers.await_redis()
-    return f"Redis answered nobody for {FROZEN:g} s, and every profile got two likes meanwhile."
+    return "Redis answered nobody for a while, and every profile got two likes meanwhile."
 
 
 def empty_redis(lab: FaultLab) -> str:
@@ -142,16 +142,20 @@ def hold_a_transaction(lab: FaultLab) -> str:
 
 def write_a_large_row(lab: FaultLab) -> str:
     """Write a row that is too large for a notification."""
-    refused = []
+    took = []
     with lab.connect() as connection:
         for pipeline in lab.pipelines:
             try:
                 pipeline.write_bio(connection, NAMES[0], "x" * LARGE)
             except psycopg.errors.InvalidParameterValue as error:
                 pipeline.refused += 1
-                refused.append(f"the {pipeline.name} table's: {error.diag.message_primary}")
-    said = f" It refused one ({refused[0]})." if refused else " It took both."
-    return f"The application wrote a row of {LARGE:,} bytes into each table.{said}"
+                took.append(f"refused the {pipeline.name}'s ({error.diag.message_primary})")
+            else:
+                took.append(f"took the {pipeline.name} one's")
+    return (
+        f"The application wrote a row of {LARGE:,} bytes into each table. PostgreSQL "
+        f"{' and '.join(took)}."
+    )
 
 
 def deliver_again(lab: FaultLab) -> str:
@@ -168,18 +172,17 @@ def deliver_again(lab: FaultLab) -> str:
 
 def burst(lab: FaultLab) -> str:
     """Write as fast as it goes."""
-    for pipeline in lab.pipelines:
 
-        def write(_: int, pipeline: Pipeline = pipeline) -> None:
-            with lab.connect() as connection:
-                for _ in range(BURST // WRITERS):
-                    for name in NAMES:
+    def write(_: int) -> None:
+        with lab.connect() as connection:
+            for _ in range(BURST // WRITERS):
+                for name in NAMES:
+                    for pipeline in lab.pipelines:
                         pipeline.write(connection, [name])
 
-        with ThreadPoolExecutor(WRITERS) as writers:
-            list(writers.map(write, range(WRITERS)))
-    count = BURST * len(NAMES)
-    return f"{count:,} transactions, as fast as they go, into one table and then into the other."
+    with ThreadPoolExecutor(WRITERS) as writers:
+        list(writers.map(write, range(WRITERS)))
+    return f"{BURST * len(NAMES):,} transactions into each table, as fast as they go."
 
 
 def _until_only(pipeline: Pipeline, late: AbstractSet[str]) -> None:

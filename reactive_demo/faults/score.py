@@ -24,7 +24,7 @@ class Truth:
     """What was committed to each profile, and when. Safe to use from any thread.
 
     Likes only grow, so a cached row with fewer of them is behind since the first commit that gave
-    more. One that is absent is behind since it was last seen.
+    more. One that is absent, or went back, is behind since it was last seen in order.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Truth:
 
     def _since(self, key: str, known: list[int], likes: int | None) -> float | None:
         """The time since which a profile is behind, if it is."""
-        if likes is None:
-            return self._seen.get(key, self._times[key][0])
-        unseen = bisect_right(known, likes)
-        return self._times[key][unseen] if unseen < len(known) else None
+        unseen = 0 if likes is None else bisect_right(known, likes)
+        if unseen == len(known):
+            return None
+        return max(self._times[key][unseen], self._seen.get(key, 0.0))

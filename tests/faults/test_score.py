@@ -43,3 +43,12 @@ def test_what_is_noted_twice_or_late_changes_nothing() -> None:
     assert truth.behind == {}
     truth.compare({"ada": 9}, 13.0)
     assert truth.behind == {}, "a cache may know sooner than who writes"
+
+
+def test_a_row_that_went_back_is_behind_since_it_was_last_in_order() -> None:
+    truth = Truth()
+    truth.note({"ada": 1}, 10.0)
+    truth.note({"ada": 2}, 11.0)
+    truth.compare({"ada": 2}, 20.0)
+    truth.compare({"ada": 0}, 20.5)
+    assert truth.behind == {"ada": 0.5}
