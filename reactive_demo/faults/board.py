@@ -47,7 +47,8 @@ class FaultBoard(ipywidgets.VBox):
         work |= {ALL: self._break_all, REPAIR: self._repair}
         self.buttons = {name: self._button(name, does) for name, does in work.items()}
         self.said = ipywidgets.HTML(_said("Nothing is broken yet.", "Both sides show 0 lost."))
-        self.sides = {one.name: Side(one, flows=flows) for one in lab.pipelines}
+        self.sides = {one.name: Side(one) for one in lab.pipelines}
+        self.flows = [FlowView(one.listener, ABOUT[one.name][0]) for one in lab.pipelines if flows]
         self.table = ipywidgets.HTML()
         style = (files("reactive_demo.faults") / "board.css").read_text(encoding="utf-8")
         super().__init__(
@@ -57,6 +58,7 @@ class FaultBoard(ipywidgets.VBox):
                 self.said,
                 ipywidgets.HBox(list(self.sides.values()), _dom_classes=["rd-lab-sides"]),
                 self.table,
+                ipywidgets.HBox(self.flows, _dom_classes=["rd-lab-sides"]),
             ],
             _dom_classes=["rd-lab"],
         )
@@ -89,6 +91,8 @@ class FaultBoard(ipywidgets.VBox):
         self._end_observing()
         for side in self.sides.values():
             side.close()
+        for flow in self.flows:
+            flow.close()
         super().close()
 
     def __repr__(self) -> str:
@@ -170,9 +174,9 @@ class FaultBoard(ipywidgets.VBox):
 
 
 class Side(ipywidgets.VBox):
-    """One pipeline: its counters, its profiles as the cache has them, its changes' way."""
+    """One pipeline: its listener, its counters, its profiles as the cache has them."""
 
-    def __init__(self, pipeline: Pipeline, *, flows: bool) -> None:
+    def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
         self._numbers = ipywidgets.HTML(_numbers(pipeline.score))
         self._state = ipywidgets.Label(_dom_classes=["rd-state"])
@@ -188,7 +192,7 @@ class Side(ipywidgets.VBox):
             for label in self._labels
         ]
         name, note = ABOUT[pipeline.name]
-        card = ipywidgets.VBox(
+        super().__init__(
             [
                 ipywidgets.HTML(
                     f'<div class="rd-lab-name">{name}</div><div class="rd-lab-note">{note}</div>'
@@ -199,8 +203,6 @@ class Side(ipywidgets.VBox):
             ],
             _dom_classes=["rd-lab-card", f"rd-lab-{pipeline.name}"],
         )
-        self._flows = [FlowView(pipeline.listener, name)] if flows else []
-        super().__init__([card, *self._flows], _dom_classes=["rd-lab-side"])
         self._end_observing = pipeline.listener.observe(self._show_state)
 
     def show(self) -> None:
@@ -217,8 +219,6 @@ class Side(ipywidgets.VBox):
         self._end_observing()
         for label in self._labels:
             label.close()
-        for flow in self._flows:
-            flow.close()
         super().close()
 
     def to_html(self) -> str:
