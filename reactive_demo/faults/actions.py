@@ -32,6 +32,14 @@ BURST = 50
 
 WRITERS = 2
 
+FAR = 0.2
+"""Seconds of a round trip while a listener connects: as if PostgreSQL were far away."""
+
+LISTENERS = """
+    SELECT pid FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = ANY (%s)
+"""
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -51,28 +59,27 @@ class Fault:
 
 
 def kill_the_listener(lab: FaultLab) -> str:
-    """End the listeners' sessions, and commit in the moment before they are back."""
+    """End the listeners' sessions, and write before they are back."""
+    names = [f"reactive_demo listen {pipeline.table}" for pipeline in lab.pipelines]
     with lab.connect() as connection:
-        for pipeline in lab.pipelines:
-            connection.execute(
-                sql.SQL(
-                    """
-                    BEGIN;
-                    SET LOCAL synchronous_commit = off; -- over before the listener is back
-                    UPDATE {table} SET likes_count = likes_count + 1 WHERE username LIKE 'user %';
-                    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                    WHERE datname = current_database() AND application_name = {name};
-                    COMMIT
-                    """
-                ).format(
-                    table=sql.Identifier(pipeline.table),
-                    name=sql.Literal(f"reactive_demo listen {pipeline.table}"),
-                )
+
+        def ended() -> bool:
+            found = connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = ANY (%s)",
+                [victims],
             )
-            pipeline.learn(connection)
+            return not found.fetchall()
+
+        victims = [pid for (pid,) in connection.execute(LISTENERS, [names]).fetchall()]
+        for pipeline in lab.pipelines:
+            pipeline.wire.delay = FAR
+        until("the listeners' sessions have ended", ended)
+        lab.write()
+    for pipeline in lab.pipelines:
+        pipeline.wire.delay = 0.0
     return (
-        "Each listener's session was ended, and in the milliseconds before it was back, every "
-        "profile got a like."
+        "Each listener's session was ended, and before it had connected again, every profile got "
+        "a like."
     )
 
 
