@@ -1,15 +1,13 @@
 """The truth: a table's rows as its cache should hold them."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from reactive_demo.changes import Versioned
-from reactive_demo.feeds import NotCapturedError
-from reactive_demo.feeds.change_table import DESCRIPTION, REMADE, SETTINGS, Captured
+from reactive_demo.feeds.captured import SETTINGS, Captured, NotCapturedError, describe
 
 __all__ = ["Table"]
 
@@ -26,14 +24,16 @@ class Table:
 
     def __init__(self, connection: "psycopg.Connection[Any]", name: str) -> None:
         self._connection = connection
-        captured = _captured(connection, name)
-        self.versioned = captured is not None
+        self.versioned = True
         """Whether its changes have versions."""
-        self._facts = facts = captured or _announced(connection, name)
+        try:
+            facts = describe(connection, name)
+        except NotCapturedError:
+            self.versioned, facts = False, _announced(connection, name)
+        self._facts = facts
         self.name = facts.name
         """Schema-qualified and quoted."""
-        for setting in SETTINGS:
-            connection.execute(setting)
+        connection.execute(SETTINGS)
         self._key, self._table = _text(facts.key), _text(facts.name)
         self._row: sql.Composable = sql.SQL("row_to_json(t.*)::text")
         if facts.shown is not None:
@@ -111,16 +111,9 @@ class Table:
         )
 
 
-def _captured(connection: "psycopg.Connection[Any]", name: str) -> Captured | None:
-    with suppress(*REMADE):
-        named = connection.execute("SELECT reactive.name_of(%s::regclass)", [name]).fetchone()
-        if found := connection.execute(DESCRIPTION, named).fetchone():
-            return Captured(*found)
-    return None
-
-
 def _announced(connection: "psycopg.Connection[Any]", name: str) -> Captured:
     """A table with the article's trigger; it has no versions."""
+    connection.execute("RESET search_path")  # the name may be unqualified
     found = connection.execute(ANNOUNCED, [name]).fetchone()
     if found is None:
         raise NotCapturedError(
