@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from reactive_demo.cache import Cache
     from reactive_demo.errors import ReactiveDemoError
+    from reactive_demo.faults import FaultLab
+    from reactive_demo.faults.board import FaultBoard
     from reactive_demo.feeds import ChangeTableFeed, NotifyFeed
     from reactive_demo.listener import Listener
     from reactive_demo.profiles import Profiles
@@ -30,6 +32,8 @@ __all__ = [
     "BurstButton",
     "Cache",
     "ChangeTableFeed",
+    "FaultBoard",
+    "FaultLab",
     "FlowView",
     "Listener",
     "LiveLabel",
@@ -52,6 +56,8 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 _MODULES = {
     "cache": ["Cache"],
     "errors": ["ReactiveDemoError"],
+    "faults": ["FaultLab"],
+    "faults.board": ["FaultBoard"],
     "feeds": ["ChangeTableFeed", "NotifyFeed"],
     "listener": ["Listener"],
     "profiles": ["Profiles"],

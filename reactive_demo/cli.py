@@ -1,6 +1,7 @@
 """The command `reactive-demo`."""
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -79,6 +80,18 @@ def _parser() -> argparse.ArgumentParser:
     resync.add_argument("--table", default="profile")
     resync.set_defaults(run=_resync)
 
+    audit = commands.add_parser(
+        "audit",
+        help="compare every cached key with its row, content too",
+        epilog="Exit status: 0 all agree, 1 some keys are wrong, 2 it could not be found out. "
+        "What differs is looked at again after 1 and 5 s: what is late is not wrong. Of a table "
+        "of more than 100,000 rows, as many are drawn at random.",
+    )
+    audit.add_argument("--table", default="profile")
+    audit.add_argument("--repair", action="store_true", help="put the wrong keys right, then exit")
+    audit.add_argument("--json", action="store_true", help="print the report as JSON")
+    audit.set_defaults(run=_audit)
+
     examine = commands.add_parser(
         "doctor", help="say what is installed, what answers, and how to mend what does not"
     )
@@ -88,6 +101,11 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--quick", action="store_true", help="less exact, in a minute")
     bench.add_argument("--json", type=Path, metavar="FILE", help="keep the figures")
     bench.set_defaults(run=_bench)
+
+    faults = commands.add_parser(
+        "faults", help="break both pipelines in every way, and tell which loses what"
+    )
+    faults.set_defaults(run=_faults)
 
     reset = commands.add_parser("reset", help="throw the embedded servers' data away")
     reset.set_defaults(run=_reset)
@@ -154,6 +172,19 @@ def _resync(options: argparse.Namespace) -> None:
     print(f"The cache holds {count:,} rows of {options.table}.")
 
 
+def _audit(options: argparse.Namespace) -> int:
+    from reactive_demo.audit import command  # noqa: PLC0415
+
+    try:
+        with _connect() as servers:
+            report = command.run(servers, options.table, repairs=options.repair)
+    except (ReactiveDemoError, *command.FAILURES) as error:
+        print(f"reactive-demo: {command.reason(error)}", file=sys.stderr)
+        return 2
+    print(json.dumps(report.facts(), indent=2) if options.json else report.text())
+    return 0 if report.agrees else 1
+
+
 def _doctor(_: argparse.Namespace) -> int:
     report = doctor.examine()
     print(report.text())
@@ -169,8 +200,19 @@ def _bench(options: argparse.Namespace) -> None:
         )
 
 
+def _faults(_: argparse.Namespace) -> int:
+    from reactive_demo.faults import FaultLab, run_all, table  # noqa: PLC0415
+
+    with FaultLab() as lab:
+        outcomes = run_all(lab, progress=lambda outcome: print(outcome.did, flush=True))
+    print(f"\n{table(outcomes)}")
+    return 1 if any(outcome.durable.lost for outcome in outcomes) else 0
+
+
 def _reset(_: argparse.Namespace) -> None:
-    removed = stack.reset()
+    from reactive_demo.faults.servers import reset  # noqa: PLC0415
+
+    removed = [*stack.reset(), *reset()]
     for folder in removed:
         print(f"removed {folder}")
     if not removed:

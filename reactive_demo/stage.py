@@ -12,7 +12,7 @@ from reactive_demo.redis_client import open_redis
 from reactive_demo.schema import install, install_article
 from reactive_demo.stack import Stack
 
-__all__ = ["forget", "fresh_cache", "fresh_database", "set_stage"]
+__all__ = ["drop_database", "forget", "fresh_cache", "fresh_database", "set_stage"]
 
 MARK = "reactive_demo: a chapter of the tutorial, made anew whenever it begins"
 """The comment on a database of a chapter's own: only what carries it is ever dropped."""
@@ -78,6 +78,15 @@ def forget(redis_url: str, name: str) -> None:
         client.unlink(f"reactive_demo:feed:{name}", f"reactive_demo:behind:{name}")
         for key in client.scan_iter(match=f"{name}:*", count=1000):
             client.unlink(key)
+
+
+def drop_database(stack: Stack, name: str) -> None:
+    """Drop the database `name` that `fresh_database` made, with whoever is connected to it."""
+    with psycopg.connect(stack.database_url, autocommit=True, connect_timeout=5) as connection:
+        if not _is_anothers(connection, name):
+            connection.execute(
+                SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name))
+            )
 
 
 def _is_anothers(connection: psycopg.Connection, name: str) -> bool:

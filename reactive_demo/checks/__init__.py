@@ -8,9 +8,17 @@ which names the hop that did not happen and what to look at.
     channels    messages: who listens, what was heard, what was taken back
     triggers    table, function and trigger, step by step
     healing     what was lost, and what came back
+    breaking    what a fault did to two pipelines
     strategies  where database and cache differ, and who waits for what
 """
 
+from reactive_demo.checks.breaking import (
+    both_agree,
+    durable_lost_nothing,
+    meter_finds,
+    neither_lost,
+    one_side_lost,
+)
 from reactive_demo.checks.channels import (
     heard,
     heard_on,
@@ -62,6 +70,7 @@ __all__ = [
     "card_shows",
     "change_is_lost",
     "changed_columns_are_named",
+    "durable_lost_nothing",
     "each_call_costs_the_delay",
     "has_healed",
     "heard",
@@ -72,7 +81,10 @@ __all__ = [
     "label_shows",
     "letter_found",
     "listens",
+    "meter_finds",
+    "neither_lost",
     "nothing_is_missed",
+    "one_side_lost",
     "patience",
     "reads_its_own_writes",
     "row_is_missed",

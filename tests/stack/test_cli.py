@@ -13,7 +13,8 @@ from reactive_demo import Stack
 from reactive_demo.cli import main
 from stack.homes import Home, answer
 
-COMMANDS = ["lab", "run", "install", "uninstall", "listen", "resync", "doctor", "bench", "reset"]
+COMMANDS = ["lab", "run", "install", "uninstall", "listen", "resync", "audit", "doctor", "bench"]
+COMMANDS += ["faults", "reset"]
 
 ALL_BUT_TABLES = """
     SELECT 'schema', nspname::text FROM pg_namespace WHERE nspname !~ '^pg_'

@@ -1,0 +1,45 @@
+"""The meter on the command line: with a bar that shows how far it is."""
+
+import sys
+
+import psycopg
+import redis
+from tqdm import tqdm
+
+from reactive_demo.audit.meter import audit
+from reactive_demo.audit.repairs import repair
+from reactive_demo.audit.verdict import Report
+from reactive_demo.cache import Cache
+from reactive_demo.stack import Stack
+
+__all__ = ["FAILURES", "reason", "run"]
+
+FAILURES = (psycopg.Error, redis.RedisError, TimeoutError)
+"""What a server may raise while it is asked."""
+
+NOTICED = 1.0
+"""Seconds after which work is long enough for a bar."""
+
+
+def run(servers: Stack, table: str, *, repairs: bool = False) -> Report:
+    """Compare, and repair what is wrong if asked to. Raises ReactiveDemoError or `FAILURES`."""
+    cache = Cache(servers.redis_url, table)
+    try:
+        # No bar where nobody looks: the error stream may be a log.
+        with tqdm(unit=" keys", disable=None, delay=NOTICED, leave=False, file=sys.stderr) as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            report = audit(servers.database_url, cache, progress=progress)
+        if repairs and not report.agrees:
+            report = repair(servers.database_url, cache, report)
+        return report
+    finally:
+        cache.close()
+
+
+def reason(error: BaseException) -> str:
+    """An error in one line."""
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,143 @@
+"""The truth: a table's rows as its cache should hold them."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from reactive_demo.changes import Versioned
+from reactive_demo.feeds.captured import SETTINGS, Captured, NotCapturedError, describe
+
+__all__ = ["Table"]
+
+PORTION = 500
+"""Rows that are received at once."""
+
+
+class Table:
+    """A table that is captured, or that announces its changes by the article's trigger.
+
+    Raises NotCapturedError for any other. An excluded column is left out of the rows. The methods
+    raise psycopg.Error.
+    """
+
+    def __init__(self, connection: "psycopg.Connection[Any]", name: str) -> None:
+        self._connection = connection
+        self.versioned = True
+        """Whether its changes have versions."""
+        try:
+            facts = describe(connection, name)
+        except NotCapturedError:
+            self.versioned, facts = False, _announced(connection, name)
+        self._facts = facts
+        self.name = facts.name
+        """Schema-qualified and quoted."""
+        connection.execute(SETTINGS)
+        self._key, self._table = _text(facts.key), _text(facts.name)
+        self._row: sql.Composable = sql.SQL("row_to_json(t.*)::text")
+        if facts.shown is not None:
+            self._row = sql.SQL("(SELECT row_to_json(r.*) FROM (SELECT {}) r)::text").format(
+                sql.SQL(", ").join(_text(f"t.{column}") for column in facts.shown)
+            )
+
+    def count(self) -> int:
+        """How many rows there are."""
+        query = sql.SQL("SELECT count(*) FROM {}").format(self._table)
+        return int(self._connection.execute(query, {}).fetchall()[0][0])
+
+    def rows(self, share: float = 1) -> Iterator[Versioned]:
+        """All rows as one snapshot has them, or about a `share` of them, drawn at random."""
+        sample: sql.Composable = sql.SQL("")
+        if share < 1:
+            sample = sql.SQL("TABLESAMPLE BERNOULLI ({})").format(sql.Literal(100 * share))
+        query = sql.SQL("SELECT {key}, {row}, {version} FROM {table} t {sample} {changes}").format(
+            key=self._key,
+            row=self._row,
+            version=self._version(),
+            table=self._table,
+            sample=sample,
+            changes=self._changes(self._key),
+        )
+        with self._connection.cursor() as reader:
+            for row in reader.stream(query, {"table": self.name}, size=PORTION):
+                yield Versioned._make(row)
+
+    def look_up(self, keys: Sequence[str]) -> dict[str, Versioned]:
+        """The rows of `keys` as they are now; a key that the table has not has no row."""
+        query = sql.SQL(
+            """
+            SELECT k.key, CASE WHEN {key} = k.key THEN {row} END, {version}
+            FROM unnest(%(keys)s::text[]) AS k (key) LEFT JOIN {table} t ON {same} {changes}
+            """
+        ).format(
+            key=self._key,
+            row=self._row,
+            version=self._version(),
+            table=self._table,
+            same=self._same(),
+            changes=self._changes(sql.SQL("k.key")),
+        )
+        try:
+            found = self._connection.execute(query, {"table": self.name, "keys": list(keys)})
+            return {row[0]: Versioned._make(row) for row in found.fetchall()}
+        except psycopg.DataError:  # a key that is none of this table's: anyone may write to Redis
+            if len(keys) == 1:
+                return {keys[0]: Versioned(keys[0], None, "")}
+            half = len(keys) // 2
+            return {**self.look_up(keys[:half]), **self.look_up(keys[half:])}
+
+    def _version(self) -> sql.SQL:
+        return sql.SQL("coalesce(c.version, 0)::text" if self.versioned else "''")
+
+    def _changes(self, key: sql.Composable) -> sql.Composable:
+        if not self.versioned:
+            return sql.SQL("")
+        return sql.SQL(
+            "LEFT JOIN reactive.change c ON c.table_name = %(table)s AND c.key = {}"
+        ).format(key)
+
+    def _same(self) -> sql.Composable:
+        """The condition by which a row is found, so that an index serves."""
+        facts = self._facts
+        one = "k.key::{type}"
+        several = "(k.key::jsonb ->> {number})::{type}"
+        return sql.SQL(" AND ").join(
+            sql.SQL("{} = {}").format(
+                _text(f"t.{column}"),
+                _text((one if len(facts.key_types) == 1 else several).format(type=kind, number=n)),
+            )
+            for n, (column, kind) in enumerate(zip(facts.key_columns, facts.key_types, strict=True))
+        )
+
+
+def _announced(connection: "psycopg.Connection[Any]", name: str) -> Captured:
+    """A table with the article's trigger; it has no versions."""
+    connection.execute("RESET search_path")  # the name may be unqualified
+    found = connection.execute(ANNOUNCED, [name]).fetchone()
+    if found is None:
+        raise NotCapturedError(
+            f"The changes of the table {name} are not captured, or there is no such table: run "
+            f"`reactive-demo install --table {name}`."
+        )
+    return Captured(*found)
+
+
+ANNOUNCED = """
+    SELECT format('%%I.%%I', n.nspname, r.relname), '', format('t.%%I::text', a.attname),
+           ARRAY[quote_ident(a.attname)], ARRAY[format_type(a.atttypid, a.atttypmod)], NULL::text[]
+    FROM pg_class r
+    JOIN pg_namespace n ON n.oid = r.relnamespace
+    JOIN pg_index i ON i.indrelid = r.oid AND i.indisprimary AND i.indnkeyatts = 1
+    JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = i.indkey[0]
+    WHERE r.oid = to_regclass(%s) AND EXISTS (
+        SELECT FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+        WHERE t.tgrelid = r.oid AND p.proname = 'notify_profile'
+    )
+"""
+"""A table by its trigger, in the same terms as a captured one."""
+
+
+def _text(made_by_postgresql: str) -> sql.SQL:
+    """A name, type or expression that needs no quoting, in a statement that has parameters."""
+    return sql.SQL(made_by_postgresql.replace("%", "%%"))

@@ -1,0 +1,39 @@
+"""What the tests of the meter share."""
+
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+
+from reactive_demo import Cache, ChangeTableFeed, Listener, install
+from reactive_demo.checks import until
+
+Listen = Callable[..., Listener]
+
+
+@pytest.fixture
+def database(database_url: str) -> str:
+    """A database with capture on `profile`, and five profiles."""
+    install(database_url)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO profile SELECT 'user ' || n, n FROM generate_series(1, 5) n"
+        )
+    return database_url
+
+
+@pytest.fixture
+def listen() -> Iterator[Listen]:
+    """Start listeners that end with the test, and wait until their cache is filled."""
+    started: list[Listener] = []
+
+    def listen(database_url: str, cache: Cache, table: str | None = None) -> Listener:
+        feed = ChangeTableFeed(database_url, table or cache.table)
+        started.append(Listener(feed, cache).start())
+        until("the cache is filled", cache.has_cursor)
+        started[-1].wait_until("live")
+        return started[-1]
+
+    yield listen
+    for listener in started:
+        listener.stop()

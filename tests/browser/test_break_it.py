@@ -1,0 +1,90 @@
+"""The fault lab's board in a real browser: each button does what it says."""
+
+from collections.abc import Callable
+
+import nbformat
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from reactive_demo.faults import FAULTS, Fault
+from tools.lab import Lab
+
+NAME = "06_break_it.ipynb"
+BOARD = "board"
+"""The cell that shows it; the ones after it click by themselves."""
+
+QUICK = "Cut the wire"
+
+OpenNotebook = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def board(lab: Lab, open_notebook: OpenNotebook) -> Locator:
+    """The notebook's board, as it is before any cell has clicked."""
+    notebook = nbformat.read(lab.notebooks / NAME, as_version=4)
+    names = [cell.id for cell in notebook.cells]
+    del notebook.cells[names.index(BOARD) + 1 :]
+    nbformat.write(notebook, lab.notebooks / "board.ipynb")
+    page = open_notebook("board.ipynb", "board")
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    board = page.locator(".rd-lab")
+    expect(board.locator(".rd-lab-card")).to_have_count(2, timeout=60_000)
+    expect(board.locator(".rd-state")).to_have_text(["Listener: live"] * 2)
+    expect(page.locator('[data-mime-type="application/vnd.jupyter.stderr"]')).to_have_count(0)
+    return board
+
+
+def press(board: Locator, name: str) -> None:
+    """Click, and wait until all buttons can be clicked again."""
+    board.get_by_role("button", name=name, exact=True).click()
+    expect(board.locator("button:disabled")).not_to_have_count(0)
+    expect(board.locator("button:disabled")).to_have_count(0, timeout=60_000)
+
+
+def lost(board: Locator, side: str) -> int:
+    return int(board.locator(f".rd-lab-{side} .rd-lost").inner_text())
+
+
+def breaks(board: Locator, fault: Fault) -> None:
+    """The button says what it did, the counters move where they must, and one side is right."""
+    before = lost(board, "article")
+    press(board, fault.name)
+    expect(board.get_by_role("status").first).to_contain_text(fault.watch)
+    if fault.loses:
+        expect(board.locator(".rd-lab-article .rd-lost")).not_to_have_text(str(before))
+    expect(board.locator(".rd-lab-durable .rd-lost")).to_have_text("0")
+    expect(board.locator(".rd-lab-durable .rd-stale")).to_have_text("0")
+    expect(board.locator(".rd-lab-durable .rd-behind")).to_have_count(0)
+    if fault.loses and fault.name != "Row too large":  # there, it is the write that is lost
+        expect(board.locator(".rd-lab-article .rd-behind")).to_have_count(10)
+
+
+def test_a_wire_is_cut_and_one_side_loses(board: Locator) -> None:
+    press(board, "Like all")
+    for tile in board.locator(".rd-tile .rd-number").all():
+        expect(tile).to_have_text("1")
+    breaks(board, next(fault for fault in FAULTS if fault.name == QUICK))
+    assert lost(board, "article") == 10
+
+
+def test_repair_puts_the_cache_right_and_keeps_the_count(board: Locator) -> None:
+    before = lost(board, "article")
+    press(board, "Repair")
+    expect(board.locator(".rd-behind")).to_have_count(0)
+    assert lost(board, "article") == before
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_each_button_does_what_it_says(board: Locator, fault: Fault) -> None:
+    breaks(board, fault)
+
+
+@pytest.mark.long
+def test_all_of_them_make_a_table(board: Locator) -> None:
+    press(board, "Run them all")
+    rows = board.locator(".rd-lab-table tbody tr")
+    expect(rows).to_have_count(len(FAULTS))
+    for row in rows.all():
+        expect(row.locator("td").last).to_contain_text("lost 0")
