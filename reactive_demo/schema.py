@@ -77,8 +77,8 @@ def install_bare(database_url: str) -> None:
 
     No trigger is put on it. Raises ReactiveDemoError as `install` does.
     """
-    with _installing(database_url) as connection:
-        _execute_files(connection, [*PROFILE, *BEHIND])
+    steps = [*PROFILE, *BEHIND]
+    _change(database_url, "table profile", lambda connection: _execute_files(connection, steps))
 
 
 def uninstall(database_url: str, table: str | None = None) -> None:

@@ -13,11 +13,11 @@ which names the hop that did not happen and what to look at.
 """
 
 from reactive_demo.checks.breaking import (
-    both_agree,
     durable_lost_nothing,
     meter_finds,
     neither_lost,
     one_side_lost,
+    sides_agree,
 )
 from reactive_demo.checks.channels import (
     heard,
@@ -88,6 +88,7 @@ __all__ = [
     "patience",
     "reads_its_own_writes",
     "row_is_missed",
+    "sides_agree",
     "silence_without_change",
     "stage_is_set",
     "stream_keeps",

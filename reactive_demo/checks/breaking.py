@@ -12,10 +12,10 @@ if TYPE_CHECKING:  # the lab waits with `until`, and so knows this package
     from reactive_demo.audit import Report
     from reactive_demo.faults import FaultLab, Outcome
 
-__all__ = ["both_agree", "durable_lost_nothing", "meter_finds", "neither_lost", "one_side_lost"]
+__all__ = ["durable_lost_nothing", "meter_finds", "neither_lost", "one_side_lost", "sides_agree"]
 
 
-def both_agree(lab: FaultLab, timeout: float = 5) -> Verdict:
+def sides_agree(lab: FaultLab, timeout: float = 5) -> Verdict:
     """Both caches hold what their tables hold."""
     for pipeline in lab.pipelines:
         late = pipeline.late
