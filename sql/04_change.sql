@@ -34,5 +34,5 @@ CREATE TABLE IF NOT EXISTS reactive.captured (
     incarnation       uuid   NOT NULL DEFAULT gen_random_uuid(),
     truncated_version bigint NOT NULL DEFAULT 0,
     truncated_xid     xid8   NOT NULL DEFAULT '0',
-    pruned_xid        xid8   NOT NULL DEFAULT '0'
+    pruned_xid        xid8   NOT NULL DEFAULT '0' -- keys deleted by it, or before, may be forgotten
 );

@@ -77,6 +77,7 @@ class Statements:
                             THEN k.truncated_version::text END AS truncated
                 FROM reactive.captured k
                 WHERE k.table_name = %(table)s AND k.incarnation = %(incarnation)s
+                  AND k.pruned_xid < %(xmin)s::xid8
             ) now
             LEFT JOIN ((
                 SELECT key, version, changed_at FROM reactive.change
@@ -88,6 +89,27 @@ class Statements:
             """
         ).format(key=self._key, row=self._row, table=self._name, same=self._same())
         self.read_some = sql.SQL("{} LIMIT %(some)s").format(self.read)
+        self.prune = sql.SQL(
+            """
+            WITH pruned AS (
+                DELETE FROM reactive.change WHERE table_name = %(table)s AND key IN (
+                    SELECT c.key FROM reactive.change c LEFT JOIN {table} t ON {same}
+                    WHERE c.table_name = %(table)s AND c.xid < %(xmin)s::xid8 AND {absent}
+                      AND c.changed_at < now() - %(kept_for)s::interval
+                    LIMIT %(at_once)s FOR UPDATE OF c SKIP LOCKED
+                ) RETURNING xid
+            )
+            UPDATE reactive.captured k
+            SET pruned_xid = greatest(
+                k.pruned_xid, (SELECT xid FROM pruned ORDER BY xid DESC LIMIT 1))
+            WHERE k.table_name = %(table)s AND EXISTS (SELECT FROM pruned)
+            RETURNING (SELECT count(*) FROM pruned)
+            """
+        ).format(
+            table=self._name,
+            same=self._same(),
+            absent=sql.SQL("{} IS NULL").format(self._columns[0]),
+        )
         self.arm = sql.SQL("SELECT pg_try_advisory_lock(reactive.bell(%(table)s))").format()
         self.disarm = sql.SQL("SELECT pg_advisory_unlock(reactive.bell(%(table)s))").format()
         self.estimate = sql.SQL(

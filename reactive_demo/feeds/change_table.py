@@ -4,6 +4,7 @@ Nothing is lost, whoever was away: the session reads what it has not seen, by a 
 cache keeps beside the data. A ring saves it the waiting; a slow poll is the guarantee.
 """
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from reactive_demo.stopping import StopEvent
 
 __all__ = ["ChangeTableFeed", "NotCapturedError"]
 
+log = logging.getLogger(__name__)
+
 CHANNEL = "reactive_change"
 
 HEARTBEAT = 2.0
@@ -33,6 +36,15 @@ FIRST_WAIT, LONGEST_WAIT = 0.001, 0.020
 PACE, SLOWEST = 0.0001, 0.005
 """Seconds to wait for each change that was read, and at most, before the next read while many are
 written: a read costs much, and each change in it little."""
+
+PRUNE_EVERY = 3600.0
+"""Seconds between two looks for keys that were deleted long ago."""
+
+KEPT_FOR = "1 day"
+"""How long the change table remembers a deleted key: a cache that was away for longer is filled."""
+
+PRUNED_AT_ONCE = 1000
+"""Deleted keys forgotten by one statement."""
 
 SOME = 100
 """Changes read by the statement whose plan is kept; are there more, PostgreSQL plans for them."""
@@ -85,7 +97,11 @@ class Cursor:
     def unseen(self) -> dict[str, Any]:
         """The parameters of the read that follows."""
         in_progress = self.snapshot.split(":")[2].split(",")
-        return {"xmax": str(self.xmax), "in_progress": [xid for xid in in_progress if xid]}
+        return {
+            "xmin": str(self.xmin),
+            "xmax": str(self.xmax),
+            "in_progress": [xid for xid in in_progress if xid],
+        }
 
 
 class ChangeTableSession(Session):
@@ -106,6 +122,7 @@ class ChangeTableSession(Session):
             self._connection.close()
             raise
         self._cursor = Cursor("0:0:")
+        self._prune_at = 0.0
 
     def batches(self, cache: Cache, stopping: StopEvent) -> Iterator[Batch]:
         """Yield what the cache does not have yet, then what changes, until `stopping`.
@@ -138,6 +155,7 @@ class ChangeTableSession(Session):
             else:  # a sign of life: is this still the leader, does Redis still hold the data?
                 yield Batch(State.LIVE, position=position, cursor=self._cursor.snapshot)
                 said = time.monotonic()
+            self._prune()
             if armed and self._rings() > woken:  # more than what woke it: there is much to do
                 armed = self._disarm()
             elif armed:
@@ -227,6 +245,25 @@ class ChangeTableSession(Session):
             finally:
                 all_of_them.close()
                 self._connection.execute(KEPT_PLAN)
+
+    def _prune(self) -> None:
+        """Forget keys that were deleted long ago: their rows in the change table are of no use.
+
+        Only what this session has seen is taken. Another one, of a cache that was away, meets the
+        number of the last transaction so forgotten, and fills its cache.
+        """
+        if time.monotonic() < self._prune_at:
+            return
+        limits = {"xmin": str(self._cursor.xmin), "kept_for": KEPT_FOR, "at_once": PRUNED_AT_ONCE}
+        pruned = None
+        try:
+            pruned = self._connection.execute(
+                self._statements.prune, {**self._table.parameters, **limits}
+            ).fetchone()
+        except psycopg.errors.InsufficientPrivilege as error:
+            log.info("deleted keys stay in the change table: %s", error.diag.message_primary)
+        if pruned is None or pruned[0] < PRUNED_AT_ONCE:
+            self._prune_at = time.monotonic() + PRUNE_EVERY
 
     # Sleeping
 

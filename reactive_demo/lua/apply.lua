@@ -30,8 +30,9 @@ for i = 2, #KEYS do
             redis.call('PEXPIRE', key, life) -- a tombstone: it keeps older batches out
             row = 'null'
         else
-            redis.call('HSET', key, 'row', row, 'epoch', epoch, 'version', version)
-            redis.call('PERSIST', key) -- else a row would inherit the tombstone's life
+            if redis.call('HSET', key, 'row', row, 'epoch', epoch, 'version', version) > 0 then
+                redis.call('PERSIST', key) -- no row stood there: it would inherit a tombstone's life
+            end
         end
         redis.call('PUBLISH', key, '{"version":"' .. version .. '","row":' .. row .. '}')
     end

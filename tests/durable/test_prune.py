@@ -1,0 +1,91 @@
+"""Keys that were deleted long ago are forgotten, and nobody misses that they were deleted."""
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from durable.conftest import Listen
+from durable.servers import agree, cached, carry
+from reactive_demo import Cache, ChangeTableFeed
+from reactive_demo.checks import until
+from reactive_demo.feeds import NotCapturedError, change_table
+from reactive_demo.stopping import StopEvent
+
+
+@pytest.fixture(autouse=True)
+def long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is over is long ago, and looked for at once."""
+    monkeypatch.setattr(change_table, "KEPT_FOR", "0 s")
+    monkeypatch.setattr(change_table, "PRUNE_EVERY", 0)
+    monkeypatch.setattr(change_table, "PRUNED_AT_ONCE", 3)
+
+
+def noted(connection: psycopg.Connection) -> set[str]:
+    return {key for (key,) in connection.execute("SELECT key FROM reactive.change")}
+
+
+def test_deleted_keys_are_forgotten_and_present_ones_kept(
+    database: str, cache: Cache, connection: psycopg.Connection, listen: Listen
+) -> None:
+    listen(database, cache)
+    for name in "abcdefgh":
+        connection.execute("SELECT reactive.increment(%s, 'likes')", [name])
+    connection.execute("DELETE FROM profile WHERE username > 'b'")
+    until("the deleted keys are forgotten", lambda: noted(connection) == {"a", "b"})
+    connection.execute("SELECT reactive.increment('h', 'likes')")
+    agree(database, cache)
+
+
+def test_a_cache_that_was_away_for_longer_is_filled(
+    database: str, cache: Cache, valkey_url: str, connection: psycopg.Connection, listen: Listen
+) -> None:
+    connection.execute("SELECT reactive.increment(n, 'likes') FROM unnest('{a,b}'::text[]) n")
+    away = Cache(valkey_url, "away")
+    carry(database, away)
+    connection.execute("DELETE FROM profile WHERE username = 'a'")
+    listen(database, cache)
+    until("the deleted key is forgotten", lambda: noted(connection) == {"b"})
+    assert set(cached(away)) == {"a", "b"}
+    carry(database, away)
+    assert set(cached(away)) == {"b"}
+    away.close()
+
+
+def test_a_session_that_slept_for_longer_ends_and_the_next_one_fills_the_cache(
+    database: str, cache: Cache, valkey_url: str, connection: psycopg.Connection, listen: Listen
+) -> None:
+    connection.execute("SELECT reactive.increment(n, 'likes') FROM unnest('{a,b}'::text[]) n")
+    away = Cache(valkey_url, "away")
+    with ChangeTableFeed(database).open() as session:
+        batches = session.batches(away, StopEvent())
+        while (batch := next(batches)).position is not None:
+            away.write(batch)
+        connection.execute("DELETE FROM profile WHERE username = 'a'")
+        listen(database, cache)
+        until("the deleted key is forgotten", lambda: noted(connection) == {"b"})
+        with pytest.raises(NotCapturedError):
+            list(batches)
+    carry(database, away)
+    assert set(cached(away)) == {"b"}
+    away.close()
+
+
+def test_who_may_only_read_forgets_nothing_and_goes_on(
+    database: str, cache: Cache, connection: psycopg.Connection, listen: Listen
+) -> None:
+    for statement in (
+        "DO $$ BEGIN CREATE ROLE reader_only; EXCEPTION WHEN duplicate_object THEN END $$",
+        "GRANT USAGE ON SCHEMA reactive TO reader_only",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA reactive TO reader_only",
+        "GRANT SELECT ON profile TO reader_only",
+        "SELECT reactive.increment('a', 'likes')",
+        "DELETE FROM profile",
+    ):
+        connection.execute(statement.encode())
+    try:
+        listen(make_conninfo(database, options="-c role=reader_only"), cache)
+        connection.execute("SELECT reactive.increment('b', 'likes')")
+        agree(database, cache)
+        assert noted(connection) == {"a", "b"}
+    finally:
+        connection.execute("DROP OWNED BY reader_only; DROP ROLE reader_only")
