@@ -6,12 +6,14 @@ The kernel sends what has passed, three or four times a second, however much tha
 
 import threading
 import time
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import anywidget
+import psycopg
 import traitlets
 
 from reactive_demo.listener import Listener
@@ -68,6 +70,7 @@ class FlowView(anywidget.AnyWidget):
         self.add_class("rd-flow-view")
         self._ends = [
             listener.observe(self._become),
+            listener.heard.watch(self._heard),
             listener.carried.watch(self._carried),
             painted.watch(self._painted),
             wrote.watch(self._wrote),
@@ -118,6 +121,10 @@ class FlowView(anywidget.AnyWidget):
     def _become(self, words: str) -> None:
         self._words = words
         paint(self, due=True)
+
+    def _heard(self, notifications: Sequence[psycopg.Notify]) -> None:
+        with self._lock:
+            self._motion.heard(notifications)
 
     def _carried(self, carried: Carried) -> None:
         with self._lock:
