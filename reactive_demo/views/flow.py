@@ -44,6 +44,8 @@ LIVE = {
     "change table": "It waits for the doorbell, and looks by itself now and then.",
 }
 
+STATIONS = "the app → PostgreSQL → the listener → Redis → the label"
+
 
 class FlowView(anywidget.AnyWidget):
     """The way of each change that `listener` carries, from the app to the label.
@@ -62,7 +64,7 @@ class FlowView(anywidget.AnyWidget):
     def __init__(self, listener: Listener, name: str = "", *, slower: int = 200) -> None:
         self.listener = listener
         self._lock = threading.Lock()
-        self._motion = Motion(listener.cache.table)
+        self._motion = Motion(listener.cache.table, listener.stats)
         self._words = listener.words
         self._last = 0.0
         self._number = 0
@@ -114,7 +116,8 @@ class FlowView(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = super()._repr_mimebundle_(**options) or ({}, {})
-        return {**data, "text/plain": repr(self), "image/svg+xml": _still()}, metadata
+        plain = f"{self!r}: {STATIONS}. Run the cell, and it moves."
+        return {**data, "text/plain": plain, "image/svg+xml": _still()}, metadata
 
     # What passes; from any thread
 

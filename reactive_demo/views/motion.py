@@ -35,6 +35,9 @@ KEYS = 100
 """Keys whose last write and painting are remembered."""
 
 
+NOTHING = Stats()
+
+
 @dataclass(slots=True)
 class Dot:
     """A batch on its way to the screen, and those that go with it."""
@@ -49,10 +52,14 @@ class Dot:
 
 
 class Motion:
-    """Collects what passes until the next frame; the caller keeps threads apart."""
+    """Collects what passes until the next frame; the caller keeps threads apart.
 
-    def __init__(self, table: str) -> None:
+    Counted is what comes after `before`.
+    """
+
+    def __init__(self, table: str, before: Stats = NOTHING) -> None:
         self._table = table
+        self._before = before
         self._pending: list[Dot] = []
         self._heard: Sequence[psycopg.Notify] = ()
         self._painting: deque[Line] = deque(maxlen=LINES)
@@ -137,11 +144,11 @@ class Motion:
             "dots": [self._dot(dot, ready[0].carried.heard_at) for dot in ready],
             "counts": {
                 "written": self.written,
-                "heard": stats.received,
-                "applied": stats.applied,
+                "heard": stats.received - self._before.received,
+                "applied": stats.applied - self._before.applied,
                 "dots": self.dots,
                 "conflated": self.conflated,
-                "aside": stats.set_aside,
+                "aside": stats.set_aside - self._before.set_aside,
             },
             "hops": [
                 _ms(h) for h in (self._write.hop, stats.announce, stats.apply, self._show.hop)

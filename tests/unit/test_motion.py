@@ -92,6 +92,12 @@ def test_times_are_told_in_milliseconds_and_unknown_ones_as_none() -> None:
     assert frame["latency"] == [None, 1500]
 
 
+def test_it_counts_from_its_beginning() -> None:
+    motion = Motion("profile", Stats(received=7, applied=5, set_aside=1))
+    counts = motion.frame(1, Stats(received=9, applied=6, set_aside=1))["counts"]
+    assert (counts["heard"], counts["applied"], counts["aside"]) == (2, 1, 0)
+
+
 # The wire
 
 
