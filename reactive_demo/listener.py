@@ -16,7 +16,7 @@ A lost connection is made again, after 0.1 s to 2 s with full jitter.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Self
@@ -78,6 +78,7 @@ class Listener:
         self._tally = Tally()
         self._writer = Writer(cache)
         self._live_since = 0.0
+        self.heard: Tap[[Sequence[psycopg.Notify]]] = Tap()
         self.carried: Tap[[Carried]] = Tap()
         self._error: Exception | None = None
         self._observers: list[Callable[[str], None]] = []
@@ -212,6 +213,7 @@ class Listener:
 
     def _follow(self, session: Session) -> None:
         """Write what the session tells, each batch before the next is asked for."""
+        session.onlooker = self.heard
         caught_up, first = True, True
         self._live_since = time.time()
         for batch in session.batches(self.cache, self._stopping):
@@ -224,10 +226,10 @@ class Listener:
                 self._tally.count(catch_ups=1)
             caught_up, first = batch.state is State.LIVE, False
             if batch.changes or batch.position or batch.unreadable:
-                self._write(batch, session)
+                self._write(batch)
             self._become(batch.state, batch.note)  # live is who has written all there was
 
-    def _write(self, batch: Batch, session: Session) -> None:
+    def _write(self, batch: Batch) -> None:
         heard_at = time.time()
         changed_at = batch.changed_at
         if batch.position is None:  # a notification does not say
@@ -241,10 +243,8 @@ class Listener:
             self._tally.time(changed_at, heard_at, applied_at)
         refused = len(batch.changes) - done.newer - done.aside
         self._tally.count(applied=done.newer, refused=refused, set_aside=done.aside)
-        notifications, session.last_heard = session.last_heard, ()
         if self.carried and batch.changes:
-            heard = [(one.channel, one.payload) for one in notifications]
-            self.carried(Carried(batch, done.newer, changed_at, heard_at, applied_at, heard))
+            self.carried(Carried(batch, done.newer, changed_at, heard_at, applied_at))
 
     def _note_failure(self, attempt: RetryCallState) -> None:
         """Say which server does not answer, before the next attempt."""

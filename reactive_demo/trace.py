@@ -1,6 +1,7 @@
 """Where one may look on while a change passes, and when the writes of this process began.
 
     wrote                 the app wrote the database (Profiles)
+    Listener.heard        the listener was told something by NOTIFY
     Listener.carried      the listener carried a batch into the cache
     painted               the painter changed an attribute of a widget
 
@@ -10,7 +11,7 @@ epoch.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock
@@ -75,8 +76,6 @@ class Carried:
     """When its oldest change was made; None where that is not known."""
     heard_at: float
     applied_at: float
-    notifications: Sequence[tuple[str, str]] = ()
-    """Channel and payload of what was heard before it."""
 
 
 @dataclass(slots=True)

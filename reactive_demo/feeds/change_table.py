@@ -277,7 +277,7 @@ class ChangeTableSession(Session):
 
     def _rings(self) -> int:
         """How often somebody rang since it was asked last."""
-        return len(list(self._connection.notifies(timeout=0)))
+        return len(self._told(list(self._connection.notifies(timeout=0))))
 
     def _sleep(self, stopping: StopEvent, timeout: float) -> bool:
         """Wait for a ring, at most `timeout` seconds; the read that follows takes it in."""

@@ -4,7 +4,7 @@ A feed opens sessions; a session yields batches of changes until it is lost or t
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any, Protocol, Self, cast
 
@@ -76,8 +76,8 @@ class Session:
     Its methods raise psycopg.OperationalError when the connection is lost.
     """
 
-    last_heard: Sequence[psycopg.Notify] = ()
-    """What came in last, for who wants to see it."""
+    onlooker: Callable[[Sequence[psycopg.Notify]], None] | None = None
+    """Called with notifications as they are heard."""
 
     def __init__(self, database_url: str, table: str, channel: str) -> None:
         self._connection = Patient.connect(
@@ -138,8 +138,11 @@ class Session:
         heard = list(self._connection.notifies(timeout=0))
         if not heard and stopping.wait_for_data(self._connection.fileno(), timeout):
             heard = list(self._connection.notifies(timeout=0))
-        if heard:
-            self.last_heard = heard
+        return self._told(heard)
+
+    def _told(self, heard: list[psycopg.Notify]) -> list[psycopg.Notify]:
+        if heard and self.onlooker is not None:
+            self.onlooker(heard)
         return heard
 
     def batches(self, cache: Cache, stopping: StopEvent) -> Iterator[Batch]:

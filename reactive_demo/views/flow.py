@@ -6,12 +6,14 @@ The kernel sends what has passed, three or four times a second, however much tha
 
 import threading
 import time
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import anywidget
+import psycopg
 import traitlets
 
 from reactive_demo.listener import Listener
@@ -42,6 +44,8 @@ LIVE = {
     "change table": "It waits for the doorbell, and looks by itself now and then.",
 }
 
+STATIONS = "the app → PostgreSQL → the listener → Redis → the label"
+
 
 class FlowView(anywidget.AnyWidget):
     """The way of each change that `listener` carries, from the app to the label.
@@ -60,7 +64,7 @@ class FlowView(anywidget.AnyWidget):
     def __init__(self, listener: Listener, name: str = "", *, slower: int = 200) -> None:
         self.listener = listener
         self._lock = threading.Lock()
-        self._motion = Motion(listener.cache.table)
+        self._motion = Motion(listener.cache.table, listener.stats)
         self._words = listener.words
         self._last = 0.0
         self._number = 0
@@ -68,6 +72,7 @@ class FlowView(anywidget.AnyWidget):
         self.add_class("rd-flow-view")
         self._ends = [
             listener.observe(self._become),
+            listener.heard.watch(self._heard),
             listener.carried.watch(self._carried),
             painted.watch(self._painted),
             wrote.watch(self._wrote),
@@ -111,13 +116,18 @@ class FlowView(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = super()._repr_mimebundle_(**options) or ({}, {})
-        return {**data, "text/plain": repr(self), "image/svg+xml": _still()}, metadata
+        plain = f"{self!r}: {STATIONS}. Run the cell, and it moves."
+        return {**data, "text/plain": plain, "image/svg+xml": _still()}, metadata
 
     # What passes; from any thread
 
     def _become(self, words: str) -> None:
         self._words = words
         paint(self, due=True)
+
+    def _heard(self, notifications: Sequence[psycopg.Notify]) -> None:
+        with self._lock:
+            self._motion.heard(notifications)
 
     def _carried(self, carried: Carried) -> None:
         with self._lock:

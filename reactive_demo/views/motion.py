@@ -6,13 +6,16 @@ together what the listener has applied.
 """
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+import psycopg
+
 from reactive_demo.stats import Hop, Stats, Window
 from reactive_demo.trace import Carried
-from reactive_demo.views.wire import Line, carried_lines, painted_line
+from reactive_demo.views.wire import Line, carried_line, heard_line, painted_line
 
 __all__ = ["Motion"]
 
@@ -32,6 +35,9 @@ KEYS = 100
 """Keys whose last write and painting are remembered."""
 
 
+NOTHING = Stats()
+
+
 @dataclass(slots=True)
 class Dot:
     """A batch on its way to the screen, and those that go with it."""
@@ -40,16 +46,23 @@ class Dot:
     keys: frozenset[str]
     applied: int
     heard: int
+    notifications: Sequence[psycopg.Notify] = ()
+    painted: list[Line] = field(default_factory=list)
     shown_at: float | None = None
 
 
 class Motion:
-    """Collects what passes until the next frame; the caller keeps threads apart."""
+    """Collects what passes until the next frame; the caller keeps threads apart.
 
-    def __init__(self, table: str) -> None:
+    Counted is what comes after `before`.
+    """
+
+    def __init__(self, table: str, before: Stats = NOTHING) -> None:
         self._table = table
+        self._before = before
         self._pending: list[Dot] = []
-        self._lines: deque[Line] = deque(maxlen=LINES)
+        self._heard: Sequence[psycopg.Notify] = ()
+        self._painting: deque[Line] = deque(maxlen=LINES)
         self._write, self._show = Window(), Window()
         self._writing: dict[str, float] = {}
         self._painted: dict[str, float] = {}
@@ -59,7 +72,7 @@ class Motion:
     @property
     def waits(self) -> bool:
         """Whether something is left for another frame."""
-        return bool(self._pending or self._lines)
+        return bool(self._pending or self._painting)
 
     # What passes
 
@@ -68,6 +81,14 @@ class Motion:
         self.written += 1
         self._write.add(began, done)
         _remember(self._writing, key, done - began)
+
+    def heard(self, notifications: Sequence[psycopg.Notify]) -> None:
+        """The listener was told something: by a bell, when it has already read what it is about."""
+        last = self._pending[-1] if self._pending else None
+        if last and last.carried.batch.position and not last.notifications:
+            last.notifications = notifications
+        else:
+            self._heard = notifications
 
     def carried(self, carried: Carried) -> None:
         """The listener carried a batch into the cache."""
@@ -79,9 +100,9 @@ class Motion:
         heard = max(carried.newer, carried.batch.received)
         if len(self._pending) < MOST:
             keys = frozenset(change.key for change in carried.batch.changes)
-            dot = Dot(carried, keys, carried.newer, heard)
+            dot = Dot(carried, keys, carried.newer, heard, self._heard)
+            self._heard = ()
             self._pending.append(dot)
-            self._lines.extend(carried_lines(carried, self._table))
             for key in self._painted.keys() & keys:  # the label was faster than Redis's answer
                 if self._painted[key] > carried.heard_at:
                     self._show_dot(dot, self._painted[key])
@@ -92,10 +113,14 @@ class Motion:
     def shown(self, key: str, at: float, label: str, value: object) -> None:
         """The painter set a label that follows `key`."""
         _remember(self._painted, key, at)
-        for dot in self._pending:
-            if key in dot.keys:
-                self._show_dot(dot, at)
-        self._lines.append(painted_line(label, "value", value))
+        line = painted_line(label, "value", value)
+        its = [dot for dot in self._pending if key in dot.keys]
+        for dot in its:
+            self._show_dot(dot, at)
+        if its:
+            its[-1].painted.append(line)
+        else:
+            self._painting.append(line)
 
     def _show_dot(self, dot: Dot, at: float) -> None:
         if dot.shown_at is None:
@@ -110,24 +135,27 @@ class Motion:
         self._pending = [dot for dot in self._pending if not _is_ready(dot, now)]
         self.dots += len(ready)
         self.conflated += sum(dot.applied - 1 for dot in ready)
-        lines = list(self._lines)
-        self._lines.clear()
+        lines = list(self._painting)
+        self._painting.clear()
+        for dot in ready:
+            lines += [heard_line(dot.notifications), carried_line(dot.carried, self._table)]
+            lines += dot.painted
         return {
             "dots": [self._dot(dot, ready[0].carried.heard_at) for dot in ready],
             "counts": {
                 "written": self.written,
-                "heard": stats.received,
-                "applied": stats.applied,
+                "heard": stats.received - self._before.received,
+                "applied": stats.applied - self._before.applied,
                 "dots": self.dots,
                 "conflated": self.conflated,
-                "aside": stats.set_aside,
+                "aside": stats.set_aside - self._before.set_aside,
             },
             "hops": [
                 _ms(h) for h in (self._write.hop, stats.announce, stats.apply, self._show.hop)
             ],
             "latency": _ms(stats.latency),
             "minute": self._minute(int(now)),
-            "lines": lines,
+            "lines": lines[-LINES:],
         }
 
     def _dot(self, dot: Dot, first: float) -> dict[str, Any]:

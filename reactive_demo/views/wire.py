@@ -1,13 +1,15 @@
 """The wire, as text: what was heard, what Redis was told, what the widget was sent. No I/O."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
+
+import psycopg
 
 from reactive_demo.changes import Change
 from reactive_demo.trace import Carried
 
-__all__ = ["Line", "carried_lines", "painted_line"]
+__all__ = ["Line", "carried_line", "heard_line", "painted_line"]
 
 WIDE = 240
 """Characters of a line, at most."""
@@ -16,14 +18,17 @@ Line = dict[str, str]
 """`from` is who speaks, `text` what was said."""
 
 
-def carried_lines(carried: Carried, table: str) -> Iterator[Line]:
-    """What the listener heard, and the command that it gave for it."""
-    for channel, payload in carried.notifications[-1:]:
-        more = _more(len(carried.notifications), "notification")
-        yield _line("PostgreSQL", f"NOTIFY {channel} {payload or '(empty)'}", more)
-    if not carried.notifications:
-        yield _line("PostgreSQL", "no NOTIFY: the listener was awake, and read by itself")
-    yield _line("listener", *_command(carried, table))
+def heard_line(notifications: Sequence[psycopg.Notify]) -> Line:
+    """The last of what came in together."""
+    if not notifications:
+        return _line("PostgreSQL", "no NOTIFY: the listener was awake, and read by itself")
+    last, more = notifications[-1], _more(len(notifications), "notification")
+    return _line("PostgreSQL", f"NOTIFY {last.channel} {last.payload or '(empty)'}", more)
+
+
+def carried_line(carried: Carried, table: str) -> Line:
+    """The command that the listener gave for a batch."""
+    return _line("listener", *_command(carried, table))
 
 
 def painted_line(label: str, name: str, value: object) -> Line:

@@ -43,7 +43,7 @@ FLOOD = """
 import psycopg
 with psycopg.connect(stack.database_url, autocommit=True) as connection:
     connection.execute('''
-        DO $$ BEGIN FOR n IN 1..4000 LOOP
+        DO $$ BEGIN FOR n IN 1..1500 LOOP
             PERFORM reactive.increment('ada', 'likes'), reactive.increment('bob', 'likes'); COMMIT;
         END LOOP; END $$''')
 """
@@ -125,7 +125,7 @@ def test_a_click_sends_one_dot_the_whole_way(page: Page) -> None:
     assert way[-1] - way[0] == pytest.approx(centres[-1] - centres[0], abs=30)
     assert way == sorted(way)
     for figure in page.locator(".rd-flow-last").all():
-        expect(figure).to_have_text(re.compile(r"^[\d.]+ m?s$"))
+        expect(figure).to_have_text(re.compile(r"^(< )?[\d.]+ m?s$"))
     wire = page.locator(".rd-flow-wire")
     for words in (
         "NOTIFY reactive_change public.profile",
@@ -158,11 +158,11 @@ def test_the_page_stays_responsive_in_a_flood(
     before, applied = len(ways(page)), counted(page)["applied"]
     flood = f"import threading; threading.Thread(target=exec, args=[{FLOOD!r}, globals()]).start()"
     assert run(page, flood) == "ok"
-    rate = page.evaluate(FRAMES, 2)
+    rate = page.evaluate(FRAMES, 1)
     record_property("frames a second", round(rate))
     assert rate > 5, "it is usable"
     expect(page.locator(".rd-card .rd-count-likes").last).to_have_text(
-        re.compile(r"^4\d\d\d$"), timeout=30_000
+        re.compile(r"^15\d\d$"), timeout=30_000
     )
     at_rest(page)
     assert len(ways(page)) > before

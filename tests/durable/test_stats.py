@@ -30,4 +30,6 @@ def test_it_counts_how_often_it_had_to_catch_up(
             cache.wait_for("ada", profiles.increment("ada", "likes"))
             until("it goes on", lambda n=n: second.stats.applied == n)
         assert second.stats.catch_ups == 1
-        assert second.stats.apply.last is not None
+        for hop in (second.stats.announce, second.stats.apply, second.stats.latency):
+            assert hop.last is not None
+            assert 0 <= hop.last < 60

@@ -2,6 +2,8 @@
 
 import json
 
+from psycopg import Notify
+
 from reactive_demo.changes import Batch, Change, Position, Versioned
 from reactive_demo.state import State
 from reactive_demo.stats import Hop, Stats
@@ -16,7 +18,7 @@ def carried(
     at: float, key: str = "ada", *, newer: int = 1, received: int = 0, changed_at: float | None = 9
 ) -> Carried:
     batch = Batch(State.LIVE, [Change(key, ROW)] * newer, received=received)
-    return Carried(batch, newer, changed_at, at, at + 0.001, [("profile_change", "{...}")])
+    return Carried(batch, newer, changed_at, at, at + 0.001)
 
 
 def test_a_change_is_a_dot_with_the_time_of_each_hop() -> None:
@@ -90,20 +92,31 @@ def test_times_are_told_in_milliseconds_and_unknown_ones_as_none() -> None:
     assert frame["latency"] == [None, 1500]
 
 
+def test_it_counts_from_its_beginning() -> None:
+    motion = Motion("profile", Stats(received=7, applied=5, set_aside=1))
+    counts = motion.frame(1, Stats(received=9, applied=6, set_aside=1))["counts"]
+    assert (counts["heard"], counts["applied"], counts["aside"]) == (2, 1, 0)
+
+
 # The wire
 
 
 def said(motion: Motion) -> list[str]:
-    return [f"{line['from']}: {line['text']}" for line in motion.frame(1, Stats())["lines"]]
+    return [f"{line['from']}: {line['text']}" for line in motion.frame(99, Stats())["lines"]]
+
+
+def ring(payload: str = "") -> Notify:
+    return Notify("a channel", payload, 1)
 
 
 def test_the_wire_of_the_article_s_feed() -> None:
     motion = Motion("profile")
+    motion.heard([ring(), ring("{...}")])
     motion.carried(carried(10.0))
     motion.shown("ada", 10.1, "LiveLabel(ada.likes_count)", "1")
     command = f"MULTI DEL profile:ada HSET profile:ada row {json.dumps(ROW)}"
     assert said(motion) == [
-        "PostgreSQL: NOTIFY profile_change {...}",
+        "PostgreSQL: NOTIFY a channel {...} (and notifications before it: 1)",
         f"listener: {command} PUBLISH profile:ada {{…}} EXEC",
         'kernel: {"method": "update", "state": {"value": "1"}} to LiveLabel(ada.likes_count)',
     ]
@@ -114,9 +127,14 @@ def test_the_wire_of_the_durable_feed() -> None:
     rows = [Versioned("ada", "{}", "7"), Versioned("bob", None, "8")]
     batch = Batch(State.LIVE, rows, position=position)
     motion.carried(Carried(batch, 2, None, 10, 10))
+    motion.heard([ring("public.profile")])
+    motion.carried(Carried(batch, 2, None, 11, 11))
+    command = "EVALSHA apply.lua profile:bob version 8 row (deleted) (and rows before it: 1)"
     assert said(motion) == [
+        "PostgreSQL: NOTIFY a channel public.profile",
+        f"listener: {command}",
         "PostgreSQL: no NOTIFY: the listener was awake, and read by itself",
-        "listener: EVALSHA apply.lua profile:bob version 8 row (deleted) (and rows before it: 1)",
+        f"listener: {command}",
     ]
 
 
