@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
+from weakref import WeakValueDictionary
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -84,13 +85,15 @@ class _Lane:
 
 
 class Race:
-    """The strategies on two databases of their own; ends with `close()`.
+    """The strategies on two databases of their own; ends with `close()`, or with the next race.
 
     Writers, and those who carry changes behind them, reach both servers through relays, so a delay
     holds for all of them alike. One who looks is not delayed.
     """
 
     def __init__(self, stack: Stack) -> None:
+        if previous := _running.pop(stack.database_url, None):
+            previous.close()
         with ExitStack() as opened:
             bare, captured = (fresh_database(stack, name) for name in DATABASES)
             opened.callback(_drop, stack.database_url)
@@ -115,6 +118,7 @@ class Race:
             ]
             self._carry(opened, bare, captured)
             self._opened = opened.pop_all()
+        _running[stack.database_url] = self
         self._measured: dict[float, list[Measured]] = {}
 
     @property
@@ -175,7 +179,7 @@ class Race:
         behind, cache = _prefix("write-behind"), Cache(redis.url, _prefix("reactive"))
         opened.enter_context(Consumer(_same(postgres, bare), redis.url, behind))
         feed = ChangeTableFeed(_same(postgres, captured))
-        opened.enter_context(Listener(feed, cache)).wait_until("live")
+        opened.enter_context(Listener(feed, cache, takeover=True)).wait_until("live")
 
     def _warm(self, lane: _Lane) -> None:
         """Let nobody pay for connections and plans; have a copy in the cache, and all settled."""
@@ -242,3 +246,7 @@ def _drop(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         for name in DATABASES:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
+
+
+_running: WeakValueDictionary[str, Race] = WeakValueDictionary()
+"""The race of each server in this process: a cell that is run again begins a new one."""

@@ -41,7 +41,7 @@ class Plot:
         """The picture."""
         from matplotlib.figure import Figure  # noqa: PLC0415  (it takes a second)
 
-        picture = Figure(figsize=(9.6, 4), dpi=100, facecolor=PAPER, layout="constrained")
+        picture = Figure(figsize=(8, 3.6), dpi=120, facecolor=PAPER, layout="constrained")
         left, right = picture.subplots(1, 2, width_ratios=(1, 1.25))
         nearest = min(one.delay for one in self.figures)
         _bars(left, [one for one in self.figures if one.delay == nearest])

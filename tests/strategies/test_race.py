@@ -90,3 +90,10 @@ def test_figures_read_well_without_a_picture(race: Race) -> None:
     bundle = plot._repr_mimebundle_()
     assert bundle["text/plain"].startswith("What the writer waits for. write-through, cache first:")
     assert plot.png().startswith(b"\x89PNG")
+
+
+def test_a_race_ends_the_one_before(race: Race, stack: Stack) -> None:
+    with Race(stack) as again:
+        assert again.run(0, writes=1)
+        with pytest.raises(Exception, match=r"closed|answer|connect"):
+            race.run(0, writes=1)
