@@ -1,5 +1,7 @@
 """How each notebook begins: the database in the chapter's state, whatever ran before."""
 
+from itertools import islice
+
 import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier, Literal
@@ -76,8 +78,9 @@ def forget(redis_url: str, name: str) -> None:
     """Remove all keys of the cache `name`: its rows, its cursor, its messages."""
     with open_redis(redis_url) as client:
         client.unlink(f"reactive_demo:feed:{name}", f"reactive_demo:behind:{name}")
-        for key in client.scan_iter(match=f"{name}:*", count=1000):
-            client.unlink(key)
+        keys = client.scan_iter(match=f"{name}:*", count=1000)
+        while some := list(islice(keys, 1000)):
+            client.unlink(*some)
 
 
 def drop_database(stack: Stack, name: str) -> None:

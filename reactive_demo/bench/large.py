@@ -4,10 +4,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from reactive_demo.bench.places import Places, forget
+from reactive_demo.bench.places import Places
 from reactive_demo.feeds import ChangeTableFeed
 from reactive_demo.listener import Listener
 from reactive_demo.schema import install
+from reactive_demo.stage import forget
 
 __all__ = ["Fill", "Restart"]
 
@@ -56,7 +57,7 @@ class Fill:
 
         def fill() -> float:
             _make(places, rows)
-            forget(places.large_cache)
+            forget(places.large_cache.redis_url, places.large_cache.table)
             return _listen(places)
 
         return {f"ours, a table of {rows:,} rows": fill}

@@ -3,18 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import psycopg
 
 from reactive_demo.cache import Cache
-from reactive_demo.redis_client import open_redis
 from reactive_demo.schema import install, install_article
 from reactive_demo.stack import Stack
-from reactive_demo.stage import fresh_database
+from reactive_demo.stage import forget, fresh_database
 
-__all__ = ["PROFILES", "Places", "forget"]
+__all__ = ["PROFILES", "Places"]
 
 PROFILES = 10_000
 """Rows of the table that is written to."""
@@ -50,7 +48,7 @@ class Places:
             with psycopg.connect(stack.database_url, autocommit=True) as database:
                 database.execute("DROP DATABASE IF EXISTS reactive_demo_bench WITH (FORCE)")
             for one in (cache, large):
-                forget(one)
+                forget(stack.redis_url, one.table)
                 one.close()
 
     def bare(self) -> None:
@@ -74,12 +72,3 @@ class Places:
         """Let no measurement pay for the one before."""
         for statement in (f"VACUUM ANALYZE {', '.join(tables)}", "CHECKPOINT"):
             self.database.execute(statement.encode())
-
-
-def forget(cache: Cache) -> None:
-    """Remove what a cache holds."""
-    with open_redis(cache.redis_url) as client:
-        client.unlink(f"reactive_demo:feed:{cache.table}")
-        names = client.scan_iter(match=f"{cache.table}:*", count=1000)
-        while some := list(islice(names, 1000)):
-            client.unlink(*some)
