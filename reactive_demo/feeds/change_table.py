@@ -30,8 +30,9 @@ CHANNEL = "reactive_change"
 HEARTBEAT = 2.0
 """Seconds a session sleeps at most: then it reads, whether or not somebody rang."""
 
-FIRST_WAIT, LONGEST_WAIT = 0.001, 0.020
-"""Seconds between two reads while a writer who did not ring is still at work."""
+FIRST_WAIT, LONGEST_WAIT, IDLE_WAIT = 0.001, 0.020, 0.160
+"""Seconds between two reads while a writer who did not ring is still at work: doubled up to the
+second, and after a second in which nothing came, up to the third."""
 
 PACE, SLOWEST = 0.0001, 0.005
 """Seconds to wait for each change that was read, and at most, before the next read while many are
@@ -46,11 +47,8 @@ KEPT_FOR = "1 day"
 PRUNED_AT_ONCE = 1000
 """Deleted keys forgotten by one statement."""
 
-SOME = 100
-"""Changes read by the statement whose plan is kept; are there more, PostgreSQL plans for them."""
-
 BATCH_ROWS, BATCH_BYTES = 500, 1_000_000
-"""What the cache takes at once, at most."""
+"""What the cache takes at once, at most; for a read of more rows, PostgreSQL makes a plan anew."""
 
 PAGE_ROWS = 5_000
 """Rows read at once when the whole table is read."""
@@ -142,14 +140,14 @@ class ChangeTableSession(Session):
         if not filled:
             yield from self._fill(position)
         armed = woken = False
-        wait, said = FIRST_WAIT, time.monotonic()
+        wait, said, came = FIRST_WAIT, time.monotonic(), time.monotonic()
         while not stopping.is_set():
             found = 0
             for batch in self._read(position):
                 found += len(batch.changes) or 1
                 yield batch
             if found:
-                said = time.monotonic()
+                said = came = time.monotonic()
             elif time.monotonic() - said < HEARTBEAT:
                 yield Batch(State.LIVE)
             else:  # a sign of life: is this still the leader, does Redis still hold the data?
@@ -167,7 +165,8 @@ class ChangeTableSession(Session):
                 armed, woken = True, False  # and read once more: by a snapshot taken after arming
             else:  # a writer is at work who will not ring
                 stopping.wait(wait)
-                wait = min(2 * wait, LONGEST_WAIT)
+                idle = time.monotonic() - came > 1
+                wait = min(2 * wait, IDLE_WAIT if idle else LONGEST_WAIT)
 
     # Reading
 
@@ -233,9 +232,9 @@ class ChangeTableSession(Session):
 
     def _unseen(self) -> Iterator[Any]:
         """What was not seen, with the snapshot that tells so; at least one row, or it is gone."""
-        parameters = {**self._table.parameters, **self._cursor.unseen, "some": SOME + 1}
+        parameters = {**self._table.parameters, **self._cursor.unseen, "some": BATCH_ROWS + 1}
         some = self._connection.execute(self._statements.read_some, parameters, prepare=True)
-        if some.rowcount <= SOME:
+        if some.rowcount <= BATCH_ROWS:
             yield from some
             return
         with psycopg.ClientCursor(self._connection) as all_of_them:

@@ -289,6 +289,7 @@ def pipeline(
     """Make a machine, of a mutated pipeline if need be."""
     monkeypatch.setattr(change_table, "HEARTBEAT", 0)
     monkeypatch.setattr(change_table, "LONGEST_WAIT", 0.001)
+    monkeypatch.setattr(change_table, "IDLE_WAIT", 0.001)
     monkeypatch.setattr(change_table, "BATCH_ROWS", 2)
     monkeypatch.setattr(change_table, "PAGE_ROWS", 3)
 
