@@ -5,9 +5,10 @@ A change's way through the package:
     profiles          the app writes the database, once
     sql/              the database announces the change
     changes, feeds    the change, as it is heard
-    listener          the thread that carries it
+    listener, writer  the thread that carries it
     cache, watcher    Redis, and who is told when it changes
     painter, views    the screen
+    trace, stats      beside the way: who passes, and how long each hop takes
 """
 
 import logging
