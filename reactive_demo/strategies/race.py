@@ -3,8 +3,9 @@
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 from weakref import WeakValueDictionary
 
@@ -30,6 +31,15 @@ from reactive_demo.strategies.write_through import WriteThrough
 __all__ = ["Measured", "Race"]
 
 DATABASES = ("reactive_demo_race", "reactive_demo_race_reactive")
+
+MAKERS: dict[str, Callable[[str, str, str], Strategy]] = {
+    "write-through, cache first": WriteThrough,
+    "write-through, database first": partial(WriteThrough, first="database"),
+    "cache-aside": CacheAside,
+    "write-behind": WriteBehind,
+    "reactive": Reactive,
+}
+"""The strategies, by the names that figures have."""
 
 LIMIT = 10.0
 """Seconds after which something must have arrived."""
@@ -97,6 +107,8 @@ class Race:
         with ExitStack() as opened:
             bare, captured = (fresh_database(stack, name) for name in DATABASES)
             opened.callback(_drop, stack.database_url)
+            for name in MAKERS:  # after the wires are closed: then nobody writes any more
+                opened.callback(forget, stack.redis_url, _prefix(name))
             install_bare(bare)
             install(captured)
             self._writer, self._carrier = (
@@ -107,14 +119,8 @@ class Race:
                 for _ in range(2)
             )
             self._lanes = [
-                self._lane(opened, name, make, database_url, stack.redis_url)
-                for name, make, database_url in (
-                    ("write-through, cache first", WriteThrough, bare),
-                    ("write-through, database first", _database_first, bare),
-                    ("cache-aside", CacheAside, bare),
-                    ("write-behind", WriteBehind, bare),
-                    ("reactive", Reactive, captured),
-                )
+                self._lane(opened, name, captured if make is Reactive else bare, stack.redis_url)
+                for name, make in MAKERS.items()
             ]
             self._carry(opened, bare, captured)
             self._opened = opened.pop_all()
@@ -156,28 +162,20 @@ class Race:
     def __repr__(self) -> str:
         return f"Race({', '.join(lane.name for lane in self._lanes)})"
 
-    def _lane(
-        self,
-        opened: ExitStack,
-        name: str,
-        make: Callable[..., Strategy],
-        database_url: str,
-        redis_url: str,
-    ) -> _Lane:
+    def _lane(self, opened: ExitStack, name: str, database_url: str, redis_url: str) -> _Lane:
         postgres, redis = self._writer
-        prefix = _prefix(name)
-        opened.callback(forget, redis_url, prefix)
+        make, prefix = MAKERS[name], _prefix(name)
         return _Lane(
             name,
             opened.enter_context(make(_same(postgres, database_url), redis.url, prefix)),
             opened.enter_context(Profiles(database_url)),
-            fresh_cache(redis_url, prefix),
+            opened.enter_context(closing(fresh_cache(redis_url, prefix))),
         )
 
     def _carry(self, opened: ExitStack, bare: str, captured: str) -> None:
         postgres, redis = self._carrier
-        behind, cache = _prefix("write-behind"), Cache(redis.url, _prefix("reactive"))
-        opened.enter_context(Consumer(_same(postgres, bare), redis.url, behind))
+        opened.enter_context(Consumer(_same(postgres, bare), redis.url, _prefix("write-behind")))
+        cache = opened.enter_context(closing(Cache(redis.url, _prefix("reactive"))))
         feed = ChangeTableFeed(_same(postgres, captured))
         opened.enter_context(Listener(feed, cache, takeover=True)).wait_until("live")
 
@@ -235,10 +233,6 @@ def _prefix(name: str) -> str:
 def _same(wire: Relay, database_url: str) -> str:
     """Another database of the server that the wire leads to."""
     return make_conninfo(wire.url, dbname=conninfo_to_dict(database_url)["dbname"])
-
-
-def _database_first(database_url: str, redis_url: str, prefix: str) -> Strategy:
-    return WriteThrough(database_url, redis_url, prefix, first="database")
 
 
 def _drop(database_url: str) -> None:

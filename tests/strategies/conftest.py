@@ -140,3 +140,13 @@ def likes(strategy: Strategy, username: str = "ada") -> int:
 
 def until_likes(strategy: Strategy, count: int) -> None:
     until(f"a reader sees {count}", lambda: likes(strategy) == count)
+
+
+def waits_for_a_lock(database_url: str) -> bool:
+    """Whether somebody waits for another one in this database."""
+    with psycopg.connect(database_url) as connection:
+        waiting = connection.execute(
+            "SELECT FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return bool(waiting.fetchall())

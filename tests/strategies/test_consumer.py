@@ -14,7 +14,7 @@ import redis
 from reactive_demo.checks import until
 from reactive_demo.strategies import Consumer, WriteBehind
 from reactive_demo.strategies import consumer as module
-from strategies.conftest import Wires, likes
+from strategies.conftest import Wires, likes, waits_for_a_lock
 from tools.redis_server import RedisServer
 
 Make = Callable[..., Any]
@@ -66,7 +66,7 @@ def test_what_a_killed_consumer_had_stored_is_counted_once(
         until("it listens", lambda: client.exists(strategy_stream()))
         holder.execute("SELECT FROM profile FOR UPDATE")
         strategy.write("ada", "likes")
-        until("it has taken the message", lambda: pending(client) == 1)
+        until("it wants to store the message", lambda: waits_for_a_lock(database))
         wires.redis.silence()  # its acknowledgement will not arrive
         holder.rollback()
         until("it has stored it", lambda: wires.stored() == 2)

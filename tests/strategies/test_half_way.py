@@ -23,7 +23,7 @@ from reactive_demo import (
 from reactive_demo.checks import until
 from reactive_demo.schema import install_article
 from reactive_demo.strategies import CacheAside, Reactive, Strategy, WriteBehind, WriteThrough
-from strategies.conftest import Wires, likes, until_likes
+from strategies.conftest import Wires, likes, until_likes, waits_for_a_lock
 
 Make = Callable[..., Any]
 
@@ -232,11 +232,6 @@ def test_a_reader_who_crosses_a_writer_puts_the_old_copy_back_until_it_expires(
     assert (likes(fast), wires.stored()) == (1, 2)
     with redis.Redis.from_url(valkey_url) as client:
         assert client.pttl("profile:ada") > 0
-
-
-def waits_for_a_lock(database_url: str) -> bool:
-    with psycopg.connect(database_url) as connection:
-        return bool(connection.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall())
 
 
 def test_reactive_writers_who_cross_leave_the_last_row(

@@ -24,7 +24,7 @@ def race(stack: Stack) -> Iterator[Race]:
         )
         assert left.fetchall() == []
     with redis.Redis.from_url(stack.redis_url) as client:
-        assert list(client.scan_iter(match="*race*")) == []
+        assert list(client.scan_iter(match="*race [wcr]*")) == []
 
 
 @pytest.mark.parametrize("delay", [0, 5])
