@@ -145,7 +145,8 @@ class FaultBoard(ipywidgets.VBox):
     def _break(self, fault: Fault) -> str:
         paint(self.said, value=_said(f"{fault.name} …", fault.watch))
         self.outcomes.append(break_it(self.lab, fault))
-        paint(self.table, value=html(self.outcomes))
+        newest = {outcome.fault.name: outcome for outcome in self.outcomes}
+        paint(self.table, value=html(newest.values()))
         return _said(self.last.did, fault.watch)
 
     def _break_all(self) -> str:
