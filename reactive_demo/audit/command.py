@@ -10,19 +10,20 @@ from reactive_demo.audit.meter import audit
 from reactive_demo.audit.repairs import repair
 from reactive_demo.audit.verdict import Report
 from reactive_demo.cache import Cache
+from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.stack import Stack
 
-__all__ = ["FAILURES", "reason", "run"]
+__all__ = ["reason", "run"]
 
-FAILURES = (psycopg.Error, redis.RedisError, TimeoutError)
-"""What a server may raise while it is asked."""
+EXPECTED = (ReactiveDemoError, psycopg.Error, redis.RedisError)
+"""What says by itself what is wrong."""
 
 NOTICED = 1.0
 """Seconds after which work is long enough for a bar."""
 
 
 def run(servers: Stack, table: str, *, repairs: bool = False) -> Report:
-    """Compare, and repair what is wrong if asked to. Raises ReactiveDemoError or `FAILURES`."""
+    """Compare, and repair what is wrong if asked to. Raises as `audit` and `repair` do."""
     cache = Cache(servers.redis_url, table)
     try:
         # No bar where nobody looks: the error stream may be a log.
@@ -42,4 +43,5 @@ def run(servers: Stack, table: str, *, repairs: bool = False) -> Report:
 
 def reason(error: BaseException) -> str:
     """An error in one line."""
-    return str(error).strip().partition("\n")[0]
+    kind = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
+    return kind + str(error).strip().partition("\n")[0]

@@ -145,7 +145,8 @@ class FaultBoard(ipywidgets.VBox):
     def _break(self, fault: Fault) -> str:
         paint(self.said, value=_said(f"{fault.name} …", fault.watch))
         self.outcomes.append(break_it(self.lab, fault))
-        paint(self.table, value=html(self.outcomes))
+        newest = {outcome.fault.name: outcome for outcome in self.outcomes}
+        paint(self.table, value=html(newest.values()))
         return _said(self.last.did, fault.watch)
 
     def _break_all(self) -> str:
@@ -203,11 +204,13 @@ class Side(ipywidgets.VBox):
             ],
             _dom_classes=["rd-lab-card", f"rd-lab-{pipeline.name}"],
         )
-        self._end_observing = pipeline.listener.observe(self._show_state)
 
     def show(self) -> None:
         """Show how it stands."""
         paint(self._numbers, value=_numbers(self.pipeline.score))
+        listener = self.pipeline.listener
+        aside = f"; {listener.stats.set_aside} set aside" if listener.stats.set_aside else ""
+        paint(self._state, value=f"Listener: {listener.words}{aside}")
         behind = self.pipeline.truth.behind
         for label, tile in zip(self._labels, self._tiles, strict=True):
             late = ("rd-tile", "rd-behind") if label.key in behind else ("rd-tile",)
@@ -216,7 +219,6 @@ class Side(ipywidgets.VBox):
 
     def close(self) -> None:
         """Stop following."""
-        self._end_observing()
         for label in self._labels:
             label.close()
         super().close()
@@ -227,9 +229,6 @@ class Side(ipywidgets.VBox):
         cells = zip(names, _in_words(self.pipeline.score), strict=True)
         rows = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in cells)
         return f"<table><caption>{ABOUT[self.pipeline.name][0]}</caption>{rows}</table>"
-
-    def _show_state(self, words: str) -> None:
-        paint(self._state, value=f"Listener: {words}")
 
 
 def _in_words(score: Score) -> Sequence[str]:

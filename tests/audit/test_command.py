@@ -84,6 +84,17 @@ def test_2_where_the_database_refuses(
     assert "permission denied" in capsys.readouterr().err
 
 
+def test_2_where_something_unforeseen_happens(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("who would have thought")
+
+    monkeypatch.setattr(command, "audit", fail)
+    assert main(["audit"]) == 2
+    assert capsys.readouterr().err.endswith("ZeroDivisionError: who would have thought\n")
+
+
 def test_help_tells_the_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["audit", "--help"])

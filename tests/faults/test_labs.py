@@ -6,7 +6,7 @@ import redis
 
 from reactive_demo import ReactiveDemoError, Stack
 from reactive_demo.faults import FaultLab, break_it
-from reactive_demo.faults.servers import Servers
+from reactive_demo.faults.servers import Servers, reset
 
 
 @pytest.mark.long
@@ -46,3 +46,14 @@ def test_the_newest_lab_of_a_process_ends_the_one_before() -> None:
         assert first.durable.listener.state == "stopped"
         assert break_it(second, "Cut the wire").durable.lost == 0
     first.close()
+
+
+@pytest.mark.long
+def test_reset_throws_a_labs_data_away() -> None:
+    servers = Servers.own()
+    with pytest.raises(ReactiveDemoError, match="are in use"):
+        reset()
+    servers.close()
+    removed = reset()
+    assert {folder.name for folder in removed} == {"data"}
+    assert not any(folder.exists() for folder in removed)
