@@ -8,6 +8,7 @@ A change's way through the package:
     listener          the thread that carries it
     cache, watcher    Redis, and who is told when it changes
     painter, views    the screen
+    web               the same as a web app
 """
 
 import logging
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from reactive_demo.stack import Stack, connect
     from reactive_demo.stage import set_stage
     from reactive_demo.views import BurstButton, FlowView, LiveLabel, ProfileCard, Windows
+    from reactive_demo.web import ProfileApp
 
 __all__ = [
     "BurstButton",
@@ -38,6 +40,7 @@ __all__ = [
     "Listener",
     "LiveLabel",
     "NotifyFeed",
+    "ProfileApp",
     "ProfileCard",
     "Profiles",
     "ReactiveDemoError",
@@ -66,6 +69,7 @@ _MODULES = {
     "stack": ["Stack", "connect"],
     "stage": ["set_stage"],
     "views": ["BurstButton", "FlowView", "LiveLabel", "ProfileCard", "Windows"],
+    "web": ["ProfileApp"],
 }
 
 
