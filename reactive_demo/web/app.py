@@ -143,7 +143,8 @@ class ProfileApp:
         server.stop()
         audience.end_all()
         with suppress(TimeoutError):
-            await asyncio.wait_for(services.quiet.wait(), GRACE)
+            async with asyncio.timeout(GRACE):
+                await services.quiet.wait()
         await server.close_all_connections()
         for task in tasks:
             task.cancel()

@@ -113,15 +113,16 @@ class Audience:
 
     async def run(self) -> None:
         """Follow the cache until cancelled, through every loss of Redis."""
-        while True:
+        while not _cancelled():
             try:
                 async with self._reader.subscription() as pubsub:
                     await self._follow(pubsub)
-            except* (redis.RedisError, OSError) as errors:
-                log.info("Redis does not answer: %s", errors.exceptions[0])
-            except* Exception:  # streams that stood still would look alive
+            except (redis.RedisError, OSError) as error:
+                log.info("Redis does not answer: %s", error)
+            except Exception:  # streams that stood still would look alive
                 log.exception("the subscription failed, and begins again")
-            await asyncio.sleep(RETRY)
+            if not _cancelled():
+                await asyncio.sleep(RETRY)
 
     async def beat(self) -> None:
         """See to it that nobody hears nothing for too long, until cancelled."""
@@ -137,14 +138,22 @@ class Audience:
     async def _follow(self, pubsub: PubSub) -> None:
         self._followed.clear()
         await pubsub.subscribe(OWN_CHANNEL)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._subscribe(pubsub))
-            tasks.create_task(self._hear(pubsub))
-            tasks.create_task(self._read())
+        if _cancelled():
+            return
+        works = (self._subscribe(pubsub), self._hear(pubsub), self._read())
+        tasks = [asyncio.create_task(work) for work in works]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     async def _subscribe(self, pubsub: PubSub) -> None:
         """Keep the subscription to what is watched, and ask for a sign of life."""
-        while True:
+        while not _cancelled():
             self._changed.clear()
             wanted = set(self._topics)
             if gone := self._followed - wanted:
@@ -153,12 +162,13 @@ class Audience:
                 await pubsub.subscribe(*new)
             self._followed = wanted
             try:
-                await asyncio.wait_for(self._changed.wait(), PING)
+                async with asyncio.timeout(PING):
+                    await self._changed.wait()
             except TimeoutError:
                 await pubsub.ping()
 
     async def _hear(self, pubsub: PubSub) -> None:
-        while True:
+        while not _cancelled():
             message = await pubsub.get_message(timeout=2 * PING)
             if message is None:
                 raise redis.ConnectionError("it is silent")
@@ -181,7 +191,7 @@ class Audience:
 
     async def _read(self) -> None:
         """Read what may have changed unheard: all of it at once."""
-        while True:
+        while not _cancelled():
             await self._to_read.wait()
             self._to_read.clear()
             heard = {
@@ -194,3 +204,9 @@ class Audience:
                 topic = self._topics.get(channel)
                 if topic and topic.heard == heard[channel]:
                     topic.tell(event(row, version))
+
+
+def _cancelled() -> bool:
+    """Whether this task is to end: `wait_for`, in redis-py, may swallow it before Python 3.12."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

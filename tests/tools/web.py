@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote
@@ -87,9 +88,11 @@ class Stream:
     def event(self) -> Event | None:
         """The next event; None at the end of the stream."""
         fields: dict[str, str] = {}
+        deadline = time.monotonic() + 20
         while (line := self._line()) is not None:
             if line.startswith(":"):
                 self.comments += 1
+                assert time.monotonic() < deadline, "nothing but heartbeats comes"
             elif line:
                 name, _, value = line.partition(": ")
                 fields[name] = value
@@ -98,6 +101,12 @@ class Stream:
             else:
                 fields = {}
         return None
+
+    def heard_comment(self) -> int:
+        """Read one line; how many comments there were so far."""
+        line = self._line()
+        self.comments += line is not None and line.startswith(":")
+        return self.comments
 
     def until(self, ident: str) -> Event:
         """Read on to the event of this version, or a later one."""

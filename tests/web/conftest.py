@@ -1,12 +1,16 @@
 """The profile app, running, with a listener and a database of its own."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from reactive_demo import Cache, ChangeTableFeed, Listener, ProfileApp, Profiles, Stack, install
+from tools.redis_server import RedisServer
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,17 @@ class Web:
         """The table, as the database has it."""
         with psycopg.connect(self.database_url) as connection:
             return connection.execute("SELECT * FROM profile ORDER BY username").fetchall()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis that nobody else uses."""
+    folder = Path(tempfile.mkdtemp(prefix="rd-web-", dir="/tmp"))
+    server = RedisServer(folder, "--save", "")
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
