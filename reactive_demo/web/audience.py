@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 PING = 5.0
 """Seconds between two signs of life on the subscription."""
 
+DEAD = 10.0
+"""Seconds without any after which it is given up, and made again."""
+
 RETRY = 0.5
 """Seconds between two attempts to reach Redis."""
 
@@ -153,23 +156,26 @@ class Audience:
 
     async def _subscribe(self, pubsub: PubSub) -> None:
         """Keep the subscription to what is watched, and ask for a sign of life."""
+        self._changed.set()
         while not _cancelled():
-            self._changed.clear()
-            wanted = set(self._topics)
-            if gone := self._followed - wanted:
-                await pubsub.unsubscribe(*gone)
-            if new := wanted - self._followed:
-                await pubsub.subscribe(*new)
-            self._followed = wanted
             try:
                 async with asyncio.timeout(PING):
                     await self._changed.wait()
             except TimeoutError:
                 await pubsub.ping()
+                continue
+            self._changed.clear()
+            wanted, followed = set(self._topics), self._followed
+            self._followed = wanted & followed
+            if gone := followed - wanted:
+                await pubsub.unsubscribe(*gone)
+            if new := wanted - followed:
+                await pubsub.subscribe(*new)
+            self._followed = wanted
 
     async def _hear(self, pubsub: PubSub) -> None:
         while not _cancelled():
-            message = await pubsub.get_message(timeout=2 * PING)
+            message = await pubsub.get_message(timeout=DEAD)
             if message is None:
                 raise redis.ConnectionError("it is silent")
             channel = message["channel"]
