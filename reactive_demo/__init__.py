@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from reactive_demo.schema import install, read_sql, uninstall
     from reactive_demo.stack import Stack, connect
     from reactive_demo.stage import set_stage
-    from reactive_demo.views import BurstButton, FlowView, LiveLabel, ProfileCard, Windows
+    from reactive_demo.views import AppWindows, BurstButton, FlowView, LiveLabel, ProfileCard, Windows
     from reactive_demo.web import ProfileApp
 
 __all__ = [
+    "AppWindows",
     "BurstButton",
     "Cache",
     "ChangeTableFeed",
@@ -68,7 +69,7 @@ _MODULES = {
     "schema": ["install", "read_sql", "uninstall"],
     "stack": ["Stack", "connect"],
     "stage": ["set_stage"],
-    "views": ["BurstButton", "FlowView", "LiveLabel", "ProfileCard", "Windows"],
+    "views": ["AppWindows", "BurstButton", "FlowView", "LiveLabel", "ProfileCard", "Windows"],
     "web": ["ProfileApp"],
 }
 
