@@ -16,7 +16,7 @@ from reactive_demo.listener import Listener
 from reactive_demo.state import State
 from reactive_demo.web import ProfileApp
 
-__all__ = ["listen", "resync", "serve"]
+__all__ = ["allow_many_files", "listen", "resync", "serve"]
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def serve(
     The table `profile` is captured first. Raises ReactiveDemoError if the port is taken.
     """
     ended = _end_by_signal()
-    _allow_many_files()
+    allow_many_files()
     schema.install(database_url)
     app = ProfileApp(database_url, redis_url, port=port, address=address, hosts=hosts)
     listener: AbstractContextManager[object] = nullcontext()
@@ -89,7 +89,7 @@ def _end_by_signal() -> threading.Event:
     return ended
 
 
-def _allow_many_files() -> None:
+def allow_many_files() -> None:
     """Raise this process's limit of open files as far as it may: each viewer needs one."""
     if os.name == "posix":
         import resource  # noqa: PLC0415  (Windows has no such limit)
