@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     from reactive_demo.schema import install, read_sql, uninstall
     from reactive_demo.stack import Stack, connect
     from reactive_demo.stage import set_stage
-    from reactive_demo.views import AppWindows, BurstButton, FlowView, LiveLabel, ProfileCard, Windows
+    from reactive_demo.views import (
+        AppWindows,
+        BurstButton,
+        FlowView,
+        LiveLabel,
+        ProfileCard,
+        Windows,
+    )
     from reactive_demo.web import ProfileApp
 
 __all__ = [
