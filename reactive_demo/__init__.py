@@ -9,6 +9,7 @@ A change's way through the package:
     cache, watcher    Redis, and who is told when it changes
     painter, views    the screen
     trace, stats      beside the way: who passes, and how long each hop takes
+    web               the same as a web app
 """
 
 import logging
@@ -27,9 +28,18 @@ if TYPE_CHECKING:
     from reactive_demo.schema import install, read_sql, uninstall
     from reactive_demo.stack import Stack, connect
     from reactive_demo.stage import set_stage
-    from reactive_demo.views import BurstButton, FlowView, LiveLabel, ProfileCard, Windows
+    from reactive_demo.views import (
+        AppWindows,
+        BurstButton,
+        FlowView,
+        LiveLabel,
+        ProfileCard,
+        Windows,
+    )
+    from reactive_demo.web import ProfileApp
 
 __all__ = [
+    "AppWindows",
     "BurstButton",
     "Cache",
     "ChangeTableFeed",
@@ -39,6 +49,7 @@ __all__ = [
     "Listener",
     "LiveLabel",
     "NotifyFeed",
+    "ProfileApp",
     "ProfileCard",
     "Profiles",
     "ReactiveDemoError",
@@ -66,7 +77,8 @@ _MODULES = {
     "schema": ["install", "read_sql", "uninstall"],
     "stack": ["Stack", "connect"],
     "stage": ["set_stage"],
-    "views": ["BurstButton", "FlowView", "LiveLabel", "ProfileCard", "Windows"],
+    "views": ["AppWindows", "BurstButton", "FlowView", "LiveLabel", "ProfileCard", "Windows"],
+    "web": ["ProfileApp"],
 }
 
 

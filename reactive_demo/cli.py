@@ -76,6 +76,19 @@ def _parser() -> argparse.ArgumentParser:
     listen.add_argument("--table", default="profile")
     listen.set_defaults(run=_listen)
 
+    serve = commands.add_parser("serve", help="run the profile app until SIGTERM or Ctrl-C")
+    serve.add_argument("--port", type=int, default=8000, help="default: 8000; 0 is any free one")
+    serve.add_argument("--address", default="127.0.0.1", help="default: 127.0.0.1")
+    serve.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="answer under this name too, as behind a proxy",
+    )
+    serve.add_argument("--no-listener", action="store_true", help="another one runs elsewhere")
+    serve.set_defaults(run=_serve)
+
     resync = commands.add_parser("resync", help="fill the cache again from the table")
     resync.add_argument("--table", default="profile")
     resync.set_defaults(run=_resync)
@@ -162,6 +175,20 @@ def _listen(options: argparse.Namespace) -> None:
 
     with _connect() as servers:
         service.listen(servers.database_url, servers.redis_url, options.table)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from reactive_demo import service  # noqa: PLC0415
+
+    with _connect() as servers:
+        service.serve(
+            servers.database_url,
+            servers.redis_url,
+            port=options.port,
+            address=options.address,
+            hosts=options.allow_host,
+            listening=not options.no_listener,
+        )
 
 
 def _resync(options: argparse.Namespace) -> None:

@@ -1,11 +1,18 @@
 """How this package opens Redis: with limits to its patience."""
 
+from typing import Any
+
 import redis
+from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
 
-__all__ = ["open_redis"]
+__all__ = ["open_async_redis", "open_redis"]
+
+LOST = (redis.ConnectionError,)
+"""A server that restarted leaves dead connections; one that is silent had its time."""
 
 
 def open_redis(redis_url: str, *, retries: int = 1) -> redis.Redis:
@@ -13,14 +20,21 @@ def open_redis(redis_url: str, *, retries: int = 1) -> redis.Redis:
 
     `retries=0` is for what must not be done twice.
     """
-    options = {} if parse_url(redis_url).get("path") else {"socket_keepalive": True}
-    return redis.Redis.from_url(
-        redis_url,
-        decode_responses=True,
-        socket_timeout=5,
-        socket_connect_timeout=5,
-        # A server that restarted leaves dead connections; one that is silent had its time.
-        retry=Retry(NoBackoff(), retries, supported_errors=(redis.ConnectionError,)),
-        encoding_errors="replace",  # what others wrote may be anything
-        **options,
-    )
+    retry = Retry(NoBackoff(), retries, supported_errors=LOST)
+    return redis.Redis.from_url(redis_url, retry=retry, **_options(redis_url))
+
+
+def open_async_redis(redis_url: str) -> AsyncRedis:
+    """Return the same for an event loop."""
+    retry = AsyncRetry(NoBackoff(), 1, supported_errors=LOST)
+    return AsyncRedis.from_url(redis_url, retry=retry, **_options(redis_url))
+
+
+def _options(redis_url: str) -> dict[str, Any]:
+    return {
+        "decode_responses": True,
+        "socket_timeout": 5,
+        "socket_connect_timeout": 5,
+        "encoding_errors": "replace",  # what others wrote may be anything
+        **({} if parse_url(redis_url).get("path") else {"socket_keepalive": True}),
+    }

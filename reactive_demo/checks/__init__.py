@@ -8,10 +8,12 @@ which names the hop that did not happen and what to look at.
     channels    messages: who listens, what was heard, what was taken back
     triggers    table, function and trigger, step by step
     healing     what was lost, and what came back
+    app         the profile app, as a browser sees it
     breaking    what a fault did to two pipelines
     strategies  where database and cache differ, and who waits for what
 """
 
+from reactive_demo.checks.app import app_follows
 from reactive_demo.checks.breaking import (
     durable_lost_nothing,
     meter_finds,
@@ -63,6 +65,7 @@ from reactive_demo.checks.verdict import CheckFailed, Verdict, patience, until
 __all__ = [
     "CheckFailed",
     "Verdict",
+    "app_follows",
     "both_agree",
     "cache_follows",
     "cache_is_ahead",

@@ -13,7 +13,7 @@ from reactive_demo.profiles import COUNTERS, Profiles
 from reactive_demo.views.label import ABSENT, LiveLabel
 from reactive_demo.views.style import styled
 
-__all__ = ["ProfileCard"]
+__all__ = ["ProfileCard", "profile_table"]
 
 
 class ProfileCard(ipywidgets.VBox):
@@ -57,13 +57,7 @@ class ProfileCard(ipywidgets.VBox):
 
     def to_html(self) -> str:
         """The card as it is now, as plain HTML for readers who have no kernel."""
-        row = self.cache.get(self.username) or {}
-        numbers = "".join(f"<td>{row.get(f'{counter}_count', ABSENT)}</td>" for counter in COUNTERS)
-        names = "".join(f"<th>{counter.title()}</th>" for counter in COUNTERS)
-        return (
-            f"<table><caption>@{escape(self.username)}</caption>"
-            f"<thead><tr>{names}</tr></thead><tbody><tr>{numbers}</tr></tbody></table>"
-        )
+        return profile_table(self.username, self.cache.get(self.username))
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle = super()._repr_mimebundle_(**options)
@@ -101,6 +95,17 @@ class ProfileCard(ipywidgets.VBox):
 
     def _show_state(self, words: str) -> None:
         paint(self.state, value=f"Listener: {words}")
+
+
+def profile_table(username: str, row: dict[str, Any] | None) -> str:
+    """A profile as plain HTML."""
+    shown = row or {}
+    numbers = "".join(f"<td>{shown.get(f'{name}_count', ABSENT)}</td>" for name in COUNTERS)
+    names = "".join(f"<th>{counter.title()}</th>" for counter in COUNTERS)
+    return (
+        f"<table><caption>@{escape(username)}</caption>"
+        f"<thead><tr>{names}</tr></thead><tbody><tr>{numbers}</tr></tbody></table>"
+    )
 
 
 def _heading(username: str) -> str:

@@ -1,0 +1,181 @@
+"""The page of the profile app, in a real browser: what two people see."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from reactive_demo import Stack
+
+SLOW = 40_000
+"""Milliseconds in which something happens on a busy machine."""
+
+
+class Served:
+    """`reactive-demo serve`, in a process of its own, which can be killed and started again."""
+
+    def __init__(self, database_url: str, redis_url: str) -> None:
+        self._environ = {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url}
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "reactive_demo", "serve", "--port", str(self.port)],
+            env=self._environ,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.port = int(re.search(r":(\d+)/$", self.process.stdout.readline())[1])
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+        self.process.communicate(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def served(stack: Stack) -> Iterator[Served]:
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE page")
+        server = Served(stack.database_url.replace("/reactive_demo?", "/page?"), stack.redis_url)
+        yield server
+        server.end()
+        connection.execute("DROP DATABASE page WITH (FORCE)")
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A person's browser, which must have nothing to complain of."""
+    context = browser.new_context(viewport={"width": 700, "height": 700})
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def visit(context: BrowserContext, served: Served) -> Callable[..., Page]:
+    def visit(username: str, state: str = "live") -> Page:
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{served.port}/?username={username}")
+        expect(page.locator(".rd-state")).to_have_text(state, timeout=SLOW)
+        return page
+
+    return visit
+
+
+def shows(page: Page, counter: str, number: int) -> None:
+    label = page.locator(f".rd-count-{counter.lower()}")
+    expect(label).to_have_text(str(number), timeout=SLOW)
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name).click()
+
+
+def test_a_click_in_one_window_moves_the_number_in_both(visit: Callable[..., Page]) -> None:
+    pages = [visit("two"), visit("two")]
+    for number, counter in enumerate(("Followings", "Followers", "Likes")):
+        press(pages[number % 2], f"+ {counter}")
+        for page in pages:
+            shows(page, counter, 1)
+    expect(pages[0].locator(".rd-error")).to_be_hidden()
+
+
+def test_the_fast_button_ends_both_windows_on_the_right_number(visit: Callable[..., Page]) -> None:
+    pages = [visit("fast"), visit("fast")]
+    press(pages[0], "Fast: 1,000 likes")
+    for page in pages:
+        shows(page, "Likes", 1000)
+    words = pages[0].locator(".rd-words")
+    expect(words).to_contain_text("1,000 of 1,000 written")
+
+
+def test_the_fast_button_stops_when_it_is_pressed_again(visit: Callable[..., Page]) -> None:
+    page = visit("stop")
+    press(page, "Fast: 1,000 likes")
+    press(page, "Stop")
+    expect(page.get_by_role("button", name="Fast: 1,000 likes")).to_be_visible(timeout=SLOW)
+    done = int(re.match(r"[\d,]+", page.locator(".rd-words").inner_text())[0].replace(",", ""))
+    shows(page, "Likes", done)
+
+
+def test_offline_is_told_and_what_was_missed_is_there_when_it_is_back(
+    visit: Callable[..., Page], browser: Browser, served: Served
+) -> None:
+    page = visit("offline")
+    press(page, "+ Likes")
+    shows(page, "Likes", 1)
+    page.context.set_offline(True)
+    expect(page.locator(".rd-state")).to_have_text("connection lost", timeout=SLOW)
+    press(page, "+ Likes")
+    expect(page.get_by_role("alert")).to_have_text("The server does not answer.")
+    with browser.new_context() as elsewhere:
+        other = elsewhere.new_page()
+        other.goto(f"http://127.0.0.1:{served.port}/?username=offline")
+        press(other, "+ Likes")
+        shows(other, "Likes", 2)
+    shows(page, "Likes", 1)
+    page.context.set_offline(False)
+    expect(page.locator(".rd-state")).to_have_text("live", timeout=SLOW)
+    shows(page, "Likes", 2)
+
+
+def test_the_page_recovers_by_itself_when_the_server_was_killed(
+    visit: Callable[..., Page], served: Served
+) -> None:
+    page = visit("killed")
+    press(page, "+ Likes")
+    shows(page, "Likes", 1)
+    served.end(signal.SIGKILL)
+    expect(page.locator(".rd-state")).to_have_text("connection lost", timeout=SLOW)
+    served.start()
+    expect(page.locator(".rd-state")).to_have_text("live", timeout=SLOW)
+    press(page, "+ Likes")
+    shows(page, "Likes", 2)
+
+
+def test_it_works_by_keyboard_and_is_told_to_screen_readers(visit: Callable[..., Page]) -> None:
+    page = visit("keys")
+    for name in ("+ Followings", "+ Followers", "+ Likes"):
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name=name)).to_be_focused()
+        page.keyboard.press("Enter")
+    spoken = page.locator("[aria-live=polite]")
+    expect(spoken).to_have_text("1 followings, 1 followers, 1 likes", timeout=SLOW)
+    expect(page.get_by_role("status").first).to_have_text("live")
+
+
+@pytest.mark.parametrize(
+    "name", ["<img src=x onerror=alert(1)>", "</h1><script>1</script>", "a&amp;b"]
+)
+def test_a_name_is_never_html(
+    visit: Callable[..., Page], context: BrowserContext, name: str
+) -> None:
+    complaints: list[str] = []
+    context.on("dialog", lambda dialog: complaints.append(dialog.message))
+    context.on("console", lambda message: complaints.append(message.text))
+    page = visit("".join(f"%{byte:02x}" for byte in name.encode()))
+    expect(page.get_by_role("heading")).to_have_text(f"@{name}")
+    press(page, "+ Likes")
+    shows(page, "Likes", 1)
+    assert page.locator("main img, main script").count() == 0
+    assert complaints == []
+
+
+def test_behind_a_proxy_path_it_works_as_well(context: BrowserContext, served: Served) -> None:
+    """All addresses are relative: a proxy may put any path before them."""
+    root = f"http://127.0.0.1:{served.port}/"
+    context.route(
+        "**/user/ada/proxy/8000/**",
+        lambda route: route.continue_(url=root + route.request.url.split("/8000/")[1]),
+    )
+    page = context.new_page()
+    page.goto(f"{root}user/ada/proxy/8000/?username=proxied")
+    expect(page.locator(".rd-state")).to_have_text("live", timeout=SLOW)
+    press(page, "+ Followers")
+    shows(page, "Followers", 1)

@@ -1,0 +1,142 @@
+"""The parts that decide, without a socket: who is let in, what is sent, what is skipped."""
+
+import asyncio
+
+import pytest
+
+from reactive_demo.web import viewer as viewers
+from reactive_demo.web.events import HEARTBEAT, event
+from reactive_demo.web.gate import refusal
+from reactive_demo.web.query import QueryError, checked_name, counter_of
+from reactive_demo.web.viewer import Viewer
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "localhost:8000",
+        "LOCALHOST",
+        "127.0.0.1:1",
+        "127.9.9.9",
+        "[::1]:8000",
+        "a.localhost",
+    ],
+)
+def test_loopback_has_many_names(host: str) -> None:
+    assert refusal({"Host": host}) is None
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "example.org", "localhost.example.org", "192.168.0.1", "[::2]", "[", "127.0.0.1.nip.io"],
+)
+def test_no_other_name_is_ours_unless_allowed(host: str) -> None:
+    assert "--allow-host" in str(refusal({"Host": host}))
+    assert refusal({"Host": "example.org:81"}, {"example.org"}) is None
+
+
+def test_who_reads_may_come_from_anywhere_and_who_changes_may_not() -> None:
+    foreign = {"Host": "localhost:1", "Origin": "http://localhost:2"}
+    assert refusal(foreign) is None
+    assert "origin" in str(refusal(foreign, changes=True))
+    assert refusal({**foreign, "Origin": "https://LOCALHOST:1"}, changes=True) is None
+
+
+def test_a_name_has_1_to_50_characters_whatever_they_are() -> None:
+    assert checked_name("é" * 50) == "é" * 50
+    for wrong in ("", "x" * 51, "a\0b"):
+        with pytest.raises(QueryError, match="A username has"):
+            checked_name(wrong)
+
+
+def test_an_action_is_one_of_three() -> None:
+    assert counter_of({"action": [b"inc_likes"]}) == "likes"
+    with pytest.raises(QueryError, match="inc_followings, inc_followers, inc_likes"):
+        counter_of({"action": [b"likes"]})
+
+
+def test_an_event_is_one_line_of_data() -> None:
+    assert event({"a": "\n\r\u2028"}, "7") == b'id: 7\ndata: {"a": "\\n\\r\\u2028"}\n\n'
+    assert event(None, None) == b"data: null\n\n"
+
+
+class Socket:
+    """Takes what is written when it is told to."""
+
+    def __init__(self) -> None:
+        self.taken: list[bytes] = []
+        self.closed = False
+        self._waiting: list[asyncio.Future[None]] = []
+        self.full = False
+
+    def write(self, event: bytes) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.taken.append(event)
+        if self.full:
+            self._waiting.append(future)
+        else:
+            future.set_result(None)
+        return future
+
+    async def drain(self) -> None:
+        self._waiting.pop(0).set_result(None)
+        await asyncio.sleep(0)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_of_what_comes_while_he_is_busy_only_the_last_is_sent() -> None:
+    async def scenario() -> None:
+        socket = Socket()
+        viewer = Viewer(socket.write, socket.close)
+        viewer.show(b"1")
+        socket.full = True
+        for number in range(2, 100):
+            viewer.show(b"%d" % number)
+        assert socket.taken == [b"1", b"2"]
+        await socket.drain()
+        assert socket.taken == [b"1", b"2", b"99"]
+        await socket.drain()
+        assert socket.taken == [b"1", b"2", b"99"]
+        viewer.show(b"100")
+        assert socket.taken[-1] == b"100"
+        assert not viewer.ended.is_set()
+
+    asyncio.run(scenario())
+
+
+def test_a_heartbeat_is_for_the_silent_and_the_end_for_the_stuck() -> None:
+    async def scenario() -> None:
+        socket = Socket()
+        viewer = Viewer(socket.write, socket.close)
+        viewer.show(b"1")
+        now = viewer._sent_at
+        viewer.beat(now + viewers.SILENCE - 1)
+        assert socket.taken == [b"1"]
+        socket.full = True
+        viewer.beat(now + viewers.SILENCE + 1)
+        assert socket.taken == [b"1", HEARTBEAT]
+        now = viewer._sent_at
+        viewer.beat(now + viewers.PATIENCE - 1)
+        assert not socket.closed
+        viewer.beat(now + viewers.PATIENCE + 1)
+        assert socket.closed
+        assert viewer.ended.is_set()
+
+    asyncio.run(scenario())
+
+
+def test_a_write_that_fails_ends_the_stream() -> None:
+    async def scenario() -> None:
+        def write(_: bytes) -> asyncio.Future[None]:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            future.set_exception(ConnectionError())
+            return future
+
+        viewer = Viewer(write, lambda: None)
+        viewer.show(b"1")
+        assert viewer.ended.is_set()
+
+    asyncio.run(scenario())
