@@ -6,8 +6,8 @@ together what the listener has applied.
 """
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -22,7 +22,7 @@ __all__ = ["Motion"]
 MOST = 6
 """Dots in a frame."""
 
-LINES = 6
+LINES = 9
 """Lines of the wire in a frame: the newest."""
 
 HOLD = 0.12
@@ -47,7 +47,8 @@ class Dot:
     applied: int
     heard: int
     notifications: Sequence[psycopg.Notify] = ()
-    painted: list[Line] = field(default_factory=list)
+    painted: tuple[str, object] | None = None
+    messages: int = 0
     shown_at: float | None = None
 
 
@@ -113,14 +114,14 @@ class Motion:
     def shown(self, key: str, at: float, label: str, value: object) -> None:
         """The painter set a label that follows `key`."""
         _remember(self._painted, key, at)
-        line = painted_line(label, "value", value)
         its = [dot for dot in self._pending if key in dot.keys]
         for dot in its:
             self._show_dot(dot, at)
         if its:
-            its[-1].painted.append(line)
+            its[-1].painted = (label, value)
+            its[-1].messages += 1
         else:
-            self._painting.append(line)
+            self._painting.append(painted_line(label, value))
 
     def _show_dot(self, dot: Dot, at: float) -> None:
         if dot.shown_at is None:
@@ -138,8 +139,7 @@ class Motion:
         lines = list(self._painting)
         self._painting.clear()
         for dot in ready:
-            lines += [heard_line(dot.notifications), carried_line(dot.carried, self._table)]
-            lines += dot.painted
+            lines += self._lines(dot)
         return {
             "dots": [self._dot(dot, ready[0].carried.heard_at) for dot in ready],
             "counts": {
@@ -157,6 +157,13 @@ class Motion:
             "minute": self._minute(int(now)),
             "lines": lines[-LINES:],
         }
+
+    def _lines(self, dot: Dot) -> Iterator[Line]:
+        """What was said about a batch: by PostgreSQL, by the listener, by the kernel."""
+        yield heard_line(dot.notifications)
+        yield carried_line(dot.carried, self._table)
+        if dot.painted:
+            yield painted_line(*dot.painted, dot.messages)
 
     def _dot(self, dot: Dot, first: float) -> dict[str, Any]:
         carried = dot.carried

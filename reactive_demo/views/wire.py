@@ -31,10 +31,10 @@ def carried_line(carried: Carried, table: str) -> Line:
     return _line("listener", *_command(carried, table))
 
 
-def painted_line(label: str, name: str, value: object) -> Line:
-    """The message that sets a widget's attribute."""
-    message = {"method": "update", "state": {name: value}}
-    return _line("kernel", f"{json.dumps(message, ensure_ascii=False)} to {label}")
+def painted_line(label: str, value: object, count: int = 1) -> Line:
+    """The last of the messages that set the values of labels."""
+    message = {"method": "update", "state": {"value": value}}
+    return _line("kernel", f"{_json(message)} to {label}", _more(count, "message"))
 
 
 def _command(carried: Carried, table: str) -> tuple[str, str]:

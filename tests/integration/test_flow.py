@@ -12,6 +12,7 @@ import redis
 from reactive_demo import Cache, ChangeTableFeed, FlowView, Listener, LiveLabel, Profiles, install
 from reactive_demo.checks import until
 from reactive_demo.trace import painted, wrote
+from reactive_demo.views.motion import LINES
 
 Listen = Callable[..., Listener]
 
@@ -76,7 +77,7 @@ def test_dots_and_conflated_are_what_the_listener_applied(
     assert sum(dot["applied"] for dot in dots(flow)) == listener.stats.applied
     assert sum(dot["heard"] for dot in dots(flow)) == listener.stats.received
     assert flow.conflated > 0
-    assert max(len(frame["lines"]) for frame in flow.sent) <= 6
+    assert max(len(frame["lines"]) for frame in flow.sent) <= LINES
 
 
 def test_with_the_listener_stopped_no_dot_moves(flow: FlowView, profiles: Profiles) -> None:
