@@ -32,8 +32,8 @@ class AppWindows(ipywidgets.HTML):
         )
         super().__init__(
             f'<div style="display: flex; flex-wrap: wrap; gap: 8px">{frames}</div>'
-            f'<p>In windows of their own: <a href="{address}" target="_blank" style="{LINK}">{address}'
-            "</a></p>",
+            "<p>In windows of their own: "
+            f'<a href="{address}" target="_blank" style="{LINK}">{address}</a></p>',
             layout={"width": "100%"},
         )
 
