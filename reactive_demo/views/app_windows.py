@@ -12,6 +12,9 @@ from reactive_demo.views.card import profile_table
 __all__ = ["AppWindows"]
 
 
+LINK = "color: var(--jp-content-link-color, #0645ad); text-decoration: underline"
+
+
 class AppWindows(ipywidgets.HTML):
     """Two windows with the page of `username`, and the link for real ones.
 
@@ -29,7 +32,8 @@ class AppWindows(ipywidgets.HTML):
         )
         super().__init__(
             f'<div style="display: flex; flex-wrap: wrap; gap: 8px">{frames}</div>'
-            f'<p>In windows of their own: <a href="{address}" target="_blank">{address}</a></p>',
+            "<p>In windows of their own: "
+            f'<a href="{address}" target="_blank" style="{LINK}">{address}</a></p>',
             layout={"width": "100%"},
         )
 

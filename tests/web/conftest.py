@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import redis
 
 from reactive_demo import Cache, ChangeTableFeed, Listener, ProfileApp, Profiles, Stack, install
 from tools.redis_server import RedisServer
@@ -51,6 +52,8 @@ def web(stack: Stack) -> Iterator[Web]:
         connection.execute("CREATE DATABASE web")
         database_url = stack.database_url.replace("/reactive_demo?", "/web?")
         install(database_url)
+        with redis.Redis.from_url(stack.redis_url) as client:
+            client.flushall()  # what an earlier file, or a notebook, has left
         cache = Cache(stack.redis_url)
         with (
             Listener(ChangeTableFeed(database_url), cache) as listener,

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from reactive_demo import Stack
 from reactive_demo.checks import until
 from tools.web import Stream, ask, update
 
@@ -50,11 +49,11 @@ def few_files() -> None:
 
 
 @pytest.fixture
-def serve(database_url: str, stack: Stack) -> Iterator[Serve]:
+def serve(database_url: str, valkey_url: str) -> Iterator[Serve]:
     started: list[Served] = []
 
     def serve(*arguments: str) -> Served:
-        started.append(Served(database_url, stack.redis_url, *arguments))
+        started.append(Served(database_url, valkey_url, *arguments))
         return started[-1]
 
     yield serve
