@@ -16,6 +16,7 @@ which names the hop that did not happen and what to look at.
 from reactive_demo.checks.app import app_follows
 from reactive_demo.checks.breaking import (
     durable_lost_nothing,
+    keys_were_late,
     meter_finds,
     neither_lost,
     one_side_lost,
@@ -81,6 +82,7 @@ __all__ = [
     "history_ends",
     "increment_counts",
     "is_captured",
+    "keys_were_late",
     "label_shows",
     "letter_found",
     "listens",

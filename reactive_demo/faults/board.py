@@ -42,6 +42,8 @@ class FaultBoard(ipywidgets.VBox):
         self.lab = lab
         self.outcomes: list[Outcome] = []
         """What the faults did, since the board was made."""
+        self.full_run: list[Outcome] = []
+        """The same of all faults, when they were last run in one go."""
         work: dict[str, Callable[[], str]] = {LIKE: self._like}
         work |= {fault.name: partial(self._break, fault) for fault in FAULTS}
         work |= {ALL: self._break_all, REPAIR: self._repair}
@@ -150,11 +152,11 @@ class FaultBoard(ipywidgets.VBox):
         return _said(self.last.did, fault.watch)
 
     def _break_all(self) -> str:
-        self.outcomes.clear()
         for fault in FAULTS:
             self._break(fault)
-        article = sum(outcome.article.lost for outcome in self.outcomes)
-        durable = sum(outcome.durable.lost for outcome in self.outcomes)
+        self.full_run = self.outcomes[-len(FAULTS) :]
+        article = sum(outcome.article.lost for outcome in self.full_run)
+        durable = sum(outcome.durable.lost for outcome in self.full_run)
         return _said(
             f"{len(FAULTS)} faults: the article's way lost {article} changes, the durable way "
             f"{durable}.",

@@ -35,6 +35,9 @@ class FaultLab:
         self._stack = stack
         self._may_harm = may_harm
         self._watching = threading.Event()
+        self._undo = ExitStack()
+        self.pipelines: list[Pipeline] = []
+        """The article's and the durable one, once the lab is started."""
         self._observers: list[Callable[[], None]] = []
         self.busy = threading.Lock()
         """Held while something is being broken: one thing at a time."""
@@ -52,7 +55,6 @@ class FaultLab:
             self.database_url = url = fresh_database(self.servers.stack, DATABASE)
             if not self.servers.are_own:
                 undo.callback(drop_database, self.servers.stack, DATABASE)
-            self.pipelines: list[Pipeline] = []
             for name in ("article", "durable"):
                 pipeline = Pipeline(url, self.servers.redis_url, name)
                 undo.callback(pipeline.close)
@@ -118,7 +120,7 @@ class FaultLab:
 def _end_last(newest: FaultLab) -> None:
     """A notebook's cell that is run again leaves one lab, not two."""
     global _last  # noqa: PLW0603  (the process's one lab)
-    if _last is not None and hasattr(_last, "_undo"):
+    if _last is not None:
         _last.close()
     _last = newest
 

@@ -139,6 +139,11 @@ class Pipeline:
         return self.score
 
     @property
+    def fewest_likes(self) -> int:
+        """The likes that each cached profile had at least, at the last look."""
+        return min(self._cached.get(name) or 0 for name in NAMES)
+
+    @property
     def score(self) -> Score:
         """As it was at the last look."""
         return Score(self.lost + self.refused, len(self.truth.behind), self.truth.worst)
