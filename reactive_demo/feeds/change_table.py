@@ -30,7 +30,7 @@ CHANNEL = "reactive_change"
 HEARTBEAT = 2.0
 """Seconds a session sleeps at most: then it reads, whether or not somebody rang."""
 
-FIRST_WAIT, LONGEST_WAIT, IDLE_WAIT = 0.001, 0.020, 0.160
+FIRST_WAIT, LONGEST_WAIT, IDLE_WAIT = 0.001, 0.020, 0.300
 """Seconds between two reads while a writer who did not ring is still at work: doubled up to the
 second, and after a second in which nothing came, up to the third."""
 

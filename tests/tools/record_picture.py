@@ -1,59 +1,118 @@
-"""Take README's picture from a live lab: two cards, clicks, and a burst (`make picture`)."""
+"""Take README's picture from a live lab: cards, the flow, clicks and a burst (`make picture`)."""
 
 import io
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
+import nbformat
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from tools.lab import ROOT, await_kernel, start_lab
+from tools.lab import ROOT, Lab, await_kernel, start_lab
 
 PICTURE = ROOT / "notebooks" / "images" / "alive.gif"
-NOTEBOOK = "04_reactive_cache.ipynb"
+
+CELL = """
+from ipywidgets import VBox
+from reactive_demo import (
+    BurstButton, Cache, ChangeTableFeed, FlowView, Listener, ProfileCard, Profiles, Windows,
+    connect, set_stage)
+
+stack = connect()
+set_stage(stack, "ada", captured=True)
+profiles, cache = Profiles(stack.database_url), Cache(stack.redis_url)
+profiles.increment("ada", "followers")
+listener = Listener(ChangeTableFeed(stack.database_url), cache, takeover=True).start()
+listener.wait_until("live")
+cards = [ProfileCard(profiles, cache, "ada", listener) for _ in range(2)]
+burst = BurstButton(profiles, "ada")
+VBox([Windows(*cards), FlowView(listener, "The way of ada's changes"), burst])
+"""
+
+WIDTH = 960
 
 
-def film(page: Page) -> list[tuple[bytes, int]]:
-    """Click as a reader would; frames with their time in milliseconds."""
-    windows = page.locator(".rd-windows")
-    left = windows.locator(".rd-card").first
-    frames: list[tuple[bytes, int]] = []
+class Film:
+    """Frames, each shown for as long as it took until the next."""
 
-    def look(milliseconds: int) -> None:
-        frames.append((windows.screenshot(), milliseconds))
+    def __init__(self, page: Page) -> None:
+        self.frames: list[tuple[Image.Image, float]] = []
+        self._page = page
+        self._box = _around(page, ".rd-windows", ".rd-flow")
 
-    look(900)
-    for counter in ("Likes", "Likes", "Followers", "Followings", "Likes"):
-        button = left.get_by_role("button", name=f"+ {counter}")
-        button.hover()
-        look(250)
-        button.click()
-        page.wait_for_timeout(100)
-        look(550)
+    def run(self, seconds: float) -> None:
+        """Film for a while."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            begun = time.monotonic()
+            picture = Image.open(io.BytesIO(self._page.screenshot(clip=self._box)))
+            self._page.wait_for_timeout(60)
+            self.frames.append((picture.convert("RGB"), 1000 * (time.monotonic() - begun)))
+
+
+def act(page: Page) -> Film:
+    """Click as a reader would."""
+    film = Film(page)
+    cards = page.locator(".rd-windows .rd-card")
+    film.run(0.5)
+    for card, counter, seconds in ((0, "Likes", 3.2), (1, "Followers", 3.2)):
+        cards.nth(card).get_by_role("button", name=f"+ {counter}").click()
+        film.run(seconds)
     page.mouse.move(0, 0)
-    for button in page.locator(".rd-burst button").all():
-        button.evaluate("button => button.click()")
-    for _ in range(12):
-        look(90)
-    page.wait_for_timeout(1500)
-    look(2500)
-    return frames
+    page.locator(".rd-burst button").first.evaluate("button => button.click()")
+    film.run(5)
+    return film
 
 
-def save(frames: list[tuple[bytes, int]]) -> None:
-    """Write the frames as a GIF."""
-    images = [Image.open(io.BytesIO(frame)).convert("RGB") for frame, _ in frames]
-    palette = images[0].quantize(64)
-    drawn = [image.quantize(64, palette=palette, dither=Image.Dither.NONE) for image in images]
-    times = [time for _, time in frames]
-    drawn[0].save(PICTURE, save_all=True, append_images=drawn[1:], duration=times, loop=0)
-    print(f"{PICTURE.relative_to(ROOT)}: {PICTURE.stat().st_size / 1000:.0f} kB")
+def _around(page: Page, *selectors: str) -> dict[str, float]:
+    """The part of the page that holds all of these."""
+    boxes = [box for name in selectors if (box := page.locator(name).first.bounding_box())]
+    left, top = (min(box[side] for box in boxes) for side in ("x", "y"))
+    right = max(box["x"] + box["width"] for box in boxes)
+    bottom = max(box["y"] + box["height"] for box in boxes)
+    return {"x": left, "y": top, "width": right - left, "height": bottom - top + 12}
+
+
+def save(film: Film) -> None:
+    """Write the frames as a GIF; what stands still is one frame."""
+    images: list[Image.Image] = []
+    times: list[float] = []
+    palette = film.frames[-1][0].quantize(96)
+    for picture, milliseconds in film.frames:
+        small = picture.resize((WIDTH, picture.height * WIDTH // picture.width))
+        drawn = small.quantize(96, palette=palette, dither=Image.Dither.NONE)
+        if images and images[-1].tobytes() == drawn.tobytes():
+            times[-1] += milliseconds
+        else:
+            images.append(drawn)
+            times.append(milliseconds)
+    times[-1] += 1500
+    images[0].save(PICTURE, save_all=True, append_images=images[1:], duration=times, loop=0)
+    print(
+        f"{PICTURE.relative_to(ROOT)}: {PICTURE.stat().st_size / 1000:.0f} kB, {len(images)} frames"
+    )
+
+
+def open_cell(lab: Lab, page: Page) -> None:
+    """Run the cell in a notebook of its own, and wait until all of it is there."""
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)"}}
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)], metadata=kernel)
+    nbformat.write(notebook, lab.notebooks / "picture.ipynb")
+    page.goto(lab.address("picture.ipynb", "picture"))
+    await_kernel(page)
+    for command in ("application:toggle-left-area", "notebook:run-all-cells"):
+        page.evaluate("name => window.jupyterapp.commands.execute(name)", command)
+    for name in (".rd-card", ".rd-flow", ".rd-burst button"):
+        page.locator(name).first.wait_for(timeout=60_000)
+    page.locator(".rd-flow").evaluate("view => view.closest('.jp-Cell').scrollIntoView(false)")
+    page.wait_for_timeout(2000)
 
 
 def main() -> None:
-    """Open the lab, run the notebook, film the two windows."""
+    """Open the lab, run the cell, film what it shows."""
     world = Path(tempfile.mkdtemp(prefix="rd-picture-", dir="/tmp"))
     world.chmod(0o711)
     os.environ["REACTIVE_DEMO_HOME"] = str(world / "home")
@@ -62,13 +121,9 @@ def main() -> None:
         with sync_playwright() as playwright:
             chromium = shutil.which("chromium") or shutil.which("google-chrome")
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": 1240, "height": 900})
-            page.goto(lab.address(NOTEBOOK, "picture"))
-            await_kernel(page)
-            page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-            page.locator(".rd-card").nth(3).wait_for(timeout=60_000)
-            page.wait_for_timeout(2000)
-            save(film(page))
+            page = browser.new_page(viewport={"width": 1240, "height": 1100})
+            open_cell(lab, page)
+            save(act(page))
             browser.close()
     finally:
         server.terminate()
