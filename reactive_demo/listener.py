@@ -51,6 +51,9 @@ log = logging.getLogger(__name__)
 STANDBY_POLL = 1.0
 """Seconds between a standby's attempts to lead."""
 
+WAITS = "another listener leads"
+RESTS = "a newer listener took over; start this one again to lead"
+
 DEPOSED_PAUSE = 0.1
 """Seconds before who was refused leads again: two that know Redis by different names take turns."""
 
@@ -63,13 +66,18 @@ class Listener:
 
     At most one listener leads for a kind of feed, a table and a cache; others stand by. With
     `takeover=True` the newest leads: it replaces one in this process and deposes one elsewhere, so
-    that running a notebook's cell again leaves one listener, not two.
+    that running a notebook's cell again leaves one listener, not two. One that was started so and
+    is deposed does not lead again: in a notebook whose listener is stopped, nothing should move
+    because another notebook is still open.
     """
 
     def __init__(self, feed: Feed, cache: Cache, *, takeover: bool = False) -> None:
         self.feed = feed
         self.cache = cache
         self._takeover = takeover
+        self._is_newest = takeover
+        self._led_as: int | None = None
+        self._rests = False
         self._role = f"reactive_demo lead {feed.kind} {feed.table} {cache.name}"
         self._stopping = StopEvent()
         self._changed = threading.Condition()
@@ -206,10 +214,18 @@ class Listener:
         if self._takeover:
             self._takeover = False  # whoever is deposed stands by and does not strike back
             session.depose(self._role)
-        while not (self._stopping.is_set() or session.lead(self._role)):
-            self._become(State.STANDBY, "another listener leads")
+        while not (self._stopping.is_set() or (not self._rests and session.lead(self._role))):
+            self._rests = self._rests or self._is_deposed(session)
+            self._become(State.STANDBY, RESTS if self._rests else WAITS)
             self._stopping.wait(STANDBY_POLL)
             session.heard(self._stopping, 0)  # what is heard before it leads is not for it
+        self._led_as = session.pid
+
+    def _is_deposed(self, session: Session) -> bool:
+        """Whether another one leads now: it may be this one's own lost session, for a while."""
+        if not (self._is_newest and self._led_as):
+            return False
+        return session.leader(self._role) not in (None, self._led_as)
 
     def _follow(self, session: Session) -> None:
         """Write what the session tells, each batch before the next is asked for."""

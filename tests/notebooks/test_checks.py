@@ -14,6 +14,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 
+TAKE_LONG = {"02_cache_strategies", "06_break_it"}
+
 ATTEMPT = """
 from reactive_demo.checks import CheckFailed as _CheckFailed, patience as _patience
 
@@ -31,7 +33,13 @@ else:
 StartKernel = Callable[[], Any]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.long] * (path.stem in TAKE_LONG))
+        for path in NOTEBOOKS
+    ],
+)
 @pytest.mark.usefixtures("blank")
 def test_each_check_fails_before_its_step_and_passes_after_it(
     path: Path, start_kernel: StartKernel
