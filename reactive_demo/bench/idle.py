@@ -18,8 +18,8 @@ UNIT = "% of a core"
 GOAL = "under 0.5 % of a core"
 ROUNDS = (1, 3)
 
-SETTLE = 0.5
-"""Seconds in which a listener that is live falls asleep."""
+SETTLE = 2.0
+"""Seconds in which a listener that is live falls asleep, or comes to look less often."""
 
 OPEN = b"UPDATE profile SET likes_count = likes_count + 1 WHERE username = 'user2'"
 
