@@ -391,6 +391,7 @@ class BrokenFeed:
 
     kind = "broken"
     table = "profile"
+    pid = 0
 
     @contextmanager
     def open(self) -> Iterator["BrokenFeed"]:
