@@ -17,6 +17,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
+from hypothesis.errors import FlakyFailure
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from psycopg import sql
 
@@ -413,5 +414,6 @@ def test_the_machine_finds_a_pipeline_without(
 ) -> None:
     if parts.get("session") is FollowsASequence:
         monkeypatch.setattr(change_table, "Cursor", SequenceCursor)
-    with pytest.raises(AssertionError):
+    # Found is found, also where servers make it come out otherwise when it is tried again.
+    with pytest.raises((AssertionError, FlakyFailure)):
         run(pipeline(**parts), 300, phases=(Phase.generate,))

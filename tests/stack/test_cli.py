@@ -141,7 +141,7 @@ def test_install_on_a_locked_table_gives_up_and_says_why(
         connection.execute("LOCK TABLE profile")
         assert main(["install"]) == 1
         connection.execute("SELECT FROM profile")
-    assert "The table profile stayed locked for 5s" in capsys.readouterr().err
+    assert "The table profile stayed locked for 20 s" in capsys.readouterr().err
     assert main(["install"]) == 0
 
 
