@@ -19,17 +19,10 @@ from typing import Any, Self
 
 import psycopg
 import redis
-from psycopg import sql
 
 from reactive_demo.cache import Cache
-from reactive_demo.feeds.captured import (
-    REMADE,
-    SETTINGS,
-    Captured,
-    NotCapturedError,
-    Statements,
-    describe,
-)
+from reactive_demo.feeds.captured import REMADE, SETTINGS, NotCapturedError, describe
+from reactive_demo.feeds.statements import Statements
 from reactive_demo.redis_client import open_redis
 
 __all__ = ["ReadThrough"]
@@ -172,7 +165,7 @@ class Reader:
             self._table = describe(self._connection, table)
             for setting in (SETTINGS, LIMITS):
                 self._connection.execute(setting.encode())
-            self._statement = OneRow(self._table).one
+            self._statement = Statements(self._table).one()
             self._is_remade = False
         except BaseException:
             self._connection.close()
@@ -209,34 +202,6 @@ class Reader:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
-
-
-class OneRow(Statements):
-    """The statement that reads one row, whether it ever changed or not."""
-
-    def __init__(self, table: Captured) -> None:
-        super().__init__(table)
-        key = sql.SQL("%(key)s::text")
-        same = sql.SQL(" AND ").join(
-            sql.SQL("{} = {}").format(column, part)
-            for column, part in zip(self._columns, self._parts(key), strict=True)
-        )
-        self.one = sql.SQL(
-            """
-            SELECT i.incarnation, CASE WHEN {written} = {key} THEN {row} END,
-                   coalesce(c.version, 0)::text
-            FROM ({incarnation}) i (incarnation)
-            LEFT JOIN {table} t ON {same}
-            LEFT JOIN reactive.change c ON c.table_name = %(table)s AND c.key = {key}
-            """
-        ).format(
-            incarnation=self.incarnation,
-            written=self._key,
-            key=key,
-            row=self._row,
-            table=self._name,
-            same=same,
-        )
 
 
 def _row(text: str | None) -> dict[str, Any] | None:

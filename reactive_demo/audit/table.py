@@ -34,16 +34,10 @@ class Table:
         self.name = facts.name
         """Schema-qualified and quoted."""
         connection.execute(SETTINGS)
-        self._key, self._table = _text(facts.key), _text(facts.name)
-        self._row: sql.Composable = sql.SQL("row_to_json(t.*)::text")
-        if facts.shown is not None:
-            self._row = sql.SQL("(SELECT row_to_json(r.*) FROM (SELECT {}) r)::text").format(
-                sql.SQL(", ").join(_text(f"t.{column}") for column in facts.shown)
-            )
 
     def count(self) -> int:
         """How many rows there are."""
-        query = sql.SQL("SELECT count(*) FROM {}").format(self._table)
+        query = sql.SQL("SELECT count(*) FROM {}").format(self._facts.table)
         return int(self._connection.execute(query, {}).fetchall()[0][0])
 
     def rows(self, share: float = 1) -> Iterator[Versioned]:
@@ -52,12 +46,12 @@ class Table:
         if share < 1:
             sample = sql.SQL("TABLESAMPLE BERNOULLI ({})").format(sql.Literal(100 * share))
         query = sql.SQL("SELECT {key}, {row}, {version} FROM {table} t {sample} {changes}").format(
-            key=self._key,
-            row=self._row,
+            key=self._facts.key_text,
+            row=self._facts.row,
             version=self._version(),
-            table=self._table,
+            table=self._facts.table,
             sample=sample,
-            changes=self._changes(self._key),
+            changes=self._changes(self._facts.key_text),
         )
         with self._connection.cursor() as reader:
             for row in reader.stream(query, {"table": self.name}, size=PORTION):
@@ -68,14 +62,14 @@ class Table:
         query = sql.SQL(
             """
             SELECT k.key, CASE WHEN {key} = k.key THEN {row} END, {version}
-            FROM unnest(%(keys)s::text[]) AS k (key) LEFT JOIN {table} t ON {same} {changes}
+            FROM unnest(%(keys)s::text[]) AS k (key) LEFT JOIN {table} t ON {found} {changes}
             """
         ).format(
-            key=self._key,
-            row=self._row,
+            key=self._facts.key_text,
+            row=self._facts.row,
             version=self._version(),
-            table=self._table,
-            same=self._same(),
+            table=self._facts.table,
+            found=self._facts.found_by(sql.SQL("k.key")),
             changes=self._changes(sql.SQL("k.key")),
         )
         try:
@@ -96,19 +90,6 @@ class Table:
         return sql.SQL(
             "LEFT JOIN reactive.change c ON c.table_name = %(table)s AND c.key = {}"
         ).format(key)
-
-    def _same(self) -> sql.Composable:
-        """The condition by which a row is found, so that an index serves."""
-        facts = self._facts
-        one = "k.key::{type}"
-        several = "(k.key::jsonb ->> {number})::{type}"
-        return sql.SQL(" AND ").join(
-            sql.SQL("{} = {}").format(
-                _text(f"t.{column}"),
-                _text((one if len(facts.key_types) == 1 else several).format(type=kind, number=n)),
-            )
-            for n, (column, kind) in enumerate(zip(facts.key_columns, facts.key_types, strict=True))
-        )
 
 
 def _announced(connection: "psycopg.Connection[Any]", name: str) -> Captured:
@@ -136,8 +117,3 @@ ANNOUNCED = """
     )
 """
 """A table by its trigger, in the same terms as a captured one."""
-
-
-def _text(made_by_postgresql: str) -> sql.SQL:
-    """A name, type or expression that needs no quoting, in a statement that has parameters."""
-    return sql.SQL(made_by_postgresql.replace("%", "%%"))

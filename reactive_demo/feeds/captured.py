@@ -1,4 +1,4 @@
-"""A captured table as the database describes it, and the statements that read it."""
+"""A captured table as the database describes it, and what statements say of its rows."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -10,7 +10,7 @@ from psycopg import sql
 
 from reactive_demo.errors import ReactiveDemoError
 
-__all__ = ["REMADE", "SETTINGS", "Captured", "NotCapturedError", "Statements", "describe"]
+__all__ = ["REMADE", "SETTINGS", "Captured", "NotCapturedError", "describe", "listed"]
 
 
 class NotCapturedError(ReactiveDemoError):
@@ -52,123 +52,47 @@ class Captured:
         """What every statement may refer to."""
         return {"table": self.name, "incarnation": self.incarnation}
 
+    # In a statement, its rows are called t.
 
-class Statements:
-    """The statements for one table."""
+    @property
+    def table(self) -> sql.SQL:
+        """The table."""
+        return _text(self.name)
 
-    def __init__(self, table: Captured) -> None:
-        self._name, self._key = _text(table.name), _text(table.key)
-        self._columns = [_text(f"t.{column}") for column in table.key_columns]
-        self._types = [_text(kind) for kind in table.key_types]
-        self._row: sql.Composable = sql.SQL("row_to_json(t.*)::text")
-        if table.shown is not None:
-            self._row = sql.SQL("(SELECT row_to_json(r.*) FROM (SELECT {}) r)::text").format(
-                _listed(_text(f"t.{column}") for column in table.shown)
-            )
-        # Two scans of the index: PostgreSQL would read all of it for one condition with OR.
-        self.read = sql.SQL(
-            """
-            SELECT now.snapshot, now.truncated, c.key, CASE WHEN {key} = c.key THEN {row} END,
-                   c.version::text, extract(epoch FROM c.changed_at)::text
-            FROM (
-                SELECT pg_current_snapshot()::text AS snapshot,
-                       CASE WHEN k.truncated_xid >= %(xmax)s::xid8
-                                 OR k.truncated_xid = ANY (%(in_progress)s::xid8[])
-                            THEN k.truncated_version::text END AS truncated
-                FROM reactive.captured k
-                WHERE k.table_name = %(table)s AND k.incarnation = %(incarnation)s
-                  AND k.pruned_xid < %(xmin)s::xid8
-            ) now
-            LEFT JOIN ((
-                SELECT key, version, changed_at FROM reactive.change
-                WHERE table_name = %(table)s AND xid = ANY (%(in_progress)s::xid8[])
-                UNION ALL
-                SELECT key, version, changed_at FROM reactive.change
-                WHERE table_name = %(table)s AND xid >= %(xmax)s::xid8
-            ) c LEFT JOIN {table} t ON {same}) ON true
-            """
-        ).format(key=self._key, row=self._row, table=self._name, same=self._same())
-        self.read_some = sql.SQL("{} LIMIT %(some)s").format(self.read)
-        self.prune = sql.SQL(
-            """
-            WITH pruned AS (
-                DELETE FROM reactive.change WHERE table_name = %(table)s AND key IN (
-                    SELECT c.key FROM reactive.change c LEFT JOIN {table} t ON {same}
-                    WHERE c.table_name = %(table)s AND c.xid < %(xmin)s::xid8 AND {absent}
-                      AND c.changed_at < now() - %(kept_for)s::interval
-                    LIMIT %(at_once)s FOR UPDATE OF c SKIP LOCKED
-                ) RETURNING xid
-            )
-            UPDATE reactive.captured k
-            SET pruned_xid = greatest(
-                k.pruned_xid, (SELECT xid FROM pruned ORDER BY xid DESC LIMIT 1))
-            WHERE k.table_name = %(table)s AND EXISTS (SELECT FROM pruned)
-            RETURNING (SELECT count(*) FROM pruned)
-            """
-        ).format(
-            table=self._name,
-            same=self._same(),
-            absent=sql.SQL("{} IS NULL").format(self._columns[0]),
-        )
-        self.arm = sql.SQL("SELECT pg_try_advisory_lock(reactive.bell(%(table)s))").format()
-        self.disarm = sql.SQL("SELECT pg_advisory_unlock(reactive.bell(%(table)s))").format()
-        self.estimate = sql.SQL(
-            "SELECT coalesce(sum(reltuples), 0)::bigint FROM pg_class WHERE oid IN"
-            " (SELECT relid FROM pg_partition_tree(%(table)s) WHERE isleaf)"
-        ).format()
-        self.incarnation = sql.SQL(
-            "SELECT concat_ws('/', s.system_identifier, d.oid,"
-            " left(pg_walfile_name(pg_current_wal_lsn()), 8), k.incarnation)"
-            " FROM pg_control_system() s, pg_database d, reactive.captured k"
-            " WHERE d.datname = current_database()"
-            " AND k.table_name = %(table)s AND k.incarnation = %(incarnation)s"
-        ).format()
-        self.now = sql.SQL(
-            "SELECT k.pruned_xid::text, pg_current_snapshot()::text"
-            " FROM reactive.captured k WHERE k.table_name = %(table)s"
-        ).format()
+    @property
+    def key_text(self) -> sql.SQL:
+        """The key of row `t`, as text."""
+        return _text(self.key)
 
-    def page(self, *, first: bool) -> sql.Composed:
-        """The next rows in the order of their keys, after the key `last`."""
-        columns = _listed(self._columns)
-        after: sql.Composable = sql.SQL("true")
-        if not first:
-            last = _listed(self._parts(sql.SQL("%(last)s::text")))
-            after = sql.SQL("({}) > ({})").format(columns, last)
-        return sql.SQL(
-            """
-            SELECT p.key, p.row, coalesce(c.version, 0)::text FROM (
-                SELECT {key} AS key, {row} AS row, row_number() OVER (ORDER BY {columns}) AS n
-                FROM {table} t WHERE {after} ORDER BY {columns} LIMIT %(rows)s
-            ) p LEFT JOIN reactive.change c ON c.table_name = %(table)s AND c.key = p.key
-            ORDER BY p.n
-            """
-        ).format(key=self._key, row=self._row, table=self._name, after=after, columns=columns)
-
-    def _same(self) -> sql.Composed:
-        """The condition by which row `t` is found; equal, it may still be written otherwise."""
-        return sql.SQL(" AND ").join(
-            sql.SQL("{} = {}").format(column, part)
-            for column, part in zip(self._columns, self._parts(sql.SQL("c.key")), strict=True)
+    @property
+    def row(self) -> sql.Composable:
+        """What a cache may see of row `t`, as JSON text."""
+        if self.shown is None:
+            return sql.SQL("row_to_json(t.*)::text")
+        return sql.SQL("(SELECT row_to_json(r.*) FROM (SELECT {}) r)::text").format(
+            listed(_text(f"t.{column}") for column in self.shown)
         )
 
-    def _parts(self, key: sql.SQL) -> list[sql.Composed]:
+    @property
+    def columns(self) -> list[sql.SQL]:
+        """The key's columns in row `t`."""
+        return [_text(f"t.{column}") for column in self.key_columns]
+
+    def parts(self, key: sql.SQL) -> list[sql.Composed]:
         """The key's columns, taken out of its text form and typed."""
-        if len(self._types) == 1:
-            return [sql.SQL("{}::{}").format(key, self._types[0])]
+        if len(self.key_types) == 1:
+            return [sql.SQL("{}::{}").format(key, _text(self.key_types[0]))]
         return [
-            sql.SQL("({}::jsonb ->> {})::{}").format(key, sql.Literal(n), kind)
-            for n, kind in enumerate(self._types)
+            sql.SQL("({}::jsonb ->> {})::{}").format(key, sql.Literal(n), _text(kind))
+            for n, kind in enumerate(self.key_types)
         ]
 
-
-def _text(made_by_postgresql: str) -> sql.SQL:
-    """A name, type or expression that needs no quoting, in a statement that has parameters."""
-    return sql.SQL(made_by_postgresql.replace("%", "%%"))
-
-
-def _listed(parts: Iterable[sql.Composable]) -> sql.Composed:
-    return sql.SQL(", ").join(parts)
+    def found_by(self, key: sql.SQL) -> sql.Composed:
+        """The condition that finds row `t`; its key is equal, and may be written otherwise."""
+        return sql.SQL(" AND ").join(
+            sql.SQL("{} = {}").format(column, part)
+            for column, part in zip(self.columns, self.parts(key), strict=True)
+        )
 
 
 def describe(connection: psycopg.Connection[Any], table: str) -> Captured:
@@ -201,3 +125,13 @@ DESCRIPTION = """
     GROUP BY k.table_name, a.attrelid
     HAVING k.key_columns = reactive.key_columns(a.attrelid)
 """
+
+
+def listed(parts: Iterable[sql.Composable]) -> sql.Composed:
+    """With commas in between."""
+    return sql.SQL(", ").join(parts)
+
+
+def _text(made_by_postgresql: str) -> sql.SQL:
+    """A name, type or expression that needs no quoting, in a statement that has parameters."""
+    return sql.SQL(made_by_postgresql.replace("%", "%%"))

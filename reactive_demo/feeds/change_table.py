@@ -16,8 +16,9 @@ from psycopg import sql
 
 from reactive_demo.cache import Cache
 from reactive_demo.changes import Batch, Position, Versioned
-from reactive_demo.feeds.captured import REMADE, SETTINGS, NotCapturedError, Statements, describe
+from reactive_demo.feeds.captured import REMADE, SETTINGS, NotCapturedError, describe
 from reactive_demo.feeds.session import Session
+from reactive_demo.feeds.statements import Statements
 from reactive_demo.state import State
 from reactive_demo.stopping import StopEvent
 
@@ -94,11 +95,11 @@ class Cursor:
     @property
     def unseen(self) -> dict[str, Any]:
         """The parameters of the read that follows."""
-        in_progress = self.snapshot.split(":")[2].split(",")
+        xmin, xmax, in_progress = self.snapshot.split(":")
         return {
-            "xmin": str(self.xmin),
-            "xmax": str(self.xmax),
-            "in_progress": [xid for xid in in_progress if xid],
+            "xmin": xmin,
+            "xmax": xmax,
+            "in_progress": in_progress.split(",") if in_progress else [],
         }
 
 

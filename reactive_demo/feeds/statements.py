@@ -1,0 +1,113 @@
+"""The statements that read a captured table."""
+
+from psycopg import sql
+
+from reactive_demo.feeds.captured import Captured, listed
+
+__all__ = ["Statements"]
+
+
+class Statements:
+    """The statements for one table."""
+
+    def __init__(self, table: Captured) -> None:
+        self._table = table
+        found = table.found_by(sql.SQL("c.key"))
+        # Two scans of the index: PostgreSQL would read all of it for one condition with OR.
+        self.read = sql.SQL(
+            """
+            SELECT now.snapshot, now.truncated, c.key, CASE WHEN {key} = c.key THEN {row} END,
+                   c.version::text, extract(epoch FROM c.changed_at)::text
+            FROM (
+                SELECT pg_current_snapshot()::text AS snapshot,
+                       CASE WHEN k.truncated_xid >= %(xmax)s::xid8
+                                 OR k.truncated_xid = ANY (%(in_progress)s::xid8[])
+                            THEN k.truncated_version::text END AS truncated
+                FROM reactive.captured k
+                WHERE k.table_name = %(table)s AND k.incarnation = %(incarnation)s
+                  AND k.pruned_xid < %(xmin)s::xid8
+            ) now
+            LEFT JOIN ((
+                SELECT key, version, changed_at FROM reactive.change
+                WHERE table_name = %(table)s AND xid = ANY (%(in_progress)s::xid8[])
+                UNION ALL
+                SELECT key, version, changed_at FROM reactive.change
+                WHERE table_name = %(table)s AND xid >= %(xmax)s::xid8
+            ) c LEFT JOIN {table} t ON {found}) ON true
+            """
+        ).format(key=table.key_text, row=table.row, table=table.table, found=found)
+        self.read_some = sql.SQL("{} LIMIT %(some)s").format(self.read)
+        self.prune = sql.SQL(
+            """
+            WITH pruned AS (
+                DELETE FROM reactive.change WHERE table_name = %(table)s AND key IN (
+                    SELECT c.key FROM reactive.change c LEFT JOIN {table} t ON {found}
+                    WHERE c.table_name = %(table)s AND c.xid < %(xmin)s::xid8 AND {absent}
+                      AND c.changed_at < now() - %(kept_for)s::interval
+                    LIMIT %(at_once)s FOR UPDATE OF c SKIP LOCKED
+                ) RETURNING xid
+            )
+            UPDATE reactive.captured k
+            SET pruned_xid = greatest(
+                k.pruned_xid, (SELECT xid FROM pruned ORDER BY xid DESC LIMIT 1))
+            WHERE k.table_name = %(table)s AND EXISTS (SELECT FROM pruned)
+            RETURNING (SELECT count(*) FROM pruned)
+            """
+        ).format(
+            table=table.table, found=found, absent=sql.SQL("{} IS NULL").format(table.columns[0])
+        )
+        self.arm = sql.SQL("SELECT pg_try_advisory_lock(reactive.bell(%(table)s))").format()
+        self.disarm = sql.SQL("SELECT pg_advisory_unlock(reactive.bell(%(table)s))").format()
+        self.estimate = sql.SQL(
+            "SELECT coalesce(sum(reltuples), 0)::bigint FROM pg_class WHERE oid IN"
+            " (SELECT relid FROM pg_partition_tree(%(table)s) WHERE isleaf)"
+        ).format()
+        self.incarnation = sql.SQL(
+            "SELECT concat_ws('/', s.system_identifier, d.oid,"
+            " left(pg_walfile_name(pg_current_wal_lsn()), 8), k.incarnation)"
+            " FROM pg_control_system() s, pg_database d, reactive.captured k"
+            " WHERE d.datname = current_database()"
+            " AND k.table_name = %(table)s AND k.incarnation = %(incarnation)s"
+        ).format()
+        self.now = sql.SQL(
+            "SELECT k.pruned_xid::text, pg_current_snapshot()::text"
+            " FROM reactive.captured k WHERE k.table_name = %(table)s"
+        ).format()
+
+    def page(self, *, first: bool) -> sql.Composed:
+        """The next rows in the order of their keys, after the key `last`."""
+        table = self._table
+        columns = listed(table.columns)
+        after: sql.Composable = sql.SQL("true")
+        if not first:
+            last = listed(table.parts(sql.SQL("%(last)s::text")))
+            after = sql.SQL("({}) > ({})").format(columns, last)
+        return sql.SQL(
+            """
+            SELECT p.key, p.row, coalesce(c.version, 0)::text FROM (
+                SELECT {key} AS key, {row} AS row, row_number() OVER (ORDER BY {columns}) AS n
+                FROM {table} t WHERE {after} ORDER BY {columns} LIMIT %(rows)s
+            ) p LEFT JOIN reactive.change c ON c.table_name = %(table)s AND c.key = p.key
+            ORDER BY p.n
+            """
+        ).format(key=table.key_text, row=table.row, table=table.table, after=after, columns=columns)
+
+    def one(self) -> sql.Composed:
+        """The row of `key`, whether it ever changed or not, and whose it is."""
+        table, key = self._table, sql.SQL("%(key)s::text")
+        return sql.SQL(
+            """
+            SELECT i.incarnation, CASE WHEN {written} = {key} THEN {row} END,
+                   coalesce(c.version, 0)::text
+            FROM ({incarnation}) i (incarnation)
+            LEFT JOIN {table} t ON {found}
+            LEFT JOIN reactive.change c ON c.table_name = %(table)s AND c.key = {key}
+            """
+        ).format(
+            incarnation=self.incarnation,
+            written=table.key_text,
+            key=key,
+            row=table.row,
+            table=table.table,
+            found=table.found_by(key),
+        )
