@@ -132,6 +132,14 @@ class Cache:
             time.sleep(pause)
             pause = min(2 * pause, 0.02)
 
+    def claim(self, kind: str) -> int:
+        """Be the newest listener with a feed of that kind; its number, greater than all before."""
+        return int(self._redis.hincrby(self._feed, f"newest {kind}", 1))
+
+    def newest(self, kind: str) -> int:
+        """The number of the newest; 0 if there is none, or Redis was emptied."""
+        return int(cast("str", self._redis.hget(self._feed, f"newest {kind}")) or 0)
+
     def forget_cursor(self) -> None:
         """Have the leader fill the cache again: its next batch is refused, and it looks again."""
         self._redis.hdel(self._feed, "cursor", "fence")

@@ -75,9 +75,7 @@ class Listener:
         self.feed = feed
         self.cache = cache
         self._takeover = takeover
-        self._is_newest = takeover
-        self._led_as: int | None = None
-        self._rests = False
+        self._claim: int | None = None
         self._role = f"reactive_demo lead {feed.kind} {feed.table} {cache.name}"
         self._stopping = StopEvent()
         self._changed = threading.Condition()
@@ -212,20 +210,16 @@ class Listener:
     def _await_lead(self, session: Session) -> None:
         """Stand by until no other listener leads; the newest does not wait."""
         if self._takeover:
+            self._claim = self.cache.claim(self.feed.kind)
             self._takeover = False  # whoever is deposed stands by and does not strike back
             session.depose(self._role)
-        while not (self._stopping.is_set() or (not self._rests and session.lead(self._role))):
-            self._rests = self._rests or self._is_deposed(session)
-            self._become(State.STANDBY, RESTS if self._rests else WAITS)
+        while not self._stopping.is_set():
+            rests = self._claim is not None and self.cache.newest(self.feed.kind) > self._claim
+            if not rests and session.lead(self._role):
+                return
+            self._become(State.STANDBY, RESTS if rests else WAITS)
             self._stopping.wait(STANDBY_POLL)
             session.heard(self._stopping, 0)  # what is heard before it leads is not for it
-        self._led_as = session.pid
-
-    def _is_deposed(self, session: Session) -> bool:
-        """Whether another one leads now: it may be this one's own lost session, for a while."""
-        if not (self._is_newest and self._led_as):
-            return False
-        return session.leader(self._role) not in (None, self._led_as)
 
     def _follow(self, session: Session) -> None:
         """Write what the session tells, each batch before the next is asked for."""

@@ -87,7 +87,6 @@ class Session:
             application_name=f"reactive_demo listen {table}",
             **KEEPALIVE,
         )
-        self._pid = self._connection.info.backend_pid
         try:
             self._connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
         except BaseException:
@@ -107,16 +106,6 @@ class Session:
         ).fetchone()
         return bool(row and row[0])
 
-    @property
-    def pid(self) -> int:
-        """The process that serves this session; also of one that was lost."""
-        return self._pid
-
-    def leader(self, role: str) -> int | None:
-        """The process that serves the session which leads, if one does."""
-        row = self._connection.execute(_leader(role)).fetchone()
-        return row and int(row[0])
-
     def depose(self, role: str) -> None:
         """Terminate the backend that holds the advisory lock of `role`, and be next in its queue.
 
@@ -124,9 +113,16 @@ class Session:
         server as one message, and again if it was too late all the same.
         """
         statements = sql.SQL(
-            "SELECT pg_terminate_backend(pid) FROM ({}) leader WHERE pid <> pg_backend_pid();"
-            " SELECT pg_advisory_lock(hashtextextended({}, 0))"
-        ).format(_leader(role), sql.Literal(role))
+            """
+            SELECT pg_terminate_backend(pid)
+            FROM pg_locks, hashtextextended({role}, 0) AS key
+            WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
+              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+              AND objsubid = 1
+              AND (classid::bigint << 32 | objid::bigint) = key;
+            SELECT pg_advisory_lock(hashtextextended({role}, 0))
+            """
+        ).format(role=sql.Literal(role))
         for _ in range(DEPOSE_ATTEMPTS):
             with suppress(psycopg.errors.LockNotAvailable), self._connection.transaction():
                 self._connection.execute("SET LOCAL lock_timeout = '500ms'")
@@ -155,18 +151,6 @@ class Session:
         Whoever iterates writes a batch before it asks for the next.
         """
         raise NotImplementedError
-
-
-def _leader(role: str) -> sql.Composed:
-    """Who holds the advisory lock of `role`."""
-    return sql.SQL(
-        """
-        SELECT pid FROM pg_locks, hashtextextended({}, 0) AS key
-        WHERE locktype = 'advisory' AND granted AND objsubid = 1
-          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-          AND (classid::bigint << 32 | objid::bigint) = key
-        """
-    ).format(sql.Literal(role))
 
 
 class Feed(Protocol):

@@ -13,6 +13,7 @@ import pytest
 from reactive_demo import Cache, Listener, NotifyFeed, Profiles
 from reactive_demo import listener as module
 from reactive_demo.checks import cache_follows, until
+from reactive_demo.relay import Relay
 
 Listen = Callable[..., Listener]
 
@@ -155,6 +156,20 @@ def test_the_newest_deposes_one_in_another_process_which_does_not_strike_back(
         *("connecting", "listening", "live"),
         *("connecting", "listening", rests),
     ]
+
+
+def test_who_was_away_while_a_newer_one_led_rests_too(
+    database: str, cache: Cache, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Relay.to_postgres(database) as wire:
+        older = listen(wire.url, cache, takeover=True)
+        wire.cut()
+        monkeypatch.setattr(module, "_leaders", {})  # as if it were in another process
+        listen(database, cache, takeover=True).stop()
+        wire.mend()
+        older.wait_until("standby")
+        assert older.words == f"standby: {module.RESTS}"
+        older.stop()
 
 
 def test_the_deposed_connects_again_at_once_and_still_comes_too_late(

@@ -391,7 +391,6 @@ class BrokenFeed:
 
     kind = "broken"
     table = "profile"
-    pid = 0
 
     @contextmanager
     def open(self) -> Iterator["BrokenFeed"]:
