@@ -15,14 +15,13 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib.resources import files
 from itertools import islice
 from typing import Any, cast
 
 from redis.connection import parse_url
 
 from reactive_demo.changes import Batch, Change, Position, Versioned
-from reactive_demo.redis_client import open_redis
+from reactive_demo.redis_client import open_redis, script
 from reactive_demo.watcher import Subscription, Watcher
 
 __all__ = ["Cache", "Deposed"]
@@ -51,10 +50,9 @@ class Cache:
         self.tombstone_ms = tombstone_ms
         self._feed = f"reactive_demo:feed:{table}"
         self._redis = open_redis(redis_url)
-        self._take_over, self._apply, self._sweep = (
-            self._redis.register_script((files("reactive_demo") / "lua" / name).read_text())
-            for name in ("take_over.lua", "apply.lua", "sweep.lua")
-        )
+        self._take_over = script(self._redis, "take_over.lua")
+        self._apply = script(self._redis, "row.lua", "apply.lua")
+        self._sweep = script(self._redis, "row.lua", "sweep.lua")
 
     @property
     def name(self) -> str:

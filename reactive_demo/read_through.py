@@ -13,7 +13,6 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.resources import files
 from threading import BoundedSemaphore
 from typing import Any, Self
 
@@ -23,7 +22,7 @@ import redis
 from reactive_demo.cache import Cache
 from reactive_demo.feeds.captured import REMADE, SETTINGS, NotCapturedError, describe
 from reactive_demo.feeds.statements import Statements
-from reactive_demo.redis_client import open_redis
+from reactive_demo.redis_client import open_redis, script
 
 __all__ = ["ReadThrough"]
 
@@ -70,10 +69,8 @@ class ReadThrough:
         self._places = BoundedSemaphore(CONNECTIONS)
         self._idle: list[Reader] = []
         self._redis = open_redis(cache.redis_url)
-        self._begin, self._load = (
-            self._redis.register_script((files("reactive_demo") / "lua" / name).read_text())
-            for name in ("begin_load.lua", "load.lua")
-        )
+        self._begin = script(self._redis, "begin_load.lua")
+        self._load = script(self._redis, "row.lua", "load.lua")
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The row, its columns at top level, or None if there is none.

@@ -16,25 +16,4 @@ redis.call('DEL', lock)
 local now = redis.call('HMGET', feed, 'epoch', 'incarnation')
 if version == '' or now[1] ~= epoch or now[2] ~= incarnation then return -1 end
 
-local function less(a, b) return #a < #b or (#a == #b and a < b) end
-
-local held = redis.pcall('HMGET', key, 'epoch', 'version')
-if held.err then -- somebody put something else there
-    redis.call('DEL', key)
-    held = {}
-end
-local old_epoch, old_version = held[1] or '', held[2] or ''
-if not (less(old_epoch, epoch) or (old_epoch == epoch and less(old_version, version))) then
-    return 0
-end
-if row == '' then
-    redis.call('DEL', key)
-    redis.call('HSET', key, 'epoch', epoch, 'version', version)
-    redis.call('PEXPIRE', key, life)
-    row = 'null'
-else
-    redis.call('HSET', key, 'row', row, 'epoch', epoch, 'version', version)
-    redis.call('PERSIST', key)
-end
-redis.call('PUBLISH', key, '{"version":"' .. version .. '","row":' .. row .. '}')
-return 1
+return store(key, epoch, version, row, life)

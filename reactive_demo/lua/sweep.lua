@@ -8,15 +8,12 @@ local feed = KEYS[1]
 local fence, epoch, version = ARGV[1], ARGV[2], ARGV[3]
 if redis.call('HGET', feed, 'fence') ~= fence then return -1 end
 
-local function less(a, b) return #a < #b or (#a == #b and a < b) end
-
 local removed = 0
 for i = 2, #KEYS do
     local key = KEYS[i]
     local held = redis.pcall('HMGET', key, 'epoch', 'version', 'row') -- not every key is ours
     local old_epoch, old_version = held[1], held[2]
-    if old_epoch and old_version
-        and (less(old_epoch, epoch) or (old_epoch == epoch and less(old_version, version))) then
+    if old_epoch and old_version and precedes(old_epoch, old_version, epoch, version) then
         redis.call('UNLINK', key)
         if held[3] then
             removed = removed + 1

@@ -1,12 +1,11 @@
 """Copies of rows in Redis, written by the app itself: the format is that of `Cache`."""
 
 import json
-from importlib.resources import files
 from typing import Any
 
 from reactive_demo.cache import Cache
 from reactive_demo.changes import Change
-from reactive_demo.redis_client import open_redis
+from reactive_demo.redis_client import open_redis, script
 
 __all__ = ["Copies"]
 
@@ -22,9 +21,7 @@ class Copies:
         self.prefix = prefix
         self._cache = Cache(redis_url, prefix)
         self._redis = open_redis(redis_url, retries=0)
-        self._add = self._redis.register_script(
-            (files("reactive_demo") / "lua" / "add.lua").read_text()
-        )
+        self._add = script(self._redis, "add.lua")
 
     def get(self, username: str) -> dict[str, Any] | None:
         """The copy, or None."""
