@@ -66,10 +66,14 @@ def test_its_backend_is_terminated(
     database: str, connection: psycopg.Connection, cache: Cache, listen: Listen
 ) -> None:
     listener = listen(database, cache)
+    ended: set[int] = set()
     with Traffic(database) as traffic:
         for turn in range(5):
-            until("it is connected", lambda: backends(connection))
-            connection.execute("SELECT pg_terminate_backend(%s)", [backends(connection)[0]])
+            until("it has a new backend", lambda: set(backends(connection)) - ended)
+            listener.wait_until("live")  # one that ends while it connects counts as no reconnect
+            (backend,) = set(backends(connection)) - ended
+            connection.execute("SELECT pg_terminate_backend(%s)", [backend])
+            ended.add(backend)
             until("it noticed", lambda turn=turn: listener.stats.reconnects > turn)
             traffic.flow()
     agree(database, cache)

@@ -157,6 +157,7 @@ find(".rd-second").href = `?username=${encodeURIComponent(username)}`
 for (const button of document.querySelectorAll("[data-counter]"))
   button.addEventListener("click", () => click(button.dataset.counter))
 find(".rd-go").addEventListener("click", fast)
+for (const button of document.querySelectorAll("[disabled]")) button.disabled = false // now they work
 // A network that went or came back says nothing on a stream that stands still: ask anew.
 for (const change of ["online", "offline"]) addEventListener(change, follow)
 
