@@ -50,6 +50,7 @@ class Cache:
         self.tombstone_ms = tombstone_ms
         self._feed = f"reactive_demo:feed:{table}"
         self._redis = open_redis(redis_url)
+        self._claim = script(self._redis, "claim.lua")
         self._take_over = script(self._redis, "take_over.lua")
         self._apply = script(self._redis, "row.lua", "apply.lua")
         self._sweep = script(self._redis, "row.lua", "sweep.lua")
@@ -131,8 +132,11 @@ class Cache:
             pause = min(2 * pause, 0.02)
 
     def claim(self, kind: str) -> int:
-        """Be the newest listener with a feed of that kind; its number, greater than all before."""
-        return int(self._redis.hincrby(self._feed, f"newest {kind}", 1))
+        """Be the newest listener with a feed of that kind; its number.
+
+        It is greater than all before it, also when Redis was emptied meanwhile.
+        """
+        return int(self._claim(keys=[self._feed], args=[f"newest {kind}"]))
 
     def newest(self, kind: str) -> int:
         """The number of the newest; 0 if there is none, or Redis was emptied."""

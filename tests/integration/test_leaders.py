@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
+import redis
 
 from reactive_demo import Cache, Listener, NotifyFeed, Profiles
 from reactive_demo import listener as module
@@ -158,12 +159,21 @@ def test_the_newest_deposes_one_in_another_process_which_does_not_strike_back(
     ]
 
 
+@pytest.mark.parametrize("emptied", [False, True])
 def test_who_was_away_while_a_newer_one_led_rests_too(
-    database: str, cache: Cache, listen: Listen, monkeypatch: pytest.MonkeyPatch
+    database: str,
+    cache: Cache,
+    listen: Listen,
+    client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    emptied: bool,
 ) -> None:
     with Relay.to_postgres(database) as wire:
         older = listen(wire.url, cache, takeover=True)
         wire.cut()
+        if emptied:
+            client.flushdb()
         monkeypatch.setattr(module, "_leaders", {})  # as if it were in another process
         listen(database, cache, takeover=True).stop()
         wire.mend()
