@@ -7,10 +7,17 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from redis.connection import parse_url
 
-from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.errors import ReactiveDemoError, first_line
 from reactive_demo.settings import without_password
 
-__all__ = ["Address", "postgres_address", "postgres_url", "redis_address", "redis_url_at"]
+__all__ = [
+    "Address",
+    "no_answer",
+    "postgres_address",
+    "postgres_url",
+    "redis_address",
+    "redis_url_at",
+]
 
 Address = str | tuple[str, int]
 """The path of a Unix socket, or host and port."""
@@ -26,12 +33,16 @@ def postgres_address(database_url: str) -> Address:
             about = connection.info
             host, address, port = about.host, about.hostaddr, about.port
     except psycopg.OperationalError as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ReactiveDemoError(
-            f"PostgreSQL ({without_password(database_url)}) does not answer ({reason}): "
-            "start that server, then try again."
-        ) from None
+        raise no_answer(database_url, error) from None
     return f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (address or host, port)
+
+
+def no_answer(database_url: str, error: psycopg.Error) -> ReactiveDemoError:
+    """What to raise when that PostgreSQL cannot be reached."""
+    return ReactiveDemoError(
+        f"PostgreSQL ({without_password(database_url)}) does not answer ({first_line(error)}): "
+        "start that server, then try again."
+    )
 
 
 def postgres_url(database_url: str, address: Address) -> str:

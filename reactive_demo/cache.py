@@ -15,12 +15,13 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any, cast
 
 from redis.connection import parse_url
 
 from reactive_demo.changes import Batch, Change, Position, Versioned
+from reactive_demo.keys import feed_key, row_key
+from reactive_demo.portions import portions
 from reactive_demo.redis_client import open_redis, script
 from reactive_demo.watcher import Subscription, Watcher
 
@@ -48,7 +49,7 @@ class Cache:
         self.redis_url = redis_url
         self.table = table
         self.tombstone_ms = tombstone_ms
-        self._feed = f"reactive_demo:feed:{table}"
+        self._feed = feed_key(table)
         self._redis = open_redis(redis_url)
         self._claim = script(self._redis, "claim.lua")
         self._take_over = script(self._redis, "take_over.lua")
@@ -64,7 +65,7 @@ class Cache:
 
     def redis_key(self, key: str) -> str:
         """The Redis key, and channel, of a row."""
-        return f"{self.table}:{key}"
+        return row_key(self.table, key)
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The cached row, its columns at top level, or None."""
@@ -179,8 +180,7 @@ class Cache:
 
     def _sweep_all(self, fence: str, epoch: str, version: str) -> None:
         """Remove the rows of older epochs, and of this one's those older than `version`."""
-        keys = self.scan()
-        while some := list(islice(keys, SWEEP)):
+        for some in portions(self.scan(), SWEEP):
             names = [self._feed, *map(self.redis_key, some)]
             _led(self._sweep(keys=names, args=[fence, epoch, version]))
 

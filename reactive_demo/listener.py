@@ -36,7 +36,7 @@ from tenacity import (
 
 from reactive_demo.cache import Cache, Deposed
 from reactive_demo.changes import Batch
-from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.errors import ReactiveDemoError, first_line
 from reactive_demo.feeds import Feed, NotCapturedError, Session
 from reactive_demo.state import State
 from reactive_demo.stats import Stats, Tally
@@ -218,8 +218,7 @@ class Listener:
             if not rests and session.lead(self._role):
                 return
             self._become(State.STANDBY, RESTS if rests else WAITS)
-            self._stopping.wait(STANDBY_POLL)
-            session.heard(self._stopping, 0)  # what is heard before it leads is not for it
+            session.pass_over(self._stopping, STANDBY_POLL)
 
     def _follow(self, session: Session) -> None:
         """Write what the session tells, each batch before the next is asked for."""
@@ -260,11 +259,11 @@ class Listener:
         """Say which server does not answer, before the next attempt."""
         error = attempt.outcome.exception() if attempt.outcome else None
         if isinstance(error, redis.RedisError):
-            self._become(State.DEGRADED, f"Redis does not answer ({_first_line(error)})")
+            self._become(State.DEGRADED, f"Redis does not answer ({first_line(error)})")
         elif isinstance(error, NotCapturedError):
             self._become(State.CONNECTING, str(error))
         else:
-            self._become(State.CONNECTING, f"PostgreSQL does not answer ({_first_line(error)})")
+            self._become(State.CONNECTING, f"PostgreSQL does not answer ({first_line(error)})")
         log.info("%s", self.words)
 
     # What others see
@@ -302,7 +301,3 @@ _LOST = (
 
 _leaders: WeakValueDictionary[str, Listener] = WeakValueDictionary()
 """The newest listener of each role in this process."""
-
-
-def _first_line(error: BaseException | None) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -9,8 +9,8 @@ from typing import Any, Self
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
+from reactive_demo.addresses import no_answer
 from reactive_demo.errors import ReactiveDemoError
-from reactive_demo.settings import without_password
 from reactive_demo.trace import writes
 
 __all__ = ["COUNTERS", "Profiles"]
@@ -124,11 +124,7 @@ class Profiles:
         except psycopg.OperationalError as error:
             if error.sqlstate and not error.sqlstate.startswith("57P"):
                 raise  # it answered; 57P is a server that shuts down
-            reason = str(error).strip().partition("\n")[0]
-            raise ReactiveDemoError(
-                f"PostgreSQL ({without_password(self.database_url)}) does not answer ({reason}): "
-                "start that server, then try again."
-            ) from error
+            raise no_answer(self.database_url, error) from error
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:

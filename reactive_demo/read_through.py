@@ -22,6 +22,7 @@ import redis
 from reactive_demo.cache import Cache
 from reactive_demo.feeds.captured import REMADE, SETTINGS, NotCapturedError, describe
 from reactive_demo.feeds.statements import Statements
+from reactive_demo.keys import feed_key, load_key
 from reactive_demo.redis_client import open_redis, script
 
 __all__ = ["ReadThrough"]
@@ -79,9 +80,9 @@ class ReadThrough:
         not answer within 5 s.
         """
         keys = [
-            f"reactive_demo:feed:{self.cache.table}",
+            feed_key(self.cache.table),
             self.cache.redis_key(key),
-            f"reactive_demo:load:{self.cache.table}:{key}",
+            load_key(self.cache.table, key),
         ]
         token = uuid.uuid4().hex
         deadline, pause = time.monotonic() + PATIENCE, 0.001

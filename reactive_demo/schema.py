@@ -16,7 +16,7 @@ from tenacity import (
 )
 
 from reactive_demo.blockers import watched
-from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.errors import ReactiveDemoError, first_line
 
 __all__ = ["install", "install_article", "install_bare", "read_sql", "uninstall"]
 
@@ -158,7 +158,7 @@ def _change(database_url: str, what: str, work: Callable[[psycopg.Connection], o
         ) from None
     except psycopg.Error as error:
         reason = " ".join(filter(None, [error.diag.message_primary, error.diag.message_hint]))
-        reason = reason or str(error).strip().partition("\n")[0]
+        reason = reason or first_line(error)
         raise ReactiveDemoError(
             f"The database refused ({reason}), and nothing in it was changed."
         ) from None

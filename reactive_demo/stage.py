@@ -1,14 +1,14 @@
 """How each notebook begins: the database in the chapter's state, whatever ran before."""
 
-from itertools import islice
-
 import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier, Literal
 
 from reactive_demo.cache import Cache
 from reactive_demo.changes import Change
-from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.errors import ReactiveDemoError, first_line
+from reactive_demo.keys import feed_key, row_key, stream_key
+from reactive_demo.portions import portions
 from reactive_demo.profiles import Profiles
 from reactive_demo.redis_client import open_redis
 from reactive_demo.schema import install, install_article
@@ -18,6 +18,9 @@ __all__ = ["drop_database", "forget", "fresh_cache", "fresh_database", "set_stag
 
 MARK = "reactive_demo: a chapter of the tutorial, made anew whenever it begins"
 """The comment on a database of a chapter's own: only what carries it is ever dropped."""
+
+PATIENCE = 20
+"""Seconds for dropping a database."""
 
 
 def set_stage(stack: Stack, *usernames: str, captured: bool = False) -> None:
@@ -52,6 +55,7 @@ def fresh_database(stack: Stack, name: str) -> str:
                     f"There is a database {name} already, and the tutorial did not make it: "
                     "rename it, or point DATABASE_URL to another server."
                 )
+            connection.execute(SQL("SET statement_timeout = '{}s'").format(PATIENCE))
             connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
             # template0: nobody can be connected to it, which would refuse the copy.
             connection.execute(SQL("CREATE DATABASE {} TEMPLATE template0").format(database))
@@ -62,9 +66,17 @@ def fresh_database(stack: Stack, name: str) -> str:
             f"it ({error.diag.message_primary}): allow it (ALTER ROLE ... CREATEDB), or unset "
             "DATABASE_URL to use the embedded server."
         ) from None
+    except psycopg.errors.QueryCanceled:
+        # Each backend must agree, and one that cannot get rid of what it has to say does not.
+        raise ReactiveDemoError(
+            f"The database {name} could not be dropped in {PATIENCE} s. Most likely a program said "
+            "LISTEN and does not read: shut down the kernels of the other notebooks, and run this "
+            "cell again."
+        ) from None
     except psycopg.Error as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ReactiveDemoError(f"The database {name} could not be made ({reason}).") from None
+        raise ReactiveDemoError(
+            f"The database {name} could not be made ({first_line(error)})."
+        ) from None
     return make_conninfo(stack.database_url, dbname=name)
 
 
@@ -77,9 +89,8 @@ def fresh_cache(redis_url: str, name: str) -> Cache:
 def forget(redis_url: str, name: str) -> None:
     """Remove all keys of the cache `name`: its rows, its cursor, its messages."""
     with open_redis(redis_url) as client:
-        client.unlink(f"reactive_demo:feed:{name}", f"reactive_demo:behind:{name}")
-        keys = client.scan_iter(match=f"{name}:*", count=1000)
-        while some := list(islice(keys, 1000)):
+        client.unlink(feed_key(name), stream_key(name))
+        for some in portions(client.scan_iter(match=row_key(name, "*"), count=1000), 1000):
             client.unlink(*some)
 
 

@@ -18,6 +18,7 @@ import redis
 
 from reactive_demo.cache import Cache
 from reactive_demo.changes import Batch
+from reactive_demo.errors import first_line
 
 __all__ = ["Outcome", "Writer"]
 
@@ -127,7 +128,7 @@ class Writer:
         return True
 
     def _set_aside(self, key: str, error: Exception) -> None:
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         log.warning("%s is set aside: %s", key, reason)
         self._aside.pop(key, None)
         self._aside[key] = reason

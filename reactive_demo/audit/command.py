@@ -10,7 +10,7 @@ from reactive_demo.audit.meter import audit
 from reactive_demo.audit.repairs import repair
 from reactive_demo.audit.verdict import Report
 from reactive_demo.cache import Cache
-from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.errors import ReactiveDemoError, first_line
 from reactive_demo.stack import Stack
 
 __all__ = ["reason", "run"]
@@ -44,4 +44,4 @@ def run(servers: Stack, table: str, *, repairs: bool = False) -> Report:
 def reason(error: BaseException) -> str:
     """An error in one line."""
     kind = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
-    return kind + str(error).strip().partition("\n")[0]
+    return kind + first_line(error)

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
 
 import psycopg
 import redis
@@ -14,6 +13,7 @@ from reactive_demo.audit.table import Table
 from reactive_demo.audit.verdict import Difference, Look, Pair, Report, differs, wrong
 from reactive_demo.cache import Cache
 from reactive_demo.changes import Versioned
+from reactive_demo.portions import portions
 from reactive_demo.redis_client import open_redis
 
 __all__ = ["AGAIN", "LIMIT", "Sides", "audit"]
@@ -57,7 +57,7 @@ class Sides:
     def differing(self, keys: Iterable[str]) -> dict[str, Pair]:
         """The pairs that differ now."""
         found: dict[str, Pair] = {}
-        for portion in portions(keys):
+        for portion in portions(keys, PORTION):
             rows = held(self._client, self.cache, portion)
             stored = self.table.look_up(portion)
             found |= _differing(Pair(stored[key], rows[key]) for key in portion)
@@ -65,7 +65,7 @@ class Sides:
 
     def stored(self, share: float) -> Iterator[list[Pair]]:
         """The table's rows, or a share of them, each beside what the cache has."""
-        for portion in portions(self.table.rows(share)):
+        for portion in portions(self.table.rows(share), PORTION):
             rows = held(self._client, self.cache, [one.key for one in portion])
             yield [Pair(one, rows[one.key]) for one in portion]
 
@@ -75,7 +75,7 @@ class Sides:
         Redis walks its keys in the order of their hashes, so the first ones are as good as any.
         """
         keys = (key for key in self.cache.scan() if key not in but)
-        for portion in portions(islice(keys, limit)):
+        for portion in portions(islice(keys, limit), PORTION):
             rows = held(self._client, self.cache, portion)
             stored = self.table.look_up([key for key in portion if rows[key].row is not None])
             pairs = [Pair(stored[key], rows[key]) for key in stored]
@@ -122,13 +122,6 @@ def audit(
         return Report(
             sides.table.name, rows, len(seen), drawn, looks, told(found[key] for key in amiss)
         )
-
-
-def portions(items: Iterable[Any]) -> Iterator[list[Any]]:
-    """`items` in lists of a few hundred."""
-    rest = iter(items)
-    while some := list(islice(rest, PORTION)):
-        yield some
 
 
 def told(pairs: Iterable[Pair]) -> list[Difference]:

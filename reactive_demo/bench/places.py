@@ -10,12 +10,14 @@ import psycopg
 from reactive_demo.cache import Cache
 from reactive_demo.schema import install, install_article
 from reactive_demo.stack import Stack
-from reactive_demo.stage import forget, fresh_database
+from reactive_demo.stage import drop_database, forget, fresh_database
 
 __all__ = ["PROFILES", "Places"]
 
 PROFILES = 10_000
 """Rows of the table that is written to."""
+
+DATABASE = "reactive_demo_bench"
 
 SMALL, LARGE = "bench", "bench_large"
 """The names of the caches."""
@@ -34,7 +36,7 @@ class Places:
     @contextmanager
     def make(cls, stack: Stack) -> Iterator["Places"]:
         """Make both, and remove both."""
-        url = fresh_database(stack, "reactive_demo_bench")
+        url = fresh_database(stack, DATABASE)
         cache, large = (Cache(stack.redis_url, name) for name in (SMALL, LARGE))
         try:
             install(url)
@@ -45,8 +47,7 @@ class Places:
                 )
                 yield cls(url, cache, large, database)
         finally:
-            with psycopg.connect(stack.database_url, autocommit=True) as database:
-                database.execute("DROP DATABASE IF EXISTS reactive_demo_bench WITH (FORCE)")
+            drop_database(stack, DATABASE)
             for one in (cache, large):
                 forget(stack.redis_url, one.table)
                 one.close()

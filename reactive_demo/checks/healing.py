@@ -8,6 +8,7 @@ from psycopg import sql
 
 from reactive_demo.cache import Cache
 from reactive_demo.checks.verdict import CheckFailed, Verdict, until
+from reactive_demo.errors import first_line
 from reactive_demo.listener import Listener
 from reactive_demo.profiles import Profiles
 from reactive_demo.stack import Stack
@@ -177,7 +178,7 @@ def _ask(database_url: str, query: sql.Composed) -> list[Any]:
         with psycopg.connect(database_url, autocommit=True) as connection:
             return connection.execute(query).fetchall()
     except psycopg.Error as error:
-        reason = str(error).strip().partition("\n")[0]
         raise CheckFailed(
-            f"The database refuses ({reason}): run the cells of this section again, from its title."
+            f"The database refuses ({first_line(error)}): run the cells of this section again, "
+            "from its title."
         ) from None

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 
 from reactive_demo.checks.verdict import CheckFailed, Verdict, until
+from reactive_demo.errors import first_line
 
 __all__ = [
     "changed_columns_are_named",
@@ -265,10 +266,9 @@ def _answering() -> Iterator[None]:
     try:
         yield
     except psycopg.OperationalError as error:
-        reason = str(error).strip().partition("\n")[0]
         raise CheckFailed(
-            f"The database does not answer ({reason}): run the first cell of this chapter again, "
-            "and then the steps after it."
+            f"The database does not answer ({first_line(error)}): run the first cell of this "
+            "chapter again, and then the steps after it."
         ) from None
     except psycopg.DatabaseError as error:
         raise CheckFailed(

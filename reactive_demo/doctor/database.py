@@ -7,6 +7,7 @@ import psycopg
 from psycopg import sql
 
 from reactive_demo.doctor.report import Line, State
+from reactive_demo.errors import first_line
 
 __all__ = ["examine", "hears", "listening", "schema", "version"]
 
@@ -35,7 +36,7 @@ def examine(url: str, kind: str, here: str) -> Iterator[Line]:
 def away(error: Exception, here: str) -> Line:
     """Words for a server that does not answer, or that answers no more."""
     words = (
-        f"does not answer ({_first_line(error)}): start that server, correct DATABASE_URL, or "
+        f"does not answer ({first_line(error)}): start that server, correct DATABASE_URL, or "
         "unset it to use the embedded one."
     )
     return Line("PostgreSQL", State.MEND, words, here)
@@ -119,7 +120,7 @@ def _loop_back(connection: psycopg.Connection, second: psycopg.Connection) -> Li
         pooled = pid != connection.info.backend_pid
         return listening(heard=hears(connection, second), pooled=pooled)
     except psycopg.Error as error:
-        words = f"refused ({_first_line(error)}): let DATABASE_URL name PostgreSQL itself."
+        words = f"refused ({first_line(error)}): let DATABASE_URL name PostgreSQL itself."
         return Line(LISTEN, State.MEND, words)
 
 
@@ -131,7 +132,3 @@ def _connect(url: str) -> psycopg.Connection:
         prepare_threshold=None,  # a pooler may not know prepared statements
         application_name="reactive_demo doctor",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

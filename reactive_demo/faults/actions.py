@@ -16,6 +16,7 @@ from reactive_demo.changes import Batch, Position, Versioned
 from reactive_demo.checks import until
 from reactive_demo.faults.lab import FaultLab
 from reactive_demo.faults.pipeline import NAMES, Pipeline
+from reactive_demo.keys import feed_key
 from reactive_demo.redis_client import open_redis
 from reactive_demo.state import State
 
@@ -213,7 +214,7 @@ def _repeat_notifications(pipeline: Pipeline, connection: "psycopg.Connection[An
 
 def _repeat_reading(pipeline: Pipeline, connection: "psycopg.Connection[Any]") -> int:
     """Have the leader read again what it has read; how many changes the cache refused."""
-    feed = f"reactive_demo:feed:{pipeline.table}"
+    feed = feed_key(pipeline.table)
     with open_redis(pipeline.cache.redis_url) as client:
         before = client.hgetall(feed)
         pipeline.write(connection)

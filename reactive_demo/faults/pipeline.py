@@ -20,6 +20,7 @@ from reactive_demo.feeds import ChangeTableFeed, NotifyFeed
 from reactive_demo.listener import Listener
 from reactive_demo.relay import Relay
 from reactive_demo.schema import install, read_sql
+from reactive_demo.stage import forget
 from reactive_demo.trace import writes
 
 __all__ = ["NAMES", "Pipeline"]
@@ -88,7 +89,7 @@ class Pipeline:
         finally:
             self.wire.close()
             with suppress(redis.RedisError):
-                self._forget()
+                forget(self.cache.redis_url, self.table)
             self._eyes.close()
             self.cache.close()
 
@@ -174,10 +175,6 @@ class Pipeline:
     def __repr__(self) -> str:
         return f"Pipeline({self.name}, {self.listener.words})"
 
-    def _forget(self) -> None:
-        names = [self.cache.redis_key(key) for key in self.cache.scan()]
-        self._eyes.unlink(*names, f"reactive_demo:feed:{self.table}")
-
     def _marker(self) -> dict[str, Any] | None:
         return self.cache.get(MARKER)
 
@@ -198,7 +195,7 @@ class Pipeline:
                 connection.execute(trigger.encode())
         if self.durable:
             install(self.database_url, self.table)
-        self._forget()
+        forget(self.cache.redis_url, self.table)
 
 
 TABLE = """

@@ -140,6 +140,16 @@ class Session:
             heard = list(self._connection.notifies(timeout=0))
         return self._told(heard)
 
+    def pass_over(self, stopping: StopEvent, seconds: float) -> None:
+        """Take in what is said for that long, and forget it: it is not for who does not lead.
+
+        Left unread, it would fill the socket and hold up the server, which may not drop a database
+        while one of its backends waits to say something.
+        """
+        deadline = time.monotonic() + seconds
+        while not stopping.is_set() and (left := deadline - time.monotonic()) > 0:
+            self.heard(stopping, left)
+
     def _told(self, heard: list[psycopg.Notify]) -> list[psycopg.Notify]:
         if heard and self.onlooker is not None:
             self.onlooker(heard)

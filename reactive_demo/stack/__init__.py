@@ -16,7 +16,7 @@ from typing import Self
 import psycopg
 import redis
 
-from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.errors import ReactiveDemoError, first_line
 from reactive_demo.settings import Settings, without_password
 from reactive_demo.stack.place import Place, lock, try_lock
 
@@ -220,10 +220,9 @@ def _probe_database(url: str) -> None:
     try:
         psycopg.connect(url, connect_timeout=5).close()
     except (psycopg.Error, ValueError) as error:  # ValueError: what is no name of a host
-        reason = str(error).strip().partition("\n")[0]
         raise ReactiveDemoError(
-            f"DATABASE_URL ({without_password(url)}) does not answer ({reason}): start that "
-            "server, or unset DATABASE_URL to use the embedded one."
+            f"DATABASE_URL ({without_password(url)}) does not answer ({first_line(error)}): start "
+            "that server, or unset DATABASE_URL to use the embedded one."
         ) from None
 
 

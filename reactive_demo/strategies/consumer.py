@@ -12,10 +12,11 @@ from typing import Any, NamedTuple, Self
 import redis
 
 from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.keys import stream_key
 from reactive_demo.redis_client import open_redis
 from reactive_demo.strategies.rows import Rows
 
-__all__ = ["Consumer", "Message", "stream_of"]
+__all__ = ["Consumer", "Message"]
 
 GROUP = "database"
 BATCH = 500
@@ -37,11 +38,6 @@ class Message(NamedTuple):
     counter: str
 
 
-def stream_of(prefix: str) -> str:
-    """The stream that write-behind leaves its messages on."""
-    return f"reactive_demo:behind:{prefix}"
-
-
 class Consumer:
     """A member of the group; as a context manager, it works in a thread of its own.
 
@@ -59,7 +55,7 @@ class Consumer:
     ) -> None:
         self.name = name
         self.patience = patience
-        self.stream = stream_of(prefix)
+        self.stream = stream_key(prefix)
         self._rows = Rows(database_url)
         self._redis = open_redis(redis_url)
         self._ending = threading.Event()

@@ -1,6 +1,6 @@
 """Write-behind: the app writes the cache and leaves a message; the database comes later."""
 
-from reactive_demo.strategies.consumer import stream_of
+from reactive_demo.keys import stream_key
 from reactive_demo.strategies.strategy import Strategy, check
 
 __all__ = ["WriteBehind"]
@@ -17,5 +17,5 @@ class WriteBehind(Strategy):
     def write(self, username: str, counter: str) -> None:
         """Add one to the copy, and leave a message for the database."""
         check(username, counter)
-        while not self.copies.add(username, counter, stream_of(self.copies.prefix)):
+        while not self.copies.add(username, counter, stream_key(self.copies.prefix)):
             self.copies.put_if_absent(self.rows.get_or_new(username))

@@ -7,6 +7,7 @@ from typing import Any
 import redis
 from redis.asyncio.client import PubSub
 
+from reactive_demo.keys import feed_key, row_key
 from reactive_demo.redis_client import open_async_redis
 
 __all__ = ["Reader"]
@@ -24,7 +25,7 @@ class Reader:
 
     def channel(self, key: str) -> str:
         """The Redis key, and channel, of a row."""
-        return f"{self._table}:{key}"
+        return row_key(self._table, key)
 
     def subscription(self) -> PubSub:
         """A new subscription, on a connection of its own."""
@@ -42,7 +43,7 @@ class Reader:
         """Seconds since a listener last gave a sign of life; None if none ever has."""
         async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.time()
-            pipeline.hget(f"reactive_demo:feed:{self._table}", "alive")
+            pipeline.hget(feed_key(self._table), "alive")
             (now, _), alive = await pipeline.execute()
         return None if alive is None else max(0, now - int(alive))
 

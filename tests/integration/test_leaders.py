@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -180,6 +181,29 @@ def test_who_was_away_while_a_newer_one_led_rests_too(
         older.wait_until("standby")
         assert older.words == f"standby: {module.RESTS}"
         older.stop()
+
+
+def test_one_who_rests_does_not_hold_up_the_server(
+    database: str, cache: Cache, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who does not read what it listens to makes the server wait, and DROP DATABASE with it."""
+    older = listen(database, cache, takeover=True)
+    monkeypatch.setattr(module, "_leaders", {})  # as if it were in another process
+    listen(database, cache, takeover=True)
+    until("it rests", lambda: older.words == f"standby: {module.RESTS}")
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_notify('profile_change', repeat('x', 1000) || n)"
+            " FROM generate_series(1, 5000) n"
+        )
+        until("everybody has heard all of it", lambda: not _unheard(connection))
+    older.stop()
+
+
+def _unheard(connection: psycopg.Connection[Any]) -> int:
+    """The backends that wait until somebody reads what they say."""
+    waiting = "SELECT FROM pg_stat_activity WHERE wait_event = 'ClientWrite'"
+    return connection.execute(waiting).rowcount
 
 
 def test_the_deposed_connects_again_at_once_and_still_comes_too_late(

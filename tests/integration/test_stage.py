@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from reactive_demo import Cache, Profiles, ReactiveDemoError, Stack, checks, set_stage
+from reactive_demo import Cache, Profiles, ReactiveDemoError, Stack, checks, set_stage, stage
 from reactive_demo.changes import Change
 from reactive_demo.stage import fresh_database
 
@@ -86,6 +86,26 @@ def test_a_database_that_the_tutorial_did_not_make_is_kept(stack: Stack) -> None
     with pytest.raises(ReactiveDemoError, match=r"a database chapter_t already.*did not make it"):
         fresh_database(stack, "chapter_t")
     assert tables(make_conninfo(stack.database_url, dbname="chapter_t")) == []
+
+
+def test_one_who_listens_and_does_not_read_is_named_as_the_reason(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "PATIENCE", 1)
+    fresh_database(stack, "chapter_t")
+    with (
+        psycopg.connect(stack.database_url, autocommit=True) as connection,
+        psycopg.connect(stack.database_url, autocommit=True) as deaf,
+    ):
+        deaf.execute("LISTEN anything")
+        connection.execute(
+            "SELECT pg_notify('anything', repeat('x', 1000) || n) FROM generate_series(1, 5000) n"
+        )
+        waiting = "SELECT FROM pg_stat_activity WHERE wait_event = 'ClientWrite'"
+        checks.until("the server waits for it", lambda: connection.execute(waiting).rowcount)
+        with pytest.raises(ReactiveDemoError, match=r"chapter_t could not be dropped.*not read"):
+            fresh_database(stack, "chapter_t")
+    fresh_database(stack, "chapter_t")
 
 
 def test_two_kernels_that_begin_at_once_both_get_one(stack: Stack) -> None:

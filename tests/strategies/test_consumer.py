@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from reactive_demo.checks import until
+from reactive_demo.keys import stream_key
 from reactive_demo.strategies import Consumer, WriteBehind
 from reactive_demo.strategies import consumer as module
 from strategies.conftest import Wires, likes, waits_for_a_lock
@@ -198,7 +199,7 @@ def test_what_ended_the_thread_is_raised(database: str, valkey_url: str) -> None
 
 
 def strategy_stream() -> str:
-    return module.stream_of("profile")
+    return stream_key("profile")
 
 
 def pending(client: redis.Redis) -> int:
