@@ -15,6 +15,7 @@ import redis
 
 from reactive_demo import Cache, Stack, connect
 from reactive_demo.checks import until
+from tools.databases import new_database
 from tools.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,11 +91,8 @@ def stack() -> Iterator[Stack]:
 @pytest.fixture
 def database_url(stack: Stack) -> Iterator[str]:
     """A database of the test's own, empty."""
-    name = f"test_{next(_numbers)}"
-    with psycopg.connect(stack.database_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-        yield stack.database_url.replace("/reactive_demo?", f"/{name}?")
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    with new_database(stack, f"test_{next(_numbers)}") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -151,6 +149,43 @@ def connection(database: str) -> Iterator[psycopg.Connection]:
     """A plain connection to the `database` that a folder of tests has set up."""
     with psycopg.connect(database, autocommit=True) as plain:
         yield plain
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that the servers' account may enter, with a path short enough for sockets."""
+    path = Path(tempfile.mkdtemp(prefix="rd-own-", dir="/tmp"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def own_redis(folder: Path) -> Iterator[RedisServer]:
+    """A Redis that nobody else uses."""
+    server = RedisServer(folder, "--save", "")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def odd_names() -> list[str]:
+    """Names that someone, somewhere, puts together wrongly."""
+    return [
+        "O'Reilly",
+        '"ada"',
+        r"\ada\u0041\n",
+        "ada\r\n\tbyron",
+        "👩‍💻 🐘",
+        "Аделина 愛達 عدا",
+        '{"operation": "DELETE", "row": {"username": "ada"}}',
+        "'; DROP TABLE profile; --",
+        "%s %(x)s {0} $1 $$",
+        "<script>alert('ada')</script>&amp;",
+        "profile:*?[a-z]:",
+        "",
+    ]
 
 
 @pytest.fixture(scope="session")

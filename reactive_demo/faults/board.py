@@ -25,6 +25,9 @@ ALL = "Run them all"
 REPAIR = "Repair"
 LIKE = "Like all"
 
+Said = tuple[str, str]
+"""What was done, and what to look at."""
+
 ABOUT = {
     "article": ("The article's way", "the row travels in the notification"),
     "durable": ("The durable way", "a table says what changed, the notification only wakes"),
@@ -44,11 +47,15 @@ class FaultBoard(ipywidgets.VBox):
         """What the faults did, since the board was made."""
         self.full_run: list[Outcome] = []
         """The same of all faults, when they were last run in one go."""
-        work: dict[str, Callable[[], str]] = {LIKE: self._like}
+        work: dict[str, Callable[[], Said]] = {LIKE: self._like}
         work |= {fault.name: partial(self._break, fault) for fault in FAULTS}
         work |= {ALL: self._break_all, REPAIR: self._repair}
         self.buttons = {name: self._button(name, does) for name, does in work.items()}
-        self.said = ipywidgets.HTML(_said("Nothing is broken yet.", "Both sides show 0 lost."))
+        self._failed: Exception | None = None
+        self._turns = 0
+        """What was clicked and is done."""
+        self.said = ipywidgets.HTML()
+        self._say("Nothing is broken yet.", "Both sides show 0 lost.")
         self.sides = {one.name: Side(one) for one in lab.pipelines}
         self.flows = [FlowView(one.listener, ABOUT[one.name][0]) for one in lab.pipelines if flows]
         self.table = ipywidgets.HTML()
@@ -66,7 +73,6 @@ class FaultBoard(ipywidgets.VBox):
         )
         self._done = threading.Event()
         self._done.set()
-        self._failed: Exception | None = None
         self._end_observing = lab.observe(self._show)
         self._show()
 
@@ -111,65 +117,71 @@ class FaultBoard(ipywidgets.VBox):
 
     # What the buttons do, in a thread of their own
 
-    def _button(self, name: str, does: Callable[[], str]) -> ipywidgets.Button:
+    def _button(self, name: str, does: Callable[[], Said]) -> ipywidgets.Button:
         style = {LIKE: "primary", ALL: "warning", REPAIR: "success"}.get(name, "")
         button = ipywidgets.Button(description=name, button_style=style, tooltip=_tip(name))
         button.on_click(lambda _: self._start(does))
         return button
 
-    def _start(self, does: Callable[[], str]) -> None:
+    def _start(self, does: Callable[[], Said]) -> None:
         if self._done.is_set():  # a second click while it runs does nothing
             self._done.clear()
             threading.Thread(
                 target=self._run, args=[does], name="reactive_demo break", daemon=True
             ).start()
 
-    def _run(self, does: Callable[[], str]) -> None:
+    def _run(self, does: Callable[[], Said]) -> None:
         self._failed = None
         self._rest(disabled=True)
         try:
-            paint(self.said, value=does())
+            did, watch = does()
         except Exception as error:  # noqa: BLE001  (shown, and raised by `wait`)
             self._failed = error
-            paint(self.said, value=_said(str(error), failed=True))
-        finally:
-            self._rest(disabled=False)
-            self._done.set()
+            did, watch = str(error), ""
+        self._rest(disabled=False)
+        self._turns += 1
+        self._done.set()
+        self._say(did, watch)
+
+    def _say(self, did: str, watch: str) -> None:
+        look = f"<p><b>Watch</b>: {escape(watch)}</p>" if watch else ""
+        words = (
+            f'<div class="rd-lab-said{" rd-lab-failed" if self._failed else ""}" role="status" '
+            f'aria-live="polite" data-done="{self._turns}"><p>{escape(did)}</p>{look}</div>'
+        )
+        paint(self.said, value=words)
 
     def _rest(self, *, disabled: bool) -> None:
         for button in self.buttons.values():
             paint(button, disabled=disabled)
 
-    def _like(self) -> str:
+    def _like(self) -> Said:
         self.lab.write()
-        return _said("Every profile got a like, on both sides.", "All numbers move.")
+        return "Every profile got a like, on both sides.", "All numbers move."
 
-    def _break(self, fault: Fault) -> str:
-        paint(self.said, value=_said(f"{fault.name} …", fault.watch))
+    def _break(self, fault: Fault) -> Said:
+        self._say(f"{fault.name} …", fault.watch)
         self.outcomes.append(break_it(self.lab, fault))
         newest = {outcome.fault.name: outcome for outcome in self.outcomes}
         paint(self.table, value=html(newest.values()))
-        return _said(self.last.did, fault.watch)
+        return self.last.did, fault.watch
 
-    def _break_all(self) -> str:
+    def _break_all(self) -> Said:
         for fault in FAULTS:
             self._break(fault)
         self.full_run = self.outcomes[-len(FAULTS) :]
         article = sum(outcome.article.lost for outcome in self.full_run)
         durable = sum(outcome.durable.lost for outcome in self.full_run)
-        return _said(
-            f"{len(FAULTS)} faults: the article's way lost {article} changes, the durable way "
-            f"{durable}.",
-            "The table below tells of each fault.",
-        )
+        lost = f"the article's way lost {article} changes, the durable way {durable}"
+        return f"{len(FAULTS)} faults: {lost}.", "The table below tells of each fault."
 
-    def _repair(self) -> str:
-        counts = [pipeline.level() for pipeline in self.lab.pipelines]
-        return _said(
-            f"The meter compared every key and repaired what was wrong: {counts[0]} profiles on "
-            f"the article's side, {counts[1]} on the durable one.",
-            "What was lost stays counted.",
+    def _repair(self) -> Said:
+        article, durable = (pipeline.level() for pipeline in self.lab.pipelines)
+        did = (
+            f"The meter compared every key and repaired what was wrong: {article} profiles on "
+            f"the article's side, {durable} on the durable one."
         )
+        return did, "What was lost stays counted."
 
     def _show(self) -> None:
         for side in self.sides.values():
@@ -246,14 +258,6 @@ def _numbers(score: Score) -> str:
         f'<div class="{"rd-lab-bad" if score.stale else ""}">'
         f'<b class="rd-stale">{stale}</b><span>stale now</span></div>'
         f'<div><b class="rd-worst">{worst}</b><span>worst staleness</span></div></div>'
-    )
-
-
-def _said(did: str, watch: str = "", *, failed: bool = False) -> str:
-    look = f"<p><b>Watch</b>: {escape(watch)}</p>" if watch else ""
-    return (
-        f'<div class="rd-lab-said{" rd-lab-failed" if failed else ""}" role="status" '
-        f'aria-live="polite"><p>{escape(did)}</p>{look}</div>'
     )
 
 

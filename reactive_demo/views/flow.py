@@ -144,6 +144,7 @@ class FlowView(anywidget.AnyWidget):
         if name == "value" and isinstance(widget, LiveLabel) and self._follows(widget):
             with self._lock:
                 self._motion.shown(widget.key, time.time(), repr(widget), value)
+            paint(self, due=True)
 
     def _follows(self, label: LiveLabel) -> bool:
         ours, its = self.listener.cache, label.cache

@@ -36,10 +36,12 @@ def board(lab: Lab, open_notebook: OpenNotebook) -> Locator:
 
 
 def press(board: Locator, name: str) -> None:
-    """Click, and wait until all buttons can be clicked again."""
+    """Click, and wait until it is done and all buttons can be clicked again."""
+    status = board.get_by_role("status").first
+    done = int(status.get_attribute("data-done"))
     board.get_by_role("button", name=name, exact=True).click()
-    expect(board.locator("button:disabled")).not_to_have_count(0)
-    expect(board.locator("button:disabled")).to_have_count(0, timeout=60_000)
+    expect(status).to_have_attribute("data-done", str(done + 1), timeout=60_000)
+    expect(board.locator("button:disabled")).to_have_count(0)
 
 
 def lost(board: Locator, side: str) -> int:

@@ -7,11 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-import psycopg
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from reactive_demo import Stack
+from tools.databases import new_database
 
 SLOW = 40_000
 """Milliseconds in which something happens on a busy machine."""
@@ -41,12 +41,10 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(stack: Stack) -> Iterator[Served]:
-    with psycopg.connect(stack.database_url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE page")
-        server = Served(stack.database_url.replace("/reactive_demo?", "/page?"), stack.redis_url)
+    with new_database(stack, "page") as database_url:
+        server = Served(database_url, stack.redis_url)
         yield server
         server.end()
-        connection.execute("DROP DATABASE page WITH (FORCE)")
 
 
 @pytest.fixture

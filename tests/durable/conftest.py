@@ -1,7 +1,5 @@
 """What the tests of the durable pipeline share."""
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import pytest
 from durable.servers import PostgresServer
 from reactive_demo import Cache, ChangeTableFeed, Listener, Stack, install
 from reactive_demo.relay import Relay
-from tools.redis_server import RedisServer
+from tools.databases import new_database
 
 Listen = Callable[..., Listener]
 
@@ -19,10 +17,8 @@ Listen = Callable[..., Listener]
 @pytest.fixture(scope="session")
 def one_database(stack: Stack) -> Iterator[str]:
     """A database for all tests: making one for each would take longer than the tests."""
-    with psycopg.connect(stack.database_url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE durable")
-        yield stack.database_url.replace("/reactive_demo?", "/durable?")
-        connection.execute("DROP DATABASE durable WITH (FORCE)")
+    with new_database(stack, "durable") as url:
+        yield url
 
 
 @pytest.fixture
@@ -56,29 +52,11 @@ def database(database_url: str) -> str:
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short folder that the servers' account may enter."""
-    path = Path(tempfile.mkdtemp(prefix="rd-du-", dir="/tmp"))
-    path.chmod(0o711)
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture
 def own_postgres(folder: Path) -> Iterator[PostgresServer]:
     """A PostgreSQL that nobody else uses, with capture on `profile`."""
     server = PostgresServer(folder)
     server.start()
     install(server.url)
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def own_redis(folder: Path) -> Iterator[RedisServer]:
-    """A Redis that nobody else uses."""
-    server = RedisServer(folder, "--save", "")
-    server.start()
     yield server
     server.stop()
 

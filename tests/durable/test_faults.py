@@ -48,6 +48,14 @@ def processes(database: str, cache: Cache) -> Iterator[Callable[..., Process]]:
         process.end()
 
 
+@pytest.fixture
+def ten_rows(database: str, connection: psycopg.Connection, cache: Cache, listen: Listen) -> None:
+    """A listener at work, and ten rows that are in the cache."""
+    listen(database, cache)
+    connection.execute(MANY, [10])
+    agree(database, cache)
+
+
 def backends(connection: psycopg.Connection) -> list[int]:
     """The listeners' backends."""
     return [
@@ -284,30 +292,18 @@ def test_redis_comes_back_with_older_data_and_nothing_changes_after_that(
     agree(database, cache)
 
 
+@pytest.mark.usefixtures("ten_rows")
 def test_redis_is_flushed_while_nothing_happens(
-    database: str,
-    connection: psycopg.Connection,
-    cache: Cache,
-    client: redis.Redis,
-    listen: Listen,
+    database: str, cache: Cache, client: redis.Redis
 ) -> None:
-    listen(database, cache)
-    connection.execute(MANY, [10])
-    agree(database, cache)
     client.flushall()
     agree(database, cache)
 
 
+@pytest.mark.usefixtures("ten_rows")
 def test_redis_is_flushed_beside_a_transaction_that_stays_open(
-    database: str,
-    connection: psycopg.Connection,
-    cache: Cache,
-    client: redis.Redis,
-    listen: Listen,
+    database: str, cache: Cache, client: redis.Redis
 ) -> None:
-    listen(database, cache)
-    connection.execute(MANY, [10])
-    agree(database, cache)
     with psycopg.connect(database) as busy:
         busy.execute("INSERT INTO public.profile VALUES ('ada')")
         client.flushall()
@@ -348,16 +344,8 @@ def test_redis_is_flushed_between_two_batches(
     assert cache.batches > 4
 
 
-def test_only_the_feeds_own_hash_is_lost(
-    database: str,
-    connection: psycopg.Connection,
-    cache: Cache,
-    client: redis.Redis,
-    listen: Listen,
-) -> None:
-    listen(database, cache)
-    connection.execute(MANY, [10])
-    agree(database, cache)
+@pytest.mark.usefixtures("ten_rows")
+def test_only_the_feeds_own_hash_is_lost(database: str, cache: Cache, client: redis.Redis) -> None:
     with psycopg.connect(database) as writer:
         writer.execute("UPDATE public.profile SET likes_count = 1")
         client.delete("reactive_demo:feed:profile")
@@ -409,12 +397,10 @@ def test_redis_is_frozen_for_ten_seconds(
 # Capture
 
 
+@pytest.mark.usefixtures("ten_rows")
 def test_capture_is_taken_off_and_put_on_again_under_a_listener(
-    database: str, connection: psycopg.Connection, cache: Cache, listen: Listen
+    database: str, connection: psycopg.Connection, cache: Cache
 ) -> None:
-    listen(database, cache)
-    connection.execute(MANY, [10])
-    agree(database, cache)
     install_article(database)
     connection.execute("UPDATE public.profile SET likes_count = 1")
     install(database)
@@ -432,12 +418,10 @@ def test_capture_is_uninstalled_under_a_listener_which_waits_until_it_is_back(
     agree(database, cache)
 
 
+@pytest.mark.usefixtures("ten_rows")
 def test_the_table_is_dropped_and_made_again_with_other_columns(
-    database: str, connection: psycopg.Connection, cache: Cache, listen: Listen
+    database: str, connection: psycopg.Connection, cache: Cache
 ) -> None:
-    listen(database, cache)
-    connection.execute(MANY, [10])
-    agree(database, cache)
     connection.execute("DROP TABLE public.profile")
     connection.execute("CREATE TABLE public.profile (username text PRIMARY KEY, mood text)")
     connection.execute("INSERT INTO public.profile VALUES ('ada', 'good')")

@@ -92,19 +92,23 @@ def test_what_was_set_aside_is_tried_again_by_a_resync(
     until("it is not aside any more", lambda: not listener.aside)
 
 
-def test_a_key_that_the_account_may_not_write_is_set_aside(
-    database: str, notes: psycopg.Connection, strict: redis.Redis, own_redis: Any, listen: Listen
-) -> None:
-    """For the article's feed too: the fault is of the cache's side."""
+def url_of_one_who_may_write(strict: redis.Redis, server: RedisServer, *keys: str) -> str:
     strict.acl_setuser(
         "teller",
         enabled=True,
         nopass=True,
         categories=["+@all"],
-        keys=["reactive_demo:*", "note:a*", "profile:a*"],
+        keys=list(keys),
         channels=["*"],
     )
-    url = own_redis.url.replace("unix://", "unix://teller@")
+    return server.url.replace("unix://", "unix://teller@")
+
+
+def test_a_key_that_the_account_may_not_write_is_set_aside(
+    database: str, notes: psycopg.Connection, strict: redis.Redis, own_redis: Any, listen: Listen
+) -> None:
+    """For the article's feed too: the fault is of the cache's side."""
+    url = url_of_one_who_may_write(strict, own_redis, "reactive_demo:*", "note:a*", "profile:a*")
     listener = listen(database, cache := Cache(url, "note"), "note")
     write(notes, ["ada", "bob", "alan"], "hello")
     until("the others are cached", lambda: cache.get("ada") and cache.get("alan"))
@@ -157,15 +161,7 @@ def test_the_article_s_listener_goes_on_too(
     database: str, own_redis: Any, strict: redis.Redis
 ) -> None:
     """Its payloads are below 8,000 bytes, and yet a key may be forbidden."""
-    strict.acl_setuser(
-        "teller",
-        enabled=True,
-        nopass=True,
-        categories=["+@all"],
-        keys=["profile:a*"],
-        channels=["*"],
-    )
-    cache = Cache(own_redis.url.replace("unix://", "unix://teller@"))
+    cache = Cache(url_of_one_who_may_write(strict, own_redis, "profile:a*"))
     with (
         psycopg.connect(database, autocommit=True) as connection,
         Listener(NotifyFeed(database), cache) as listener,

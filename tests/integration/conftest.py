@@ -1,8 +1,6 @@
 """What the integration tests share: a stage that is set, and servers that go away and come back."""
 
-import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -12,7 +10,6 @@ import pytest
 
 from reactive_demo import Cache, Listener, NotifyFeed, Profiles
 from reactive_demo.schema import install_article
-from tools.redis_server import RedisServer
 
 Listen = Callable[..., Listener]
 
@@ -50,25 +47,6 @@ def terminate(database_url: str, application: str = "reactive_demo") -> int:
 
 
 @pytest.fixture
-def odd_names() -> list[str]:
-    """Names that someone, somewhere, puts together wrongly."""
-    return [
-        "O'Reilly",
-        '"ada"',
-        r"\ada\u0041\n",
-        "ada\r\n\tbyron",
-        "👩‍💻 🐘",
-        "Аделина 愛達 عدا",
-        '{"operation": "DELETE", "row": {"username": "ada"}}',
-        "'; DROP TABLE profile; --",
-        "%s %(x)s {0} $1 $$",
-        "<script>alert('ada')</script>&amp;",
-        "profile:*?[a-z]:",
-        "",
-    ]
-
-
-@pytest.fixture
 def database(database_url: str) -> str:
     """A database with the article's table, function and trigger."""
     install_article(database_url)
@@ -82,26 +60,9 @@ def profiles(database: str) -> Iterator[Profiles]:
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder with a path short enough for sockets."""
-    path = Path(tempfile.mkdtemp(prefix="rd-it-", dir="/tmp"))
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture
 def door(database: str, folder: Path) -> Door:
     """A way to the database that is shut at first."""
     return Door(database, folder)
-
-
-@pytest.fixture
-def own_redis(folder: Path) -> Iterator[RedisServer]:
-    """A server that nobody else uses, running."""
-    server = RedisServer(folder, "--save", "")
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -1,13 +1,10 @@
 """What the tests of the strategies share: a bare table, an empty cache, and a writer to kill."""
 
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -19,6 +16,7 @@ from reactive_demo.profiles import Profiles
 from reactive_demo.relay import Relay
 from reactive_demo.schema import install_bare
 from reactive_demo.strategies import Strategy
+from tools.databases import new_database
 
 
 class Wires:
@@ -42,10 +40,8 @@ class Wires:
 @pytest.fixture(scope="session")
 def one_database(stack: Stack) -> Iterator[str]:
     """A database for all tests: making one for each would take longer than the tests."""
-    with psycopg.connect(stack.database_url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE strategies")
-        yield stack.database_url.replace("/reactive_demo?", "/strategies?")
-        connection.execute("DROP DATABASE strategies WITH (FORCE)")
+    with new_database(stack, "strategies") as url:
+        yield url
 
 
 @pytest.fixture
@@ -62,14 +58,6 @@ def database(one_database: str) -> str:
 def wires(database: str, valkey_url: str) -> Iterator[Wires]:
     with ExitStack() as stack:
         yield Wires(database, valkey_url, stack)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short folder, for a server of the test's own."""
-    path = Path(tempfile.mkdtemp(prefix="rd-st-", dir="/tmp"))
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture
