@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from reactive_demo.faults import FAULTS, Fault
-from tools.lab import Lab
+from tools.lab import Lab, run_all
 
 NAME = "06_break_it.ipynb"
 BOARD = "board"
@@ -26,12 +26,10 @@ def board(lab: Lab, open_notebook: OpenNotebook) -> Locator:
     del notebook.cells[names.index(BOARD) + 1 :]
     nbformat.write(notebook, lab.notebooks / "board.ipynb")
     page = open_notebook("board.ipynb", "board")
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    run_all(page)
     board = page.locator(".rd-lab")
     expect(board.locator(".rd-lab-card")).to_have_count(2, timeout=60_000)
     expect(board.locator(".rd-state")).to_have_text(["Listener: live"] * 2)
-    expect(page.locator('[data-mime-type="application/vnd.jupyter.stderr"]')).to_have_count(0)
     return board
 
 

@@ -6,7 +6,11 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tools.lab import run_all
+
 NAME = "02_cache_strategies.ipynb"
+
+pytestmark = pytest.mark.long
 
 OpenNotebook = Callable[..., Page]
 
@@ -15,11 +19,7 @@ OpenNotebook = Callable[..., Page]
 def page(open_notebook: OpenNotebook) -> Page:
     """The notebook, run once from top to bottom."""
     page = open_notebook(NAME, "strategies")
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    last = page.locator(".jp-Notebook .jp-CodeCell").last.locator(".jp-InputPrompt")
-    expect(last).to_have_text(re.compile(r"\[\d+\]:"), timeout=120_000)
-    expect(page.locator('[data-mime-type="application/vnd.jupyter.stderr"]')).to_have_count(0)
+    run_all(page)
     return page
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tools.lab import OPTIONS, ROOT, await_kernel, serve
+from tools.lab import OPTIONS, ROOT, await_kernel, run_all, serve
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_make_lab_in_a_fresh_clone_and_the_first_click(
         page = browser.new_page(viewport={"width": 1300, "height": 900})
         page.goto(f"{lab.url}?token={lab.token}")
         await_kernel(page)
-        page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        run_all(page)
         card = page.locator(".rd-card").first
         expect(card.locator(".rd-count-likes")).to_have_text("1", timeout=60_000)
         card.get_by_role("button", name="+ Likes").click()

@@ -1,9 +1,10 @@
 """Notebook 05, run as a person would: the two windows in it move."""
 
-import re
 from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
+
+from tools.lab import run_all
 
 SLOW = 60_000
 
@@ -12,11 +13,7 @@ def test_a_click_in_one_window_of_the_notebook_moves_the_other(
     open_notebook: Callable[..., Page],
 ) -> None:
     page = open_notebook("05_profile_app.ipynb", "app", height=1200)
-    page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    last = page.locator(".jp-Notebook .jp-CodeCell").last.locator(".jp-InputPrompt")
-    expect(last).to_have_text(re.compile(r"\[\d+\]:"), timeout=SLOW)
-    expect(page.locator('[data-mime-type="application/vnd.jupyter.stderr"]')).to_have_count(0)
-
+    run_all(page)
     windows = [page.frame_locator(f'iframe[title^="{side}"]') for side in ("Left", "Right")]
     for window in windows:
         expect(window.locator(".rd-state")).to_have_text("live", timeout=SLOW)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tools.lab import Lab, await_kernel
+from tools.lab import Lab, await_kernel, run_all
 
 NAME = "04_reactive_cache.ipynb"
 FIRST = "00_welcome.ipynb"
@@ -16,20 +16,11 @@ COUNTERS = ("Followings", "Followers", "Likes")
 OpenNotebook = Callable[..., Page]
 
 
-def run_all(page: Page) -> None:
-    """Run all cells from the menu, and wait until the last has its number."""
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    expect(page.locator(".rd-card")).to_have_count(4, timeout=60_000)
-    last = page.locator(".jp-Notebook .jp-CodeCell").last.locator(".jp-InputPrompt")
-    expect(last).to_have_text(re.compile(r"\[\d+\]:"), timeout=60_000)
-    expect(page.locator('[data-mime-type="application/vnd.jupyter.stderr"]')).to_have_count(0)
-
-
 def numbers(page: Page, counter: str) -> list[int]:
     """What the cards show: the one of section 4, the two windows, the one of the burst."""
-    texts = page.locator(f".rd-count-{counter.lower()}").all_inner_texts()
-    return [int(text) for text in texts]
+    labels = page.locator(f".rd-count-{counter.lower()}")
+    expect(labels).to_have_text([re.compile(r"^\d+$")] * 4)
+    return [int(text) for text in labels.all_inner_texts()]
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +58,7 @@ def test_the_burst_button_shows_its_progress_and_the_labels_keep_up(page: Page) 
     expect(page.locator(".rd-burst")).to_contain_text("1,000 of 1,000 committed")
 
 
+@pytest.mark.long
 def test_a_second_page_with_a_kernel_of_its_own_moves_as_well(
     lab: Lab, open_notebook: OpenNotebook, page: Page
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from reactive_demo.checks import until
+from tools.lab import run_all
 
 WATCH = """
 () => {
@@ -53,9 +54,7 @@ with psycopg.connect(stack.database_url, autocommit=True) as connection:
 def page(open_notebook: Callable[..., Page]) -> Page:
     """The notebook, run once from top to bottom."""
     page = open_notebook("00_welcome.ipynb", "welcome")
-    page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    last = page.locator(".jp-Notebook .jp-CodeCell").last.locator(".jp-InputPrompt")
-    expect(last).to_have_text(re.compile(r"\[\d+\]:"), timeout=60_000)
+    run_all(page)
     expect(page.locator(".rd-flow")).to_have_count(1)
     page.evaluate(WATCH)
     return page

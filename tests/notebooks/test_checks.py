@@ -14,7 +14,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 
-TAKE_LONG = {"02_cache_strategies", "06_break_it"}
+TAKE_LONG = {"02_cache_strategies", "05_profile_app", "06_break_it", "07_how_it_heals"}
 
 ATTEMPT = """
 from reactive_demo.checks import CheckFailed as _CheckFailed, patience as _patience

@@ -90,6 +90,22 @@ def await_kernel(page: Page) -> None:
     expect(bar).to_contain_text("Python 3 (ipykernel) | Idle", timeout=60_000)
 
 
+def run_all(page: Page, timeout: float = 120) -> None:
+    """Run all cells, at most `timeout` seconds, until the last is done; none may complain.
+
+    The numbers beside the cells would not tell: a notebook is committed with those of an earlier
+    run.
+    """
+    page.evaluate(
+        """seconds => Promise.race([
+            window.jupyterapp.commands.execute("notebook:run-all-cells"),
+            new Promise((_, fail) => setTimeout(fail, 1000 * seconds, "The cells do not end.")),
+        ])""",
+        timeout,
+    )
+    expect(page.locator('[data-mime-type="application/vnd.jupyter.stderr"]')).to_have_count(0)
+
+
 def _facts(runtime: Path) -> dict[str, str]:
     """What the server says of itself; empty until it has written it down to the end."""
     for path in runtime.glob("jpserver-*.json"):
