@@ -20,7 +20,7 @@ from typing import Any, cast
 from redis.connection import parse_url
 
 from reactive_demo.changes import Batch, Change, Position, Versioned
-from reactive_demo.keys import feed_key, row_key
+from reactive_demo.keys import aside_key, feed_key, row_key
 from reactive_demo.portions import portions
 from reactive_demo.redis_client import open_redis, script
 from reactive_demo.watcher import Subscription, Watcher
@@ -30,6 +30,9 @@ __all__ = ["Cache", "Deposed"]
 
 SWEEP = 500
 """Keys looked at in one command when old ones are removed."""
+
+MOST_ASIDE = 1_000
+"""Keys of which word is left why they could not be written."""
 
 
 class Deposed(Exception):
@@ -150,6 +153,23 @@ class Cache:
     def has_cursor(self) -> bool:
         """Whether the cache was filled, and says how far its feed was read."""
         return bool(self._redis.hexists(self._feed, "cursor"))
+
+    def set_aside(self, key: str, version: str, reason: str) -> None:
+        """Leave word that a version of the row could not be written, and why; kept for a day."""
+        aside = aside_key(self.table)
+        if self._redis.hlen(aside) < MOST_ASIDE:
+            with self._redis.pipeline(transaction=False) as batch:
+                batch.hset(aside, key, json.dumps([version, reason]))
+                batch.expire(aside, 86_400)
+                batch.execute()
+
+    def set_aside_of(self, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Version and reason of those of `keys` of which word was left."""
+        if not keys:
+            return {}
+        words = cast("list[str | None]", self._redis.hmget(aside_key(self.table), list(keys)))
+        pairs = zip(keys, words, strict=True)
+        return {key: tuple(json.loads(word)) for key, word in pairs if word}
 
     def scan(self) -> Iterator[str]:
         """The keys of the cached rows, tombstones among them, in no order."""

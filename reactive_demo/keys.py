@@ -1,6 +1,6 @@
 """What Redis keys are called. A row's is its channel too."""
 
-__all__ = ["feed_key", "load_key", "row_key", "stream_key"]
+__all__ = ["aside_key", "feed_key", "load_key", "row_key", "stream_key"]
 
 
 def row_key(table: str, key: str) -> str:
@@ -11,6 +11,11 @@ def row_key(table: str, key: str) -> str:
 def feed_key(table: str) -> str:
     """How far the feed of a table was read, and who may write what it tells."""
     return f"reactive_demo:feed:{table}"
+
+
+def aside_key(table: str) -> str:
+    """Which values Redis did not take, and why."""
+    return f"reactive_demo:aside:{table}"
 
 
 def load_key(table: str, key: str) -> str:

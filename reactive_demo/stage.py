@@ -7,7 +7,7 @@ from psycopg.sql import SQL, Identifier, Literal
 from reactive_demo.cache import Cache
 from reactive_demo.changes import Change
 from reactive_demo.errors import ReactiveDemoError, first_line
-from reactive_demo.keys import feed_key, row_key, stream_key
+from reactive_demo.keys import aside_key, feed_key, row_key, stream_key
 from reactive_demo.portions import portions
 from reactive_demo.profiles import Profiles
 from reactive_demo.redis_client import open_redis
@@ -89,7 +89,7 @@ def fresh_cache(redis_url: str, name: str) -> Cache:
 def forget(redis_url: str, name: str) -> None:
     """Remove all keys of the cache `name`: its rows, its cursor, its messages."""
     with open_redis(redis_url) as client:
-        client.unlink(feed_key(name), stream_key(name))
+        client.unlink(feed_key(name), aside_key(name), stream_key(name))
         for some in portions(client.scan_iter(match=row_key(name, "*"), count=1000), 1000):
             client.unlink(*some)
 

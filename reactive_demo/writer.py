@@ -16,8 +16,8 @@ from typing import Any
 
 import redis
 
-from reactive_demo.cache import Cache
-from reactive_demo.changes import Batch
+from reactive_demo.cache import MOST_ASIDE, Cache
+from reactive_demo.changes import Batch, Change, Versioned
 from reactive_demo.errors import first_line
 
 __all__ = ["Outcome", "Writer"]
@@ -26,9 +26,6 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 2
 """How often a single value is tried, with a sign of life from Redis after each failure."""
-
-KEPT = 1_000
-"""Keys whose reasons are remembered."""
 
 _OF_A_VALUE = (redis.ConnectionError, redis.ResponseError, redis.DataError)
 _OF_THE_SERVER = (redis.OutOfMemoryError, redis.ReadOnlyError)
@@ -105,7 +102,7 @@ class Writer:
                 if _of_the_server(error) or not self._takes_others(part):
                     raise
                 if attempt == ATTEMPTS:
-                    self._set_aside(change.key, error)
+                    self._set_aside(change, error)
             else:
                 self._put_back(part.changes)
                 return outcome
@@ -127,12 +124,14 @@ class Writer:
             self._cache.has_cursor()
         return True
 
-    def _set_aside(self, key: str, error: Exception) -> None:
-        reason = first_line(error)
+    def _set_aside(self, change: Change | Versioned, error: Exception) -> None:
+        key, reason = change.key, first_line(error)
         log.warning("%s is set aside: %s", key, reason)
+        with suppress(redis.RedisError):  # for `audit`, which may be another process
+            self._cache.set_aside(key, getattr(change, "version", ""), reason)
         self._aside.pop(key, None)
         self._aside[key] = reason
-        if len(self._aside) > KEPT:
+        if len(self._aside) > MOST_ASIDE:
             del self._aside[next(iter(self._aside))]
 
     def _put_back(self, changes: Sequence[Any]) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 
 import psycopg
@@ -81,6 +82,18 @@ class Sides:
             pairs = [Pair(stored[key], rows[key]) for key in stored]
             yield [pair for pair in pairs if pair.stored.row is None and _is_row(pair.held)]
 
+    def told(self, pairs: Iterable[Pair]) -> list[Difference]:
+        """How they differ, and why if a listener left word, in the order of their keys."""
+        found: list[Difference] = []
+        for portion in portions(pairs, PORTION):
+            aside = self.cache.set_aside_of([pair.stored.key for pair in portion])
+            for pair in portion:
+                version, reason = aside.get(pair.stored.key, ("", ""))
+                if difference := differs(pair):
+                    known = version == pair.stored.version
+                    found.append(replace(difference, reason=reason if known else ""))
+        return sorted(found, key=lambda difference: difference.key)
+
 
 def audit(
     database_url: str,
@@ -120,14 +133,8 @@ def audit(
             looks.append(Look(after, len(found)))
         amiss = wrong(before, found) if again else list(found)
         return Report(
-            sides.table.name, rows, len(seen), drawn, looks, told(found[key] for key in amiss)
+            sides.table.name, rows, len(seen), drawn, looks, sides.told(found[key] for key in amiss)
         )
-
-
-def told(pairs: Iterable[Pair]) -> list[Difference]:
-    """How they differ, in the order of their keys."""
-    found = [difference for pair in pairs if (difference := differs(pair))]
-    return sorted(found, key=lambda difference: difference.key)
 
 
 def _differing(pairs: Iterable[Pair]) -> dict[str, Pair]:

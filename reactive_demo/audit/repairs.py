@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import psycopg
 
-from reactive_demo.audit.meter import Sides, told
+from reactive_demo.audit.meter import Sides
 from reactive_demo.audit.verdict import Pair, Report
 from reactive_demo.cache import Cache
 from reactive_demo.changes import Change
@@ -45,7 +45,8 @@ def repair(database_url: str, cache: Cache, report: Report, *, timeout: float = 
         else:
             _write(sides, pairs)
             pairs = sides.differing(pairs)
-    return replace(report, wrong=told(pairs.values()), repaired=len(keys) - len(pairs))
+        wrong = sides.told(pairs.values())
+    return replace(report, wrong=wrong, repaired=len(keys) - len(pairs))
 
 
 def _mark(database_url: str, table: str, keys: Iterable[str]) -> None:

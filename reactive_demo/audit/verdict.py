@@ -45,9 +45,12 @@ class Difference:
     kind: Kind
     words: str
     """For people."""
+    reason: str = ""
+    """Why Redis did not take the row as it is now, if a listener set it aside."""
 
     def __str__(self) -> str:
-        return f"{_short(repr(self.key))}: {self.words}"
+        aside = f"; set aside: {self.reason}" if self.reason else ""
+        return f"{_short(repr(self.key))}: {self.words}{aside}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,12 @@ def test_1_where_a_key_is_wrong_and_0_once_it_is_repaired(
     facts = json.loads(capsys.readouterr().out)
     assert facts["agrees"] is False
     assert facts["wrong"] == [
-        {"key": "user 3", "kind": "missing", "words": "is in the table, and not in the cache"}
+        {
+            "key": "user 3",
+            "kind": "missing",
+            "words": "is in the table, and not in the cache",
+            "reason": "",
+        }
     ]
     assert facts["looks"][0] == {"after": 0, "differing": 1, "share": 0.8, "nines": 0}
     assert main(["audit", "--repair"]) == 0

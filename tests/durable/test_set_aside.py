@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from reactive_demo import Cache, Listener, NotifyFeed
+from reactive_demo.audit import audit
 from reactive_demo.changes import Batch, Change, Versioned
 from reactive_demo.checks import until
 from reactive_demo.state import State
@@ -68,6 +69,9 @@ def test_one_value_too_large_does_not_stop_the_others(
     until("it is counted", lambda: listener.stats.set_aside == 1)
     assert list(listener.aside) == [LARGE]
     assert listener.stats.refused == 0
+    (wrong,) = audit(database, cache, again=()).wrong
+    assert wrong.reason == listener.aside[LARGE]
+    assert str(wrong).endswith(f"; set aside: {wrong.reason}")
 
     write(notes, NAMES[:3], "second")
     until("the rest goes on", lambda: bodies(cache)[NAMES[0]] == "second")
@@ -77,6 +81,9 @@ def test_one_value_too_large_does_not_stop_the_others(
     until("it is tried again with its next change", lambda: LARGE in bodies(cache))
     until("it is not aside any more", lambda: not listener.aside)
     assert listener.stats.set_aside == 1
+    cache.put([Change(LARGE, {"id": LARGE, "body": "by another hand"})])
+    (wrong,) = audit(database, cache, again=()).wrong
+    assert not wrong.reason, "the reason was that of an older version"
 
 
 def test_what_was_set_aside_is_tried_again_by_a_resync(
