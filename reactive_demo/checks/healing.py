@@ -30,7 +30,7 @@ def change_is_lost(listener: Listener, profiles: Profiles, username: str) -> Ver
     if row == cached:
         raise CheckFailed(
             f"Nothing is lost: database and cache agree about {username}. Stop the listener and "
-            "change the profile in one cell: where another notebook is open, its listener takes "
+            "change the profile in one cell: where `reactive-demo listen` runs, its listener takes "
             "over within a second."
         )
     if listener.state is not State.LIVE:
