@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -14,8 +14,8 @@ __all__ = ["consumer"]
 
 
 @contextmanager
-def consumer(places: Places, stored: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Run it in a thread; `stored` is called after each SET."""
+def consumer(places: Places) -> Iterator[None]:
+    """Run it in a thread."""
     ended, ready = threading.Event(), threading.Event()
 
     def consume() -> None:
@@ -27,7 +27,6 @@ def consumer(places: Places, stored: Callable[[], object] = lambda: None) -> Ite
                 for notification in connection.notifies(timeout=0.1):
                     row = json.loads(notification.payload)["row"]
                     client.set(places.cache.redis_key(row["username"]), json.dumps(row))
-                    stored()
                     if ended.is_set():
                         break
         client.close()

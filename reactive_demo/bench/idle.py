@@ -30,7 +30,7 @@ def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
     One that wrote while the listener slept will ring. One that wrote before will not: it has the
     bell, and as long as it has it, the listener must look for what others write.
     """
-    seconds = 2 if quick else 10
+    seconds = 5 if quick else 10  # a tick of 10 ms is 0.2 % or 0.1 %
 
     def idle(before: AbstractContextManager[object], then: AbstractContextManager[object]) -> float:
         places.captured()
