@@ -55,8 +55,7 @@ def fresh_database(stack: Stack, name: str) -> str:
                     f"There is a database {name} already, and the tutorial did not make it: "
                     "rename it, or point DATABASE_URL to another server."
                 )
-            connection.execute(SQL("SET statement_timeout = '{}s'").format(PATIENCE))
-            connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
+            _drop(connection, name)
             # template0: nobody can be connected to it, which would refuse the copy.
             connection.execute(SQL("CREATE DATABASE {} TEMPLATE template0").format(database))
             connection.execute(SQL("COMMENT ON DATABASE {} IS {}").format(database, Literal(MARK)))
@@ -65,13 +64,6 @@ def fresh_database(stack: Stack, name: str) -> str:
             f"This chapter works in a database of its own, {name}, and this account may not make "
             f"it ({error.diag.message_primary}): allow it (ALTER ROLE ... CREATEDB), or unset "
             "DATABASE_URL to use the embedded server."
-        ) from None
-    except psycopg.errors.QueryCanceled:
-        # Each backend must agree, and one that cannot get rid of what it has to say does not.
-        raise ReactiveDemoError(
-            f"The database {name} could not be dropped in {PATIENCE} s. Most likely a program said "
-            "LISTEN and does not read: shut down the kernels of the other notebooks, and run this "
-            "cell again."
         ) from None
     except psycopg.Error as error:
         raise ReactiveDemoError(
@@ -95,12 +87,26 @@ def forget(redis_url: str, name: str) -> None:
 
 
 def drop_database(stack: Stack, name: str) -> None:
-    """Drop the database `name` that `fresh_database` made, with whoever is connected to it."""
+    """Drop the database `name` that `fresh_database` made, with whoever is connected to it.
+
+    Raises ReactiveDemoError when that takes too long.
+    """
     with psycopg.connect(stack.database_url, autocommit=True, connect_timeout=5) as connection:
         if not _is_anothers(connection, name):
-            connection.execute(
-                SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name))
-            )
+            _drop(connection, name)
+
+
+def _drop(connection: psycopg.Connection, name: str) -> None:
+    connection.execute(SQL("SET statement_timeout = '{}s'").format(PATIENCE))
+    try:
+        connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
+    except psycopg.errors.QueryCanceled:
+        # Each backend must agree, and one that cannot get rid of what it has to say does not.
+        raise ReactiveDemoError(
+            f"The database {name} could not be dropped in {PATIENCE} s. Most likely a program said "
+            "LISTEN and does not read: shut down the kernels of the other notebooks, and try again."
+        ) from None
+    connection.execute("RESET statement_timeout")
 
 
 def _is_anothers(connection: psycopg.Connection, name: str) -> bool:

@@ -47,10 +47,10 @@ class Places:
                 )
                 yield cls(url, cache, large, database)
         finally:
-            drop_database(stack, DATABASE)
             for one in (cache, large):
                 forget(stack.redis_url, one.table)
                 one.close()
+            drop_database(stack, DATABASE)
 
     def bare(self) -> None:
         """No trigger at all."""

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Self
 from weakref import WeakValueDictionary
 
-import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from reactive_demo.cache import Cache
@@ -20,7 +19,7 @@ from reactive_demo.profiles import Profiles
 from reactive_demo.relay import Relay
 from reactive_demo.schema import install, install_bare
 from reactive_demo.stack import Stack
-from reactive_demo.stage import forget, fresh_cache, fresh_database
+from reactive_demo.stage import drop_database, forget, fresh_cache, fresh_database
 from reactive_demo.strategies.cache_aside import CacheAside
 from reactive_demo.strategies.consumer import Consumer
 from reactive_demo.strategies.reactive import Reactive
@@ -106,7 +105,8 @@ class Race:
             previous.close()
         with ExitStack() as opened:
             bare, captured = (fresh_database(stack, name) for name in DATABASES)
-            opened.callback(_drop, stack.database_url)
+            for name in DATABASES:
+                opened.callback(drop_database, stack, name)
             for name in MAKERS:  # after the wires are closed: then nobody writes any more
                 opened.callback(forget, stack.redis_url, _prefix(name))
             install_bare(bare)
@@ -233,13 +233,6 @@ def _prefix(name: str) -> str:
 def _same(wire: Relay, database_url: str) -> str:
     """Another database of the server that the wire leads to."""
     return make_conninfo(wire.url, dbname=conninfo_to_dict(database_url)["dbname"])
-
-
-def _drop(database_url: str) -> None:
-    """Remove the databases."""
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        for name in DATABASES:
-            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
 
 
 _running: WeakValueDictionary[str, Race] = WeakValueDictionary()

@@ -99,16 +99,18 @@ def test_what_was_set_aside_is_tried_again_by_a_resync(
     until("it is not aside any more", lambda: not listener.aside)
 
 
-def url_of_one_who_may_write(strict: redis.Redis, server: RedisServer, *keys: str) -> str:
+def url_of_one_who_may_write(
+    strict: redis.Redis, server: RedisServer, *keys: str, user: str = "teller"
+) -> str:
     strict.acl_setuser(
-        "teller",
+        user,
         enabled=True,
         nopass=True,
         categories=["+@all"],
         keys=list(keys),
         channels=["*"],
     )
-    return server.url.replace("unix://", "unix://teller@")
+    return server.url.replace("unix://", f"unix://{user}@")
 
 
 def test_a_key_that_the_account_may_not_write_is_set_aside(
@@ -120,6 +122,10 @@ def test_a_key_that_the_account_may_not_write_is_set_aside(
     write(notes, ["ada", "bob", "alan"], "hello")
     until("the others are cached", lambda: cache.get("ada") and cache.get("alan"))
     until("it is set aside", lambda: list(listener.aside) == ["bob"])
+
+    auditor = url_of_one_who_may_write(strict, own_redis, "note:*", user="auditor")
+    (wrong,) = audit(database, Cache(auditor, "note"), again=()).wrong
+    assert (wrong.key, wrong.reason) == ("bob", ""), "who may not read the reasons goes without"
 
     writer = Writer(Cache(url))
     changes = [Change(name, {"username": name}) for name in ("ada", "bob", "alan")]

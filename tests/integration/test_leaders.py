@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import psycopg
 import pytest
@@ -16,6 +15,7 @@ from reactive_demo import Cache, Listener, NotifyFeed, Profiles
 from reactive_demo import listener as module
 from reactive_demo.checks import cache_follows, until
 from reactive_demo.relay import Relay
+from tools.databases import unheard
 
 Listen = Callable[..., Listener]
 
@@ -196,14 +196,8 @@ def test_one_who_rests_does_not_hold_up_the_server(
             "SELECT pg_notify('profile_change', repeat('x', 1000) || n)"
             " FROM generate_series(1, 5000) n"
         )
-        until("everybody has heard all of it", lambda: not _unheard(connection))
+        until("everybody has heard all of it", lambda: not unheard(connection))
     older.stop()
-
-
-def _unheard(connection: psycopg.Connection[Any]) -> int:
-    """The backends that wait until somebody reads what they say."""
-    waiting = "SELECT FROM pg_stat_activity WHERE wait_event = 'ClientWrite'"
-    return connection.execute(waiting).rowcount
 
 
 def test_the_deposed_connects_again_at_once_and_still_comes_too_late(

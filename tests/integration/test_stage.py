@@ -9,7 +9,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from reactive_demo import Cache, Profiles, ReactiveDemoError, Stack, checks, set_stage, stage
 from reactive_demo.changes import Change
-from reactive_demo.stage import fresh_database
+from reactive_demo.stage import drop_database, fresh_database
+from tools.databases import unheard
 
 NAME = 'a "chapter" of its own'
 
@@ -101,10 +102,11 @@ def test_one_who_listens_and_does_not_read_is_named_as_the_reason(
         connection.execute(
             "SELECT pg_notify('anything', repeat('x', 1000) || n) FROM generate_series(1, 5000) n"
         )
-        waiting = "SELECT FROM pg_stat_activity WHERE wait_event = 'ClientWrite'"
-        checks.until("the server waits for it", lambda: connection.execute(waiting).rowcount)
+        checks.until("the server waits for it", lambda: unheard(connection))
         with pytest.raises(ReactiveDemoError, match=r"chapter_t could not be dropped.*not read"):
             fresh_database(stack, "chapter_t")
+        with pytest.raises(ReactiveDemoError, match=r"chapter_t could not be dropped.*not read"):
+            drop_database(stack, "chapter_t")
     fresh_database(stack, "chapter_t")
 
 

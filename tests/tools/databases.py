@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from psycopg.sql import SQL, Identifier
@@ -17,3 +18,10 @@ def new_database(stack: Stack, name: str) -> Iterator[str]:
         connection.execute(SQL("CREATE DATABASE {}").format(database))
         yield stack.database_url.replace("/reactive_demo?", f"/{name}?")
         connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(database))
+
+
+def unheard(connection: "psycopg.Connection[Any]") -> int:
+    """How many backends wait until somebody reads what they say."""
+    return connection.execute(
+        "SELECT FROM pg_stat_activity WHERE wait_event = 'ClientWrite'"
+    ).rowcount
