@@ -10,6 +10,7 @@ import threading
 from contextlib import suppress
 from typing import NamedTuple
 
+from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.profiles import Profiles
 
 __all__ = ["Writers"]
@@ -57,14 +58,24 @@ class Writers:
 
     def _run(self) -> None:
         while jobs := self._take():
-            versions: list[int | None] | Exception
-            try:
-                versions = self._profiles.increment_all([(job[0], job[1]) for job in jobs])
-            except Exception as error:  # noqa: BLE001  (who waits for a version gets it)
-                versions = error
-            with suppress(RuntimeError):  # the loop has ended: nobody waits any more
-                self._loop.call_soon_threadsafe(_settle, jobs, versions)
+            self._write(jobs)
         self._profiles.close()
+
+    def _write(self, jobs: list[Job]) -> None:
+        """Write all in one transaction; if one of them cannot be written, each by itself."""
+        versions: list[int | None] | Exception
+        try:
+            versions = self._profiles.increment_all([(job[0], job[1]) for job in jobs])
+        except ReactiveDemoError as error:  # no answer, for all of them
+            versions = error
+        except Exception as error:  # noqa: BLE001  (who waits for a version gets it)
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._write([job])
+                return
+            versions = error
+        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            self._loop.call_soon_threadsafe(_settle, jobs, versions)
 
     def _take(self) -> list[Job]:
         """What waits, or the first that comes; nothing when it is over."""
