@@ -28,7 +28,7 @@ from tenacity import (
     RetryCallState,
     RetryError,
     Retrying,
-    retry_if_exception_type,
+    retry_if_exception,
     sleep_using_event,
     stop_when_event_set,
     wait_random_exponential,
@@ -90,7 +90,7 @@ class Listener:
         self._observers: list[Callable[[str], None]] = []
         self._thread = threading.Thread(target=self._run, name="reactive_demo listen", daemon=True)
         self._retry = Retrying(
-            retry=retry_if_exception_type(_LOST),
+            retry=retry_if_exception(_passes),
             wait=wait_random_exponential(multiplier=0.1, max=2),
             stop=stop_when_event_set(self._stopping),
             sleep=sleep_using_event(self._stopping),
@@ -201,6 +201,11 @@ class Listener:
             try:
                 self._await_lead(session)
                 self._follow(session)
+            except psycopg.errors.ProgramLimitExceeded as error:
+                raise ReactiveDemoError(
+                    f"A row of {self.feed.table} cannot be read as JSON ({first_line(error)}): "
+                    "make it smaller, or leave a column out (`reactive-demo install --exclude`)."
+                ) from error
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 log.info("connection lost: %s", error)
             except Deposed as error:
@@ -297,7 +302,15 @@ _LOST = (
     redis.ReadOnlyError,
     NotCapturedError,
 )
-"""What passes when a server is back or the table captured; anything else ends the thread."""
+_REFUSES = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN")
+"""How Redis begins when it takes no write for now: its disk is full, or its replicas are away."""
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether it does when a server is back, or the table captured; else it ends the thread."""
+    refuses = isinstance(error, redis.ResponseError) and str(error).startswith(_REFUSES)
+    return refuses or isinstance(error, _LOST)
+
 
 _leaders: WeakValueDictionary[str, Listener] = WeakValueDictionary()
 """The newest listener of each role in this process."""

@@ -352,16 +352,21 @@ def test_only_the_feeds_own_hash_is_lost(database: str, cache: Cache, client: re
     agree(database, cache)
 
 
-def test_redis_is_full_for_a_while(
-    database: str, connection: psycopg.Connection, own_redis: RedisServer, listen: Listen
+@pytest.mark.parametrize("setting", ["maxmemory", "min-replicas-to-write"])
+def test_redis_refuses_writes_for_a_while(
+    database: str,
+    connection: psycopg.Connection,
+    own_redis: RedisServer,
+    listen: Listen,
+    setting: str,
 ) -> None:
     cache = Cache(own_redis.url)
     listener = listen(database, cache)
     with redis.Redis.from_url(own_redis.url) as client:
-        client.config_set("maxmemory", 1)
+        client.config_set(setting, 1)
         connection.execute(MANY, [10])
         listener.wait_until("degraded")
-        client.config_set("maxmemory", 0)
+        client.config_set(setting, 0)
     agree(database, cache)
 
 
