@@ -6,7 +6,7 @@
 -- again. So their ids are stored with the counts, in one transaction: an id that is there already is not
 -- counted. It returns how many were new.
 --
--- Ids are kept for an hour: longer than anyone holds a message before it writes.
+-- Ids are kept for a week: longer than a consumer is away that has stored, and not acknowledged.
 
 CREATE SCHEMA IF NOT EXISTS reactive;
 
@@ -24,7 +24,7 @@ RETURNS bigint
 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    DELETE FROM reactive.stored WHERE stored_at < now() - interval '1 hour';
+    DELETE FROM reactive.stored WHERE stored_at < now() - interval '7 days';
 
     WITH new AS (
         INSERT INTO reactive.stored (stream, id)
