@@ -64,7 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     install = commands.add_parser("install", help="put capture on a table")
     install.add_argument("--table", default="profile", help="default: profile, made if absent")
     install.add_argument(
-        "--exclude", action="append", default=[], metavar="COLUMN", help="keep it out of the cache"
+        "--exclude",
+        action="append",
+        metavar="COLUMN",
+        help="keep it out of the cache; default: what was kept out before",
     )
     install.set_defaults(run=_install)
 

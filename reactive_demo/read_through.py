@@ -190,9 +190,9 @@ class Reader:
                 incarnation, row, version = found
                 store(incarnation, row, version)
                 return None if row is None else str(row)
-        except psycopg.DataError:
+        except (psycopg.DataError, psycopg.IntegrityError):
             store("", None, "")
-            return None  # no row can have such a key
+            return None  # no row can have such a key: it is no number, or breaks a domain's rule
         except REMADE as error:
             self._is_remade = True
             raise NotCapturedError(f"The table was made anew ({error}).") from error

@@ -41,20 +41,24 @@ def read_sql(name: str) -> str:
     return (files("reactive_demo") / "sql" / name).read_text(encoding="utf-8")
 
 
-def install(database_url: str, table: str = "profile", *, exclude: Sequence[str] = ()) -> None:
+def install(
+    database_url: str, table: str = "profile", *, exclude: Sequence[str] | None = None
+) -> None:
     """Put capture on `table`: from now on, its changes are in the change table.
 
     The table `profile` is made if it is absent, and the article's trigger is taken off it. Columns
-    in `exclude` stay out of the cache. Installing twice changes nothing. Raises ReactiveDemoError
-    when the table is absent or has no primary key, stays locked, or the database refuses.
+    in `exclude` stay out of the cache; None leaves out what was left out before. Installing twice
+    changes nothing. Raises ReactiveDemoError when the table is absent or has no primary key, stays
+    locked, or the database refuses.
     """
     steps = [*PROFILE, *CAPTURE] if table == "profile" else CAPTURE
+    columns = None if exclude is None else list(exclude)
 
     def work(connection: psycopg.Connection) -> None:
         _execute_files(connection, steps)
         if table == "profile":
             _remove_article(connection)
-        connection.execute("SELECT reactive.capture(%s::regclass, %s)", [table, list(exclude)])
+        connection.execute("SELECT reactive.capture(%s::regclass, %s)", [table, columns])
 
     _change(database_url, f"table {table}", work)
 

@@ -154,7 +154,8 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION reactive.capture(relation regclass, exclude text[] DEFAULT '{}') RETURNS void
+-- Without `exclude`, what is left out now is left out from now on.
+CREATE OR REPLACE FUNCTION reactive.capture(relation regclass, exclude text[] DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -168,6 +169,8 @@ BEGIN
         RAISE EXCEPTION 'the table % has no primary key', name
             USING ERRCODE = 'invalid_table_definition', HINT = 'Give it one: changes are noted by key.';
     END IF;
+    exclude := coalesce(
+        exclude, (SELECT c.excluded FROM reactive.captured c WHERE c.table_name = name), '{}');
     SELECT e INTO unknown FROM unnest(exclude) e
     WHERE e = ANY (keys) OR NOT EXISTS (
         SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attname = e AND a.attnum > 0);
@@ -179,7 +182,7 @@ BEGIN
 
     PERFORM FROM reactive.captured c
     WHERE c.table_name = name AND c.key_columns = keys AND c.excluded = exclude AND EXISTS (
-        SELECT FROM pg_trigger t WHERE t.tgrelid = relation AND t.tgname = 'reactive_capture');
+        SELECT FROM pg_trigger t WHERE t.tgrelid = relation AND t.tgname = 'reactive_capture' AND t.tgenabled = 'A');
     IF FOUND THEN
         RETURN; -- it stands already; to make it again would take the table's lock
     END IF;
@@ -190,6 +193,9 @@ BEGIN
     EXECUTE format('CREATE OR REPLACE TRIGGER reactive_capture_truncate AFTER TRUNCATE ON %s '
                    'FOR EACH STATEMENT EXECUTE FUNCTION reactive.mark_truncated(%L, %L)',
                    relation, name, reactive.bell(name));
+    -- ALWAYS: also for what replication brings.
+    EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER reactive_capture, '
+                   'ENABLE ALWAYS TRIGGER reactive_capture_truncate', relation);
     DELETE FROM reactive.captured c WHERE c.table_name = name;
     INSERT INTO reactive.captured (table_name, key_columns, excluded) VALUES (name, keys, exclude);
 END

@@ -7,7 +7,7 @@ import psycopg
 from psycopg import sql
 
 from reactive_demo.changes import Versioned
-from reactive_demo.feeds.captured import SETTINGS, Captured, NotCapturedError, describe
+from reactive_demo.feeds.captured import SETTINGS, Captured, NotCapturedError, describe, operators
 
 __all__ = ["Table"]
 
@@ -75,7 +75,8 @@ class Table:
         try:
             found = self._connection.execute(query, {"table": self.name, "keys": list(keys)})
             return {row[0]: Versioned._make(row) for row in found.fetchall()}
-        except psycopg.DataError:  # a key that is none of this table's: anyone may write to Redis
+        except (psycopg.DataError, psycopg.IntegrityError):
+            # A key that is none of this table's: anyone may write to Redis.
             if len(keys) == 1:
                 return {keys[0]: Versioned(keys[0], None, "")}
             half = len(keys) // 2
@@ -101,7 +102,8 @@ def _announced(connection: "psycopg.Connection[Any]", name: str) -> Captured:
             f"The changes of the table {name} are not captured, or there is no such table: run "
             f"`reactive-demo install --table {name}`."
         )
-    return Captured(*found)
+    equal, greater = operators(connection, found[0])
+    return Captured(*(*found, equal, greater))
 
 
 ANNOUNCED = """

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from reactive_demo.errors import ReactiveDemoError
 
-__all__ = ["REMADE", "SETTINGS", "Captured", "NotCapturedError", "describe", "listed"]
+__all__ = ["REMADE", "SETTINGS", "Captured", "NotCapturedError", "describe", "listed", "operators"]
 
 
 class NotCapturedError(ReactiveDemoError):
@@ -28,9 +28,11 @@ REMADE = (
 SETTINGS = """
     SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres';
     SET bytea_output = 'hex'; SET extra_float_digits = 1; SET lc_monetary = 'C';
-    SET jit = off; SET max_parallel_workers_per_gather = 0
+    SET row_security = off; SET jit = off; SET max_parallel_workers_per_gather = 0
 """
-"""What the text of a key or row may depend on, as the trigger has it; and no start-up costs."""
+"""What the text of a key or row may depend on, as the trigger has it; and no start-up costs.
+
+A row that a policy hides would look deleted: without row security, PostgreSQL refuses instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,10 @@ class Captured:
     key_types: list[str]
     shown: list[str] | None
     """The columns that a cache may see; None for all, also those that are added later."""
+    equal: list[str]
+    """For each of the key's columns, the operator that finds it by the primary key."""
+    greater: list[str]
+    """And the one that the primary key sorts by."""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -90,9 +96,23 @@ class Captured:
     def found_by(self, key: sql.SQL) -> sql.Composed:
         """The condition that finds row `t`; its key is equal, and may be written otherwise."""
         return sql.SQL(" AND ").join(
-            sql.SQL("{} = {}").format(column, part)
-            for column, part in zip(self.columns, self.parts(key), strict=True)
+            sql.SQL("{} {} {}").format(column, _text(equal), part)
+            for column, equal, part in zip(self.columns, self.equal, self.parts(key), strict=True)
         )
+
+    def after(self, key: sql.SQL) -> sql.Composed:
+        """The condition that row `t` comes after that key, in the order of the primary key."""
+        columns, parts = listed(self.columns), listed(self.parts(key))
+        if len(set(self.greater)) == 1:
+            return sql.SQL("({}) {} ({})").format(columns, _text(self.greater[0]), parts)
+        # Operators of several schemas cannot compare the columns as one.
+        compared = list(zip(self.columns, self.equal, self.greater, self.parts(key), strict=True))
+        ways = []
+        for n, (column, _, greater, part) in enumerate(compared):
+            same = [sql.SQL("{} {} {}").format(c, _text(e), p) for c, e, _, p in compared[:n]]
+            more = sql.SQL("{} {} {}").format(column, _text(greater), part)
+            ways.append(sql.SQL("({})").format(sql.SQL(" AND ").join([*same, more])))
+        return sql.SQL("({})").format(sql.SQL(" OR ").join(ways))
 
 
 def describe(connection: psycopg.Connection[Any], table: str) -> Captured:
@@ -107,7 +127,14 @@ def describe(connection: psycopg.Connection[Any], table: str) -> Captured:
             f"The table {table} is not captured in this database: run "
             f"`reactive-demo install --table {table}`, or `install(database_url)`."
         )
-    return Captured(*found)
+    equal, greater = operators(connection, found[0])
+    return Captured(*(*found, equal, greater))
+
+
+def operators(connection: psycopg.Connection[Any], table: str) -> tuple[list[str], list[str]]:
+    """By which the primary key of `table` finds a row and sorts, for each of its columns."""
+    found = connection.execute(OPERATORS, [table]).fetchall()
+    return [equal for equal, _ in found], [greater for _, greater in found]
 
 
 DESCRIPTION = """
@@ -122,8 +149,25 @@ DESCRIPTION = """
     FROM reactive.captured k
     JOIN pg_attribute a ON a.attrelid = k.table_name::regclass
     WHERE k.table_name = %s AND a.attnum > 0 AND NOT a.attisdropped
+      AND EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = a.attrelid
+                  AND g.tgname = 'reactive_capture' AND g.tgenabled IN ('A', 'O'))
     GROUP BY k.table_name, a.attrelid
     HAVING k.key_columns = reactive.key_columns(a.attrelid)
+       AND k.excluded <@ array_agg(a.attname::text) -- else one was renamed, and would be shown
+"""
+
+# Names resolve in pg_catalog only, and a type of an extension has its operators elsewhere.
+OPERATORS = """
+    SELECT min(operator) FILTER (WHERE strategy = 3), min(operator) FILTER (WHERE strategy = 5)
+    FROM (
+        SELECT c.position, m.amopstrategy AS strategy,
+               format('OPERATOR(%%I.%%s)', n.nspname, o.oprname) AS operator
+        FROM pg_index i, unnest(i.indclass::oid[]) WITH ORDINALITY AS c (class, position),
+             pg_opclass s, pg_amop m, pg_operator o, pg_namespace n
+        WHERE i.indrelid = %s::regclass AND i.indisprimary AND s.oid = c.class
+          AND m.amopfamily = s.opcfamily AND m.amoplefttype = s.opcintype
+          AND m.amoprighttype = s.opcintype AND o.oid = m.amopopr AND n.oid = o.oprnamespace
+    ) found GROUP BY position ORDER BY position
 """
 
 

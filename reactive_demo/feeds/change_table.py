@@ -151,7 +151,8 @@ class ChangeTableSession(Session):
                 said = came = time.monotonic()
             elif time.monotonic() - said < HEARTBEAT:
                 yield Batch(State.LIVE)
-            else:  # a sign of life: is this still the leader, does Redis still hold the data?
+            else:  # a sign of life: is this still the leader, does Redis still hold the data,
+                self._one(self._statements.incarnation)  # and the table its trigger?
                 yield Batch(State.LIVE, position=position, cursor=self._cursor.snapshot)
                 said = time.monotonic()
             self._prune()
@@ -179,7 +180,8 @@ class ChangeTableSession(Session):
         now = Cursor(snapshot)
         if position.cursor is not None:
             kept = Cursor(position.cursor)
-            if int(pruned) < kept.xmin and kept.xmax <= now.xmax:
+            known = int(pruned) < kept.xmin or int(pruned) >= now.xmax  # of another server
+            if known and kept.xmax <= now.xmax:
                 self._cursor = kept
                 return position, True
         # There is none, its changes have been pruned, or the database is older than the cache.

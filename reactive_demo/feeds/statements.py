@@ -6,6 +6,10 @@ from reactive_demo.feeds.captured import Captured, listed
 
 __all__ = ["Statements"]
 
+NEXT = "pg_snapshot_xmax(pg_current_snapshot())"
+"""What the statement sees was written by a transaction before this one. A greater number is of
+another server, from which the table was brought here by pg_dump: it says nothing."""
+
 
 class Statements:
     """The statements for one table."""
@@ -20,22 +24,24 @@ class Statements:
                    c.version::text, extract(epoch FROM c.changed_at)::text
             FROM (
                 SELECT pg_current_snapshot()::text AS snapshot,
-                       CASE WHEN k.truncated_xid >= %(xmax)s::xid8
+                       CASE WHEN k.truncated_xid >= %(xmax)s::xid8 AND k.truncated_xid < {next}
                                  OR k.truncated_xid = ANY (%(in_progress)s::xid8[])
                             THEN k.truncated_version::text END AS truncated
                 FROM reactive.captured k
                 WHERE k.table_name = %(table)s AND k.incarnation = %(incarnation)s
-                  AND k.pruned_xid < %(xmin)s::xid8
+                  AND (k.pruned_xid < %(xmin)s::xid8 OR k.pruned_xid >= {next})
             ) now
             LEFT JOIN ((
                 SELECT key, version, changed_at FROM reactive.change
                 WHERE table_name = %(table)s AND xid = ANY (%(in_progress)s::xid8[])
                 UNION ALL
                 SELECT key, version, changed_at FROM reactive.change
-                WHERE table_name = %(table)s AND xid >= %(xmax)s::xid8
+                WHERE table_name = %(table)s AND xid >= %(xmax)s::xid8 AND xid < {next}
             ) c LEFT JOIN {table} t ON {found}) ON true
             """
-        ).format(key=table.key_text, row=table.row, table=table.table, found=found)
+        ).format(
+            key=table.key_text, row=table.row, table=table.table, found=found, next=sql.SQL(NEXT)
+        )
         self.read_some = sql.SQL("{} LIMIT %(some)s").format(self.read)
         self.prune = sql.SQL(
             """
@@ -68,6 +74,8 @@ class Statements:
             " FROM pg_control_system() s, pg_database d, reactive.captured k"
             " WHERE d.datname = current_database()"
             " AND k.table_name = %(table)s AND k.incarnation = %(incarnation)s"
+            " AND EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = k.table_name::regclass"
+            " AND g.tgname = 'reactive_capture' AND g.tgenabled IN ('A', 'O'))"
         ).format()
         self.now = sql.SQL(
             "SELECT k.pruned_xid::text, pg_current_snapshot()::text"
@@ -80,8 +88,7 @@ class Statements:
         columns = listed(table.columns)
         after: sql.Composable = sql.SQL("true")
         if not first:
-            last = listed(table.parts(sql.SQL("%(last)s::text")))
-            after = sql.SQL("({}) > ({})").format(columns, last)
+            after = table.after(sql.SQL("%(last)s::text"))
         return sql.SQL(
             """
             SELECT p.key, p.row, coalesce(c.version, 0)::text FROM (

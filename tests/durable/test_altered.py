@@ -1,0 +1,208 @@
+"""Tables that are altered, hidden, replaced or brought from elsewhere: no listener is silent."""
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from durable.servers import cached, carry
+from reactive_demo import Cache, Listener, ReactiveDemoError, ReadThrough, install
+from reactive_demo.checks import until
+from reactive_demo.feeds import ChangeTableFeed, NotCapturedError
+from reactive_demo.stopping import StopEvent
+
+Listen = Callable[..., Listener]
+
+
+@pytest.fixture
+def orders(database: str, connection: psycopg.Connection, cache: Cache) -> Cache:
+    """The cache of a captured table `orders` of two rows."""
+    connection.execute(
+        "CREATE TABLE orders (id int PRIMARY KEY, n int, hash text DEFAULT 'secret')"
+    )
+    connection.execute("INSERT INTO orders VALUES (1, 1), (2, 1)")
+    install(database, "orders", exclude=["hash"])
+    return Cache(cache.redis_url, "orders")
+
+
+def test_what_is_left_out_stays_out_when_it_is_installed_again_without_a_word(
+    database: str, orders: Cache
+) -> None:
+    install(database, "orders")
+    carry(database, orders, "orders")
+    assert orders.get("1") == {"id": 1, "n": 1}
+    install(database, "orders", exclude=[])
+    carry(database, orders, "orders")
+    assert orders.get("1") == {"id": 1, "n": 1, "hash": "secret"}
+
+
+def test_a_column_that_is_left_out_and_renamed_is_not_shown(
+    database: str, connection: psycopg.Connection, orders: Cache
+) -> None:
+    connection.execute("ALTER TABLE orders RENAME hash TO password")
+    with pytest.raises(NotCapturedError):
+        ChangeTableFeed(database, "orders").open()
+    with pytest.raises(ReactiveDemoError, match="column hash cannot be left out"):
+        install(database, "orders")
+    install(database, "orders", exclude=["password"])
+    carry(database, orders, "orders")
+    assert orders.get("1") == {"id": 1, "n": 1}
+
+
+def test_rows_that_a_policy_hides_are_an_error_and_not_taken_for_deleted(
+    database: str, connection: psycopg.Connection, orders: Cache
+) -> None:
+    carry(database, orders, "orders")
+    connection.execute("DROP ROLE IF EXISTS rd_reader")
+    connection.execute(
+        """
+        CREATE ROLE rd_reader LOGIN IN ROLE pg_monitor;
+        GRANT USAGE ON SCHEMA reactive TO rd_reader;
+        GRANT SELECT ON ALL TABLES IN SCHEMA reactive TO rd_reader;
+        GRANT SELECT ON orders TO rd_reader;
+        ALTER TABLE orders ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY two ON orders USING (id = 2);
+        UPDATE orders SET n = 2
+        """
+    )
+    try:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+            carry(database.replace("reactive_demo@", "rd_reader@"), orders, "orders")
+        assert set(cached(orders)) == {"1", "2"}
+    finally:
+        connection.execute("DROP OWNED BY rd_reader; DROP ROLE rd_reader")
+
+
+OWN_TYPE = """
+    CREATE SCHEMA extension;
+    CREATE TYPE extension.caseless;
+    CREATE FUNCTION extension.read(cstring) RETURNS extension.caseless
+        LANGUAGE internal IMMUTABLE STRICT AS 'textin';
+    CREATE FUNCTION extension.show(extension.caseless) RETURNS cstring
+        LANGUAGE internal IMMUTABLE STRICT AS 'textout';
+    CREATE TYPE extension.caseless (INPUT = extension.read, OUTPUT = extension.show,
+                                    LIKE = text, CATEGORY = 'S', COLLATABLE = true);
+    CREATE CAST (extension.caseless AS text) WITHOUT FUNCTION AS IMPLICIT;
+    CREATE FUNCTION extension.compare(extension.caseless, extension.caseless) RETURNS int
+        LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT bttextcmp(lower($1::text), lower($2::text)) $$;
+    DO $$ DECLARE name text; sign text; BEGIN
+        FOR name, sign IN VALUES ('lt','<'), ('le','<='), ('eq','='), ('ge','>='), ('gt','>') LOOP
+            EXECUTE format('CREATE FUNCTION extension.%s(extension.caseless, extension.caseless)
+                RETURNS bool LANGUAGE sql IMMUTABLE STRICT
+                AS ''SELECT extension.compare($1, $2) %s 0''', name, sign);
+            EXECUTE format('CREATE OPERATOR extension.%s (FUNCTION = extension.%s,
+                LEFTARG = extension.caseless, RIGHTARG = extension.caseless)', sign, name);
+        END LOOP;
+    END $$;
+    CREATE OPERATOR CLASS extension.caseless_ops DEFAULT FOR TYPE extension.caseless USING btree AS
+        OPERATOR 1 extension.<, OPERATOR 2 extension.<=, OPERATOR 3 extension.=,
+        OPERATOR 4 extension.>=, OPERATOR 5 extension.>,
+        FUNCTION 1 extension.compare(extension.caseless, extension.caseless);
+"""
+"""A type with an order of its own, as `citext` of the extension of that name."""
+
+
+@pytest.mark.parametrize("key", ["name", "name, id", "id, name"])
+def test_a_type_of_an_extension_is_read_in_its_own_order(
+    database: str,
+    connection: psycopg.Connection,
+    cache: Cache,
+    key: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("reactive_demo.feeds.change_table.PAGE_ROWS", 10)
+    connection.execute(OWN_TYPE)
+    connection.execute(f"CREATE TABLE users (name extension.caseless, id int, PRIMARY KEY ({key}))")
+    connection.execute(
+        "INSERT INTO users"
+        " SELECT (CASE n % 2 WHEN 0 THEN 'User' ELSE 'user' END || n)::extension.caseless, n % 3"
+        " FROM generate_series(1, 99) n"
+    )
+    install(database, "users")
+    users = Cache(cache.redis_url, "users")
+    carry(database, users, "users")
+    assert len(cached(users)) == 99
+    connection.execute("UPDATE users SET id = 7 WHERE name::text = 'User42'")
+    carry(database, users, "users")
+    assert [row["id"] for row in cached(users).values() if row["name"] == "User42"] == [7]
+
+
+def test_numbers_of_another_servers_transactions_say_nothing(
+    database: str, connection: psycopg.Connection, orders: Cache
+) -> None:
+    """As after pg_dump and a restore on a younger server: what it will number so, is far off."""
+    connection.execute("UPDATE orders SET n = 2")
+    connection.execute("UPDATE reactive.change SET xid = '9000000000'")
+    connection.execute(
+        "UPDATE reactive.captured"
+        " SET truncated_xid = '9000000000', truncated_version = 99, pruned_xid = '9000000000'"
+    )
+    orders.forget_cursor()
+    carry(database, orders, "orders")
+    assert len(cached(orders)) == 2
+    with ChangeTableFeed(database, "orders").open() as session:
+        batches = session.batches(orders, StopEvent())
+        assert not next(batches).changes
+    connection.execute("UPDATE orders SET n = 3 WHERE id = 2")
+    carry(database, orders, "orders")
+    assert orders.get("2") == {"id": 2, "n": 3}
+
+
+SWAP = """
+    BEGIN;
+    CREATE TABLE new (LIKE orders INCLUDING ALL);
+    INSERT INTO new SELECT * FROM orders;
+    ALTER TABLE orders RENAME TO old;
+    ALTER TABLE new RENAME TO orders;
+    COMMIT
+"""
+
+
+@pytest.mark.parametrize("away", [SWAP, "ALTER TABLE orders DISABLE TRIGGER reactive_capture"])
+def test_a_table_that_has_lost_its_trigger_is_not_called_live(
+    database: str, connection: psycopg.Connection, orders: Cache, listen: Listen, away: str
+) -> None:
+    listener = listen(database, orders, "orders")
+    connection.execute(away)
+    connection.execute("UPDATE orders SET n = 5")
+    until("the listener says so", lambda: "reactive-demo install" in listener.words, timeout=10)
+    install(database, "orders")
+    until("it is live again", lambda: listener.words == "live", timeout=10)
+    assert orders.get("1") == {"id": 1, "n": 5}
+
+
+def test_what_replication_writes_is_captured(
+    database: str, connection: psycopg.Connection, orders: Cache
+) -> None:
+    carry(database, orders, "orders")
+    connection.execute("SET session_replication_role = replica")
+    connection.execute("UPDATE orders SET n = 9")
+    connection.execute("RESET session_replication_role")
+    carry(database, orders, "orders")
+    assert orders.get("1") == {"id": 1, "n": 9}
+
+
+def test_a_row_too_large_for_json_ends_the_listener_and_says_what_to_do(
+    database: str, connection: psycopg.Connection, orders: Cache
+) -> None:
+    connection.execute(
+        "ALTER TABLE orders ADD large text GENERATED ALWAYS AS (repeat('ab', n * 1000000000))"
+    )
+    install(database, "orders", exclude=[])
+    listener = Listener(ChangeTableFeed(database, "orders"), orders).start()
+    until("it has ended", lambda: listener.state == "stopped", timeout=10)
+    with pytest.raises(ReactiveDemoError, match=r"a column out .*--exclude"):
+        listener.check()
+
+
+def test_a_key_that_breaks_a_domains_rule_is_nobodys(
+    database: str, connection: psycopg.Connection, cache: Cache
+) -> None:
+    connection.execute("CREATE DOMAIN small AS int CHECK (VALUE < 10)")
+    connection.execute("CREATE TABLE few (id small PRIMARY KEY)")
+    connection.execute("INSERT INTO few VALUES (1)")
+    install(database, "few")
+    few = Cache(cache.redis_url, "few")
+    carry(database, few, "few")
+    with ReadThrough(database, few) as rows:
+        assert (rows.get("1"), rows.get("11")) == ({"id": 1}, None)
