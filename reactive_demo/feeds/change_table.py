@@ -45,8 +45,8 @@ PRUNE_EVERY = 3600.0
 KEPT_FOR = "1 day"
 """How long the change table remembers a deleted key: a cache that was away for longer is filled."""
 
-PRUNED_AT_ONCE = 1000
-"""Deleted keys forgotten by one statement."""
+PRUNE_SPAN, PRUNE_PAUSE = 2_000, 0.1
+"""Keys that are looked at together for that, and the seconds before the next ones, at least."""
 
 BATCH_ROWS, BATCH_BYTES = 500, 1_000_000
 """What the cache takes at once, at most; for a read of more rows, PostgreSQL makes a plan anew."""
@@ -121,7 +121,7 @@ class ChangeTableSession(Session):
             self._connection.close()
             raise
         self._cursor = Cursor("0:0:")
-        self._prune_at = 0.0
+        self._prune_at, self._pruned_to = 0.0, ""
 
     def batches(self, cache: Cache, stopping: StopEvent) -> Iterator[Batch]:
         """Yield what the cache does not have yet, then what changes, until `stopping`.
@@ -159,7 +159,7 @@ class ChangeTableSession(Session):
             if armed and self._rings() > woken:  # more than what woke it: there is much to do
                 armed = self._disarm()
             elif armed:
-                woken = self._sleep(stopping, HEARTBEAT)
+                woken = self._sleep(stopping, PRUNE_PAUSE if self._pruned_to else HEARTBEAT)
             elif found:
                 stopping.wait(min(found * PACE, SLOWEST))
                 wait = FIRST_WAIT
@@ -252,20 +252,24 @@ class ChangeTableSession(Session):
         """Forget keys that were deleted long ago: their rows in the change table are of no use.
 
         Only what this session has seen is taken. Another one, of a cache that was away, meets the
-        number of the last transaction so forgotten, and fills its cache.
+        number of the last transaction so forgotten, and fills its cache. The table may be large, so
+        a part of it is looked at, and soon the next.
         """
         if time.monotonic() < self._prune_at:
             return
-        limits = {"xmin": str(self._cursor.xmin), "kept_for": KEPT_FOR, "at_once": PRUNED_AT_ONCE}
-        pruned = None
+        span = {"first": self._pruned_to, "some": PRUNE_SPAN}
+        last, count = self._one(self._statements.span, span)
+        limits = {"xmin": str(self._cursor.xmin), "kept_for": KEPT_FOR, "last": last}
         try:
-            pruned = self._connection.execute(
-                self._statements.prune, {**self._table.parameters, **limits}
-            ).fetchone()
+            self._connection.execute(
+                self._statements.prune, {**self._table.parameters, **span, **limits}
+            )
         except psycopg.errors.InsufficientPrivilege as error:
             log.info("deleted keys stay in the change table: %s", error.diag.message_primary)
-        if pruned is None or pruned[0] < PRUNED_AT_ONCE:
-            self._prune_at = time.monotonic() + PRUNE_EVERY
+            count = 0
+        ended = count < PRUNE_SPAN
+        self._pruned_to = "" if ended else last
+        self._prune_at = time.monotonic() + (PRUNE_EVERY if ended else PRUNE_PAUSE)
 
     # Sleeping
 

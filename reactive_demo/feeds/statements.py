@@ -43,21 +43,29 @@ class Statements:
             key=table.key_text, row=table.row, table=table.table, found=found, next=sql.SQL(NEXT)
         )
         self.read_some = sql.SQL("{} LIMIT %(some)s").format(self.read)
+        self.span = sql.SQL(
+            """
+            SELECT max(key), count(*) FROM (
+                SELECT key FROM reactive.change WHERE table_name = %(table)s AND key >= %(first)s
+                ORDER BY key LIMIT %(some)s
+            ) looked
+            """
+        ).format()
         self.prune = sql.SQL(
             """
             WITH pruned AS (
                 DELETE FROM reactive.change WHERE table_name = %(table)s AND key IN (
                     SELECT c.key FROM reactive.change c LEFT JOIN {table} t ON {found}
-                    WHERE c.table_name = %(table)s AND c.xid < %(xmin)s::xid8 AND {absent}
+                    WHERE c.table_name = %(table)s AND c.key BETWEEN %(first)s AND %(last)s
+                      AND c.xid < %(xmin)s::xid8 AND {absent}
                       AND c.changed_at < now() - %(kept_for)s::interval
-                    LIMIT %(at_once)s FOR UPDATE OF c SKIP LOCKED
+                    FOR UPDATE OF c SKIP LOCKED
                 ) RETURNING xid
             )
             UPDATE reactive.captured k
             SET pruned_xid = greatest(
                 k.pruned_xid, (SELECT xid FROM pruned ORDER BY xid DESC LIMIT 1))
             WHERE k.table_name = %(table)s AND EXISTS (SELECT FROM pruned)
-            RETURNING (SELECT count(*) FROM pruned)
             """
         ).format(
             table=table.table, found=found, absent=sql.SQL("{} IS NULL").format(table.columns[0])

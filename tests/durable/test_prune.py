@@ -17,7 +17,7 @@ def long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is over is long ago, and looked for at once."""
     monkeypatch.setattr(change_table, "KEPT_FOR", "0 s")
     monkeypatch.setattr(change_table, "PRUNE_EVERY", 0)
-    monkeypatch.setattr(change_table, "PRUNED_AT_ONCE", 3)
+    monkeypatch.setattr(change_table, "PRUNE_SPAN", 3)
 
 
 def noted(connection: psycopg.Connection) -> set[str]:
