@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from reactive_demo.state import State
 
-__all__ = ["Batch", "Change", "Position", "Versioned", "conflate", "decode"]
+__all__ = ["Batch", "Change", "Position", "Unread", "Versioned", "conflate", "decode"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,17 @@ class Versioned(NamedTuple):
     """The row's columns, a JSON object; None for a deleted row."""
     version: str
     """A decimal number: each change of a key has a greater one than those before."""
+
+
+class Unread(NamedTuple):
+    """A row that changed and that PostgreSQL cannot show: the cache keeps what it has."""
+
+    key: str
+    """The primary key, as text."""
+    version: str
+    """The version that it has."""
+    reason: str
+    """What PostgreSQL says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +64,8 @@ class Batch:
     """Each key once."""
     position: Position | None = None
     """For versioned changes: the place of the leader who read them."""
+    unread: Sequence[Unread] = ()
+    """Rows that changed, and that could not be read."""
     number: int = 0
     """Of that leader's batches the 1st, 2nd, ...: refused unless the one before is in the cache."""
     partial: bool = False

@@ -110,7 +110,7 @@ class Listener:
 
     @property
     def aside(self) -> MappingProxyType[str, str]:
-        """The keys whose values Redis would not take, each with the reason: no longer than that."""
+        """The keys whose rows PostgreSQL cannot show or Redis will not take, and the reasons."""
         return self._writer.aside
 
     @property
@@ -201,11 +201,6 @@ class Listener:
             try:
                 self._await_lead(session)
                 self._follow(session)
-            except psycopg.errors.ProgramLimitExceeded as error:
-                raise ReactiveDemoError(
-                    f"A row of {self.feed.table} cannot be read as JSON ({first_line(error)}): "
-                    "make it smaller, or leave a column out (`reactive-demo install --exclude`)."
-                ) from error
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 log.info("connection lost: %s", error)
             except Deposed as error:
@@ -249,13 +244,13 @@ class Listener:
         if batch.position is None:  # a notification does not say
             keys = [change.key for change in batch.changes]
             changed_at = writes.heard(self.feed.table, keys, self._live_since)
-        received = batch.received or len(batch.changes)
+        received = batch.received or len(batch.changes) + len(batch.unread)
         self._tally.count(received=received, unreadable=batch.unreadable)
         done = self._retry_put(self._writer.write, batch)
         applied_at = time.time()
         if done.newer:
             self._tally.time(changed_at, heard_at, applied_at)
-        refused = len(batch.changes) - done.newer - done.aside
+        refused = len(batch.changes) + len(batch.unread) - done.newer - done.aside
         self._tally.count(applied=done.newer, refused=refused, set_aside=done.aside)
         if self.carried and batch.changes:
             self.carried(Carried(batch, done.newer, changed_at, heard_at, applied_at))

@@ -20,7 +20,7 @@ import psycopg
 import redis
 
 from reactive_demo.cache import Cache
-from reactive_demo.feeds.captured import REMADE, SETTINGS, NotCapturedError, describe
+from reactive_demo.feeds.captured import REMADE, SETTINGS, NotCapturedError, can_be, describe
 from reactive_demo.feeds.statements import Statements
 from reactive_demo.keys import feed_key, load_key
 from reactive_demo.redis_client import open_redis, script
@@ -76,8 +76,8 @@ class ReadThrough:
     def get(self, key: str) -> dict[str, Any] | None:
         """The row, its columns at top level, or None if there is none.
 
-        Raises NotCapturedError, redis.RedisError, or psycopg.OperationalError when PostgreSQL does
-        not answer within 5 s.
+        Raises NotCapturedError; redis.RedisError; psycopg.OperationalError when PostgreSQL does not
+        answer within 5 s, psycopg.DataError for a row that it cannot show.
         """
         keys = [
             feed_key(self.cache.table),
@@ -191,8 +191,10 @@ class Reader:
                 store(incarnation, row, version)
                 return None if row is None else str(row)
         except (psycopg.DataError, psycopg.IntegrityError):
+            if can_be(self._connection, self._table, key):
+                raise
             store("", None, "")
-            return None  # no row can have such a key: it is no number, or breaks a domain's rule
+            return None
         except REMADE as error:
             self._is_remade = True
             raise NotCapturedError(f"The table was made anew ({error}).") from error

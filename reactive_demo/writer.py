@@ -1,5 +1,7 @@
 """One value that Redis refuses does not hold up the others: it is set aside.
 
+So is a row that PostgreSQL could not show.
+
 Redis closes the connection at a value that is too large for it (`proto-max-bulk-len`), which looks
 as if it were away, for ever; and an account may have no right to a key. So what fails is tried
 again in halves, down to single values, but only while Redis takes a batch without values: then it
@@ -17,7 +19,7 @@ from typing import Any
 import redis
 
 from reactive_demo.cache import MOST_ASIDE, Cache
-from reactive_demo.changes import Batch, Change, Versioned
+from reactive_demo.changes import Batch
 from reactive_demo.errors import first_line
 
 __all__ = ["Outcome", "Writer"]
@@ -76,7 +78,9 @@ class Writer:
             self._cache.write(replace(batch, changes=()))  # the cursor, and the fence
         else:
             self._put_back(batch.changes)
-        return outcome
+        for row in batch.unread:
+            self._set_aside(*row)
+        return outcome + Outcome(0, aside=len(batch.unread))
 
     def _write_apart(self, batch: Batch, changes: Sequence[Any]) -> Outcome:
         """Write some of the batch's changes, in halves if not at once; the order within stays."""
@@ -102,7 +106,7 @@ class Writer:
                 if _of_the_server(error) or not self._takes_others(part):
                     raise
                 if attempt == ATTEMPTS:
-                    self._set_aside(change, error)
+                    self._set_aside(change.key, getattr(change, "version", ""), first_line(error))
             else:
                 self._put_back(part.changes)
                 return outcome
@@ -124,11 +128,10 @@ class Writer:
             self._cache.has_cursor()
         return True
 
-    def _set_aside(self, change: Change | Versioned, error: Exception) -> None:
-        key, reason = change.key, first_line(error)
-        log.warning("%s is set aside: %s", key, reason)
+    def _set_aside(self, key: str, version: str, reason: str) -> None:
+        log.warning("%s is set aside: %s", self._cache.redis_key(key), reason)
         with suppress(redis.RedisError):  # for `audit`, which may be another process
-            self._cache.set_aside(key, getattr(change, "version", ""), reason)
+            self._cache.set_aside(key, version, reason)
         self._aside.pop(key, None)
         self._aside[key] = reason
         if len(self._aside) > MOST_ASIDE:

@@ -11,6 +11,7 @@ from reactive_demo.audit.repairs import repair
 from reactive_demo.audit.verdict import Report
 from reactive_demo.cache import Cache
 from reactive_demo.errors import ReactiveDemoError, first_line
+from reactive_demo.feeds.rows import UNREADABLE
 from reactive_demo.stack import Stack
 
 __all__ = ["reason", "run"]
@@ -43,5 +44,9 @@ def run(servers: Stack, table: str, *, repairs: bool = False) -> Report:
 
 def reason(error: BaseException) -> str:
     """An error in one line."""
+    if isinstance(error, UNREADABLE):
+        return (
+            f"PostgreSQL cannot show a row ({first_line(error)}): the log of a listener names it."
+        )
     kind = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
     return kind + first_line(error)

@@ -7,7 +7,14 @@ import psycopg
 from psycopg import sql
 
 from reactive_demo.changes import Versioned
-from reactive_demo.feeds.captured import SETTINGS, Captured, NotCapturedError, describe, operators
+from reactive_demo.feeds.captured import (
+    SETTINGS,
+    Captured,
+    NotCapturedError,
+    can_be,
+    describe,
+    operators,
+)
 
 __all__ = ["Table"]
 
@@ -78,6 +85,8 @@ class Table:
         except (psycopg.DataError, psycopg.IntegrityError):
             # A key that is none of this table's: anyone may write to Redis.
             if len(keys) == 1:
+                if can_be(self._connection, self._facts, keys[0]):
+                    raise
                 return {keys[0]: Versioned(keys[0], None, "")}
             half = len(keys) // 2
             return {**self.look_up(keys[:half]), **self.look_up(keys[half:])}

@@ -10,7 +10,16 @@ from psycopg import sql
 
 from reactive_demo.errors import ReactiveDemoError
 
-__all__ = ["REMADE", "SETTINGS", "Captured", "NotCapturedError", "describe", "listed", "operators"]
+__all__ = [
+    "REMADE",
+    "SETTINGS",
+    "Captured",
+    "NotCapturedError",
+    "can_be",
+    "describe",
+    "listed",
+    "operators",
+]
 
 
 class NotCapturedError(ReactiveDemoError):
@@ -129,6 +138,19 @@ def describe(connection: psycopg.Connection[Any], table: str) -> Captured:
         )
     equal, greater = operators(connection, found[0])
     return Captured(*(*found, equal, greater))
+
+
+def can_be(connection: psycopg.Connection[Any], table: Captured, key: str) -> bool:
+    """Whether a row of `table` may have that key; else it is no number, or breaks a domain's rule.
+
+    The connection commits each statement by itself.
+    """
+    query = sql.SQL("SELECT {}").format(listed(table.parts(sql.SQL("%(key)s::text"))))
+    try:
+        connection.execute(query, {"key": key})
+    except (psycopg.DataError, psycopg.IntegrityError):
+        return False
+    return True
 
 
 def operators(connection: psycopg.Connection[Any], table: str) -> tuple[list[str], list[str]]:

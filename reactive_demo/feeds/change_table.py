@@ -7,7 +7,8 @@ cache keeps beside the data. A ring saves it the waiting; a slow poll is the gua
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -15,8 +16,10 @@ import psycopg
 from psycopg import sql
 
 from reactive_demo.cache import Cache
-from reactive_demo.changes import Batch, Position, Versioned
+from reactive_demo.changes import Batch, Position
 from reactive_demo.feeds.captured import REMADE, SETTINGS, NotCapturedError, describe
+from reactive_demo.feeds.cursor import Cursor
+from reactive_demo.feeds.rows import Rows, packed
 from reactive_demo.feeds.session import Session
 from reactive_demo.feeds.statements import Statements
 from reactive_demo.state import State
@@ -48,12 +51,6 @@ KEPT_FOR = "1 day"
 PRUNE_SPAN, PRUNE_PAUSE = 2_000, 0.1
 """Keys that are looked at together for that, and the seconds before the next ones, at least."""
 
-BATCH_ROWS, BATCH_BYTES = 500, 1_000_000
-"""What the cache takes at once, at most; for a read of more rows, PostgreSQL makes a plan anew."""
-
-PAGE_ROWS = 5_000
-"""Rows read at once when the whole table is read."""
-
 
 class ChangeTableFeed:
     """The changes of any captured table, from `reactive.change` (see `sql/04_change.sql`)."""
@@ -72,37 +69,6 @@ class ChangeTableFeed:
         return f"ChangeTableFeed({self.table})"
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """What a reader has seen: a whole snapshot, since transactions do not end in order.
-
-    Not yet seen is what had not begun then, and what was in progress.
-    """
-
-    snapshot: str
-    """As PostgreSQL prints a pg_snapshot: `xmin:xmax:xip,xip,...`."""
-
-    @property
-    def xmin(self) -> int:
-        """The oldest transaction that was in progress."""
-        return int(self.snapshot.split(":")[0])
-
-    @property
-    def xmax(self) -> int:
-        """The first that had not begun."""
-        return int(self.snapshot.split(":")[1])
-
-    @property
-    def unseen(self) -> dict[str, Any]:
-        """The parameters of the read that follows."""
-        xmin, xmax, in_progress = self.snapshot.split(":")
-        return {
-            "xmin": xmin,
-            "xmax": xmax,
-            "in_progress": in_progress.split(",") if in_progress else [],
-        }
-
-
 class ChangeTableSession(Session):
     """A connection that reads the change table, and sleeps armed when there is nothing to read."""
 
@@ -110,13 +76,10 @@ class ChangeTableSession(Session):
         super().__init__(feed.database_url, feed.table, CHANNEL)
         try:
             self._table = describe(self._connection, feed.table)
-            for setting in (
-                SETTINGS,
-                KEPT_PLAN,
-                f"SET idle_session_timeout = '{3 * HEARTBEAT:g}s'",
-            ):
-                self._connection.execute(setting.encode())
+            self._connection.execute(SETTINGS)
+            self._connection.execute(f"SET idle_session_timeout = '{3 * HEARTBEAT:g}s'".encode())
             self._statements = Statements(self._table)
+            self._rows = Rows(self._connection, self._statements)
         except BaseException:
             self._connection.close()
             raise
@@ -145,7 +108,7 @@ class ChangeTableSession(Session):
         while not stopping.is_set():
             found = 0
             for batch in self._read(position):
-                found += len(batch.changes) or 1
+                found += len(batch.changes) + len(batch.unread) or 1
                 yield batch
             if found:
                 said = came = time.monotonic()
@@ -190,63 +153,35 @@ class ChangeTableSession(Session):
 
     def _fill(self, position: Position) -> Iterator[Batch]:
         """Read the whole table, page by page, each row with the version that it has."""
-        last, count = None, 0
+        count = 0
         total = max(int(self._one(self._statements.estimate)[0]), 0)
-        while True:
-            page = self._connection.execute(
-                self._statements.page(first=last is None),
-                {**self._table.parameters, "last": last, "rows": PAGE_ROWS},
-            ).fetchall()
-            for start in range(0, len(page), BATCH_ROWS):
-                changes = [Versioned._make(row) for row in page[start : start + BATCH_ROWS]]
-                count += len(changes)
+        for page in self._rows.pages():
+            for batch in packed(page, position):
+                if not batch.changes and not batch.unread:
+                    continue  # the page was full
+                count += len(batch.changes) + len(batch.unread)
                 note = f"filling the cache, {count:,} of about {max(total, count):,}"
-                yield Batch(State.CATCHING_UP, changes, position=position, note=note)
-            if len(page) < PAGE_ROWS:
-                break
-            last = page[-1][0]
+                yield replace(batch, state=State.CATCHING_UP, note=note)
         yield Batch(State.CATCHING_UP, position=position, below="0", note="removing what is gone")
         yield Batch(State.CATCHING_UP, position=position, cursor=self._cursor.snapshot)
 
     def _read(self, position: Position) -> Iterator[Batch]:
-        """Read what was not seen, as one statement has it, and move on."""
-        changes: list[Versioned] = []
-        size, seen, swept, found = 0, "", False, False
-        oldest: str | None = None
-        for seen, truncated, key, row, version, changed_at in self._unseen():  # noqa: B007
-            if truncated is not None and not swept:
-                swept = found = True
-                yield Batch(State.LIVE, position=position, below=truncated)
-            if key is None:
-                continue
-            oldest = oldest or changed_at
-            changes.append(Versioned(key, row, version))
-            size += len(row or "")
-            if len(changes) >= BATCH_ROWS or size >= BATCH_BYTES:
-                yield Batch(State.CATCHING_UP, changes, position=position, changed_at=_time(oldest))
-                changes, size, oldest, found = [], 0, None, True
-        if not seen:
+        """Read what was not seen, and move on."""
+        rows = self._rows.unseen(self._cursor)
+        first = next(rows, None)
+        if first is None:
             raise self._gone()
-        self._cursor = Cursor(seen)
-        if changes or found:
-            yield Batch(
-                State.LIVE, changes, position=position, cursor=seen, changed_at=_time(oldest)
-            )
-
-    def _unseen(self) -> Iterator[Any]:
-        """What was not seen, with the snapshot that tells so; at least one row, or it is gone."""
-        parameters = {**self._table.parameters, **self._cursor.unseen, "some": BATCH_ROWS + 1}
-        some = self._connection.execute(self._statements.read_some, parameters, prepare=True)
-        if some.rowcount <= BATCH_ROWS:
-            yield from some
-            return
-        with psycopg.ClientCursor(self._connection) as all_of_them:
-            self._connection.execute(PLANNED)
-            try:
-                yield from all_of_them.stream(self._statements.read, parameters, size=BATCH_ROWS)
-            finally:
-                all_of_them.close()
-                self._connection.execute(KEPT_PLAN)
+        key, *_, seen, truncated = first
+        found = truncated is not None
+        if found:
+            yield Batch(State.LIVE, position=position, below=truncated)
+        for batch in packed(chain([first], rows) if key is not None else (), position):
+            if batch.state is State.LIVE:  # the last one
+                self._cursor = Cursor(seen)
+                batch = replace(batch, cursor=seen)  # noqa: PLW2901
+            if found or batch.changes or batch.unread:
+                found = True
+                yield batch
 
     def _prune(self) -> None:
         """Forget keys that were deleted long ago: their rows in the change table are of no use.
@@ -298,21 +233,3 @@ class ChangeTableSession(Session):
 
     def _gone(self) -> NotCapturedError:
         return NotCapturedError(f"Capture was taken off {self._table.name}, or put on it anew.")
-
-
-def _time(seconds: str | None) -> float | None:
-    return None if seconds is None else float(seconds)
-
-
-KEPT_PLAN = """
-    SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off;
-    SET enable_hashjoin = off; SET enable_mergejoin = off
-"""
-"""For the few changes that are read mostly: by their indexes, planned once. To plan would take
-longer than to read."""
-
-PLANNED = """
-    SET plan_cache_mode = auto; SET enable_seqscan = on; SET enable_bitmapscan = on;
-    SET enable_hashjoin = on; SET enable_mergejoin = on
-"""
-"""For many changes at once."""

@@ -15,34 +15,20 @@ class Statements:
     """The statements for one table."""
 
     def __init__(self, table: Captured) -> None:
-        self._table = table
+        self.table = table
         found = table.found_by(sql.SQL("c.key"))
-        # Two scans of the index: PostgreSQL would read all of it for one condition with OR.
-        self.read = sql.SQL(
+        shown = sql.SQL("CASE WHEN {} = c.key THEN {} END").format(table.key_text, table.row)
+        rows = sql.SQL("LEFT JOIN {} t ON {}").format(table.table, found)
+        self.unseen = self._unseen(shown, rows)
+        self.unseen_some = sql.SQL("{} LIMIT %(some)s").format(self.unseen)
+        self.unseen_keys = self._unseen(sql.SQL("NULL"), sql.SQL(""))
+        self.look_up = sql.SQL(
             """
-            SELECT now.snapshot, now.truncated, c.key, CASE WHEN {key} = c.key THEN {row} END,
-                   c.version::text, extract(epoch FROM c.changed_at)::text
-            FROM (
-                SELECT pg_current_snapshot()::text AS snapshot,
-                       CASE WHEN k.truncated_xid >= %(xmax)s::xid8 AND k.truncated_xid < {next}
-                                 OR k.truncated_xid = ANY (%(in_progress)s::xid8[])
-                            THEN k.truncated_version::text END AS truncated
-                FROM reactive.captured k
-                WHERE k.table_name = %(table)s AND k.incarnation = %(incarnation)s
-                  AND (k.pruned_xid < %(xmin)s::xid8 OR k.pruned_xid >= {next})
-            ) now
-            LEFT JOIN ((
-                SELECT key, version, changed_at FROM reactive.change
-                WHERE table_name = %(table)s AND xid = ANY (%(in_progress)s::xid8[])
-                UNION ALL
-                SELECT key, version, changed_at FROM reactive.change
-                WHERE table_name = %(table)s AND xid >= %(xmax)s::xid8 AND xid < {next}
-            ) c LEFT JOIN {table} t ON {found}) ON true
+            SELECT c.key, {shown}, coalesce(v.version, 0)::text
+            FROM unnest(%(keys)s::text[]) AS c (key) {rows}
+            LEFT JOIN reactive.change v ON v.table_name = %(table)s AND v.key = c.key
             """
-        ).format(
-            key=table.key_text, row=table.row, table=table.table, found=found, next=sql.SQL(NEXT)
-        )
-        self.read_some = sql.SQL("{} LIMIT %(some)s").format(self.read)
+        ).format(shown=shown, rows=rows)
         self.span = sql.SQL(
             """
             SELECT max(key), count(*) FROM (
@@ -90,26 +76,32 @@ class Statements:
             " FROM reactive.captured k WHERE k.table_name = %(table)s"
         ).format()
 
-    def page(self, *, first: bool) -> sql.Composed:
-        """The next rows in the order of their keys, after the key `last`."""
-        table = self._table
+    def page(self, *, first: bool, shown: bool) -> sql.Composed:
+        """The next rows in the order of their keys, after the key `last`; shown, or keys only."""
+        table = self.table
         columns = listed(table.columns)
         after: sql.Composable = sql.SQL("true")
         if not first:
             after = table.after(sql.SQL("%(last)s::text"))
         return sql.SQL(
             """
-            SELECT p.key, p.row, coalesce(c.version, 0)::text FROM (
+            SELECT p.key, p.row, coalesce(c.version, 0)::text, NULL FROM (
                 SELECT {key} AS key, {row} AS row, row_number() OVER (ORDER BY {columns}) AS n
                 FROM {table} t WHERE {after} ORDER BY {columns} LIMIT %(rows)s
             ) p LEFT JOIN reactive.change c ON c.table_name = %(table)s AND c.key = p.key
             ORDER BY p.n
             """
-        ).format(key=table.key_text, row=table.row, table=table.table, after=after, columns=columns)
+        ).format(
+            key=table.key_text,
+            row=table.row if shown else sql.SQL("NULL"),
+            table=table.table,
+            after=after,
+            columns=columns,
+        )
 
     def one(self) -> sql.Composed:
         """The row of `key`, whether it ever changed or not, and whose it is."""
-        table, key = self._table, sql.SQL("%(key)s::text")
+        table, key = self.table, sql.SQL("%(key)s::text")
         return sql.SQL(
             """
             SELECT i.incarnation, CASE WHEN {written} = {key} THEN {row} END,
@@ -126,3 +118,29 @@ class Statements:
             table=table.table,
             found=table.found_by(key),
         )
+
+    def _unseen(self, shown: sql.Composable, rows: sql.Composable) -> sql.Composed:
+        """What was not seen, each key with what is `shown` of its row, which `rows` joins."""
+        # Two scans of the index: PostgreSQL would read all of it for one condition with OR.
+        return sql.SQL(
+            """
+            SELECT c.key, {shown}, c.version::text, extract(epoch FROM c.changed_at)::text,
+                   now.snapshot, now.truncated
+            FROM (
+                SELECT pg_current_snapshot()::text AS snapshot,
+                       CASE WHEN k.truncated_xid >= %(xmax)s::xid8 AND k.truncated_xid < {next}
+                                 OR k.truncated_xid = ANY (%(in_progress)s::xid8[])
+                            THEN k.truncated_version::text END AS truncated
+                FROM reactive.captured k
+                WHERE k.table_name = %(table)s AND k.incarnation = %(incarnation)s
+                  AND (k.pruned_xid < %(xmin)s::xid8 OR k.pruned_xid >= {next})
+            ) now
+            LEFT JOIN (
+                SELECT key, version, changed_at FROM reactive.change
+                WHERE table_name = %(table)s AND xid = ANY (%(in_progress)s::xid8[])
+                UNION ALL
+                SELECT key, version, changed_at FROM reactive.change
+                WHERE table_name = %(table)s AND xid >= %(xmax)s::xid8 AND xid < {next}
+            ) c ON true {rows}
+            """
+        ).format(shown=shown, rows=rows, next=sql.SQL(NEXT))

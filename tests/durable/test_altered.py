@@ -110,7 +110,7 @@ def test_a_type_of_an_extension_is_read_in_its_own_order(
     key: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("reactive_demo.feeds.change_table.PAGE_ROWS", 10)
+    monkeypatch.setattr("reactive_demo.feeds.rows.BATCH_ROWS", 10)
     connection.execute(OWN_TYPE)
     connection.execute(f"CREATE TABLE users (name extension.caseless, id int, PRIMARY KEY ({key}))")
     connection.execute(
@@ -180,19 +180,6 @@ def test_what_replication_writes_is_captured(
     connection.execute("RESET session_replication_role")
     carry(database, orders, "orders")
     assert orders.get("1") == {"id": 1, "n": 9}
-
-
-def test_a_row_too_large_for_json_ends_the_listener_and_says_what_to_do(
-    database: str, connection: psycopg.Connection, orders: Cache
-) -> None:
-    connection.execute(
-        "ALTER TABLE orders ADD large text GENERATED ALWAYS AS (repeat('ab', n * 1000000000))"
-    )
-    install(database, "orders", exclude=[])
-    listener = Listener(ChangeTableFeed(database, "orders"), orders).start()
-    until("it has ended", lambda: listener.state == "stopped", timeout=10)
-    with pytest.raises(ReactiveDemoError, match=r"a column out .*--exclude"):
-        listener.check()
 
 
 def test_a_key_that_breaks_a_domains_rule_is_nobodys(

@@ -25,8 +25,9 @@ from durable.servers import cached, stored
 from reactive_demo import Cache, ChangeTableFeed
 from reactive_demo.cache import Deposed
 from reactive_demo.changes import Batch, Position
-from reactive_demo.feeds import change_table
-from reactive_demo.feeds.change_table import ChangeTableSession, Cursor
+from reactive_demo.feeds import change_table, rows
+from reactive_demo.feeds.change_table import ChangeTableSession
+from reactive_demo.feeds.cursor import Cursor
 from reactive_demo.stopping import StopEvent
 
 WRITES = {
@@ -84,8 +85,8 @@ class Watched(ChangeTableSession):
     def _has_unseen(self) -> bool:
         """Whether there is something to read, as another connection sees it."""
         parameters = {**self._table.parameters, **self._cursor.unseen, "some": 1}
-        row = self._looking.execute(self._statements.read_some, parameters).fetchone()
-        return row is not None and (row[1], row[2]) != (None, None)
+        row = self._looking.execute(self._statements.unseen_some, parameters).fetchone()
+        return row is not None and (row[0], row[-1]) != (None, None)
 
 
 class WatchedFeed(ChangeTableFeed):
@@ -291,8 +292,8 @@ def pipeline(
     monkeypatch.setattr(change_table, "HEARTBEAT", 0)
     monkeypatch.setattr(change_table, "LONGEST_WAIT", 0.001)
     monkeypatch.setattr(change_table, "IDLE_WAIT", 0.001)
-    monkeypatch.setattr(change_table, "BATCH_ROWS", 2)
-    monkeypatch.setattr(change_table, "PAGE_ROWS", 3)
+    monkeypatch.setattr(rows, "BATCH_ROWS", 2)
+    monkeypatch.setattr(rows, "PAGE_ROWS", 3)
 
     def make(**parts: Any) -> type[Pipeline]:
         parts = {name: staticmethod(p) if name == "mutate" else p for name, p in parts.items()}
@@ -372,7 +373,7 @@ class SequenceCursor(Cursor):
 class FollowsASequence(Watched):
     def __init__(self, feed: WatchedFeed) -> None:
         super().__init__(feed)
-        for name in ("read", "read_some"):
+        for name in ("unseen", "unseen_some"):
             text = getattr(self._statements, name).as_string(self._connection)
             text, count = re.subn(
                 r"(?<= AND )xid >= %\(xmax\)s::xid8", "version > %(greatest)s", text
