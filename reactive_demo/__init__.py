@@ -1,94 +1,73 @@
 """Reactive caching with PostgreSQL: the app writes the database, and the cache follows.
 
-A change's way through the package:
+The folders are the path of a change, in order:
 
-    profiles          the app writes the database, once
-    sql/              the database announces the change
-    changes, feeds    the change, as it is heard
-    listener, writer  the thread that carries it
-    cache, watcher    Redis, and who is told when it changes
-    painter, views    the screen
-    trace, stats      beside the way: who passes, and how long each hop takes
-    web               the same as a web app
+    app           writes the database, once
+    capture       makes the database record and announce each change (sql/)
+    feeds         tell what changed
+    listener      the thread that carries it to the cache
+    redis_cache   Redis, and everything that reads it
+    screen        labels that follow the cache
+
+Beside the path: `servers` runs the embedded PostgreSQL and Valkey, `tools` looks after a pipeline,
+and `tutorial` holds what only the notebooks need. Only this module and the command line know
+`tutorial`; names that need Jupyter are imported when they are first used.
 """
 
 import logging
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from reactive_demo.cache import Cache
-    from reactive_demo.errors import ReactiveDemoError
-    from reactive_demo.faults import FaultLab
-    from reactive_demo.faults.board import FaultBoard
-    from reactive_demo.feeds import ChangeTableFeed, NotifyFeed
-    from reactive_demo.listener import Listener
-    from reactive_demo.profiles import Profiles
-    from reactive_demo.read_through import ReadThrough
-    from reactive_demo.schema import install, read_sql, uninstall
-    from reactive_demo.stack import Stack, connect
-    from reactive_demo.stage import set_stage
-    from reactive_demo.views import (
-        AppWindows,
-        BurstButton,
-        FlowView,
-        LiveLabel,
-        ProfileCard,
-        Windows,
-    )
-    from reactive_demo.web import ProfileApp
+from reactive_demo.app.profiles import Profiles
+from reactive_demo.capture.install import install, read_sql, uninstall
+from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.feeds import ChangeTableFeed, NotifyFeed
+from reactive_demo.listener.listener import Listener
+from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.redis_cache.read_through import ReadThrough
+from reactive_demo.servers import Stack, connect
 
-__all__ = [
-    "AppWindows",
-    "BurstButton",
+_LATER = {
+    "reactive_demo.screen.label": ["LiveLabel"],
+    "reactive_demo.tutorial.chapter_setup": ["set_stage"],
+    "reactive_demo.tutorial.faults": ["FaultLab"],
+    "reactive_demo.tutorial.faults.board": ["FaultBoard"],
+    "reactive_demo.tutorial.web": ["ProfileApp"],
+    "reactive_demo.tutorial.widgets": [
+        *("AppWindows", "BurstButton", "FlowView", "ProfileCard", "Windows"),
+    ],
+}
+"""Names that need more than the base install: where to import them from."""
+
+__all__ = [  # noqa: PLE0604  (the rest are names too)
     "Cache",
     "ChangeTableFeed",
-    "FaultBoard",
-    "FaultLab",
-    "FlowView",
     "Listener",
-    "LiveLabel",
     "NotifyFeed",
-    "ProfileApp",
-    "ProfileCard",
     "Profiles",
     "ReactiveDemoError",
     "ReadThrough",
     "Stack",
-    "Windows",
     "connect",
     "install",
     "read_sql",
-    "set_stage",
     "uninstall",
+    *chain.from_iterable(_LATER.values()),
 ]
+
+__path__.append(str(Path(__file__).parent / "_moved"))  # former addresses of modules
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
-_MODULES = {
-    "cache": ["Cache"],
-    "errors": ["ReactiveDemoError"],
-    "faults": ["FaultLab"],
-    "faults.board": ["FaultBoard"],
-    "feeds": ["ChangeTableFeed", "NotifyFeed"],
-    "listener": ["Listener"],
-    "profiles": ["Profiles"],
-    "read_through": ["ReadThrough"],
-    "schema": ["install", "read_sql", "uninstall"],
-    "stack": ["Stack", "connect"],
-    "stage": ["set_stage"],
-    "views": ["AppWindows", "BurstButton", "FlowView", "LiveLabel", "ProfileCard", "Windows"],
-    "web": ["ProfileApp"],
-}
-
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is asked for: the keepers start without the widgets."""
-    for module, names in _MODULES.items():
+    for module, names in _LATER.items():
         if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
+            return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted({*globals(), *__all__})

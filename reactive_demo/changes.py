@@ -1,57 +1,85 @@
 """What changed: values that travel from a feed to the cache, decoded and conflated. No I/O."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from enum import StrEnum
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
-from reactive_demo.state import State
+__all__ = [
+    "Batch",
+    "Change",
+    "Lease",
+    "State",
+    "UnreadableRow",
+    "Versioned",
+    "conflate",
+    "decode",
+    "into_batches",
+]
 
-__all__ = ["Batch", "Change", "Position", "Unread", "Versioned", "conflate", "decode"]
+Item = TypeVar("Item")
+
+
+class State(StrEnum):
+    """What a listener is doing."""
+
+    CONNECTING = "connecting"
+    LISTENING = "listening"
+    STANDBY = "standby"
+    CATCHING_UP = "catching up"
+    LIVE = "live"
+    DEGRADED = "degraded"
+    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How one key looks after a change, as a notification tells it."""
+    """The state of one key after a change, as a notification carries it."""
 
     key: str
     """The primary key of the row."""
     row: dict[str, Any] | None
     """The row's columns; None for a deleted row."""
+    changed_at: float | None = None
+    """Seconds since the epoch, by the database's clock; None if the payload does not say."""
 
 
 class Versioned(NamedTuple):
-    """How one key looks, with its version; the row is the JSON text that the cache holds."""
+    """The state of one key with its version; the row is the JSON text that the cache holds."""
 
     key: str
     """The primary key, as text."""
     row: str | None
     """The row's columns, a JSON object; None for a deleted row."""
     version: str
-    """A decimal number: each change of a key has a greater one than those before."""
+    """A decimal number, greater for each later change of the key."""
 
 
-class Unread(NamedTuple):
-    """A row that changed and that PostgreSQL cannot show: the cache keeps what it has."""
+class UnreadableRow(NamedTuple):
+    """A changed row that PostgreSQL cannot show; the cache keeps what it has."""
 
     key: str
     """The primary key, as text."""
     version: str
-    """The version that it has."""
+    """The version that the row has now."""
     reason: str
-    """What PostgreSQL says."""
+    """PostgreSQL's error."""
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """A leader's place in the cache: what it must show to write, and how far it has read."""
+class Lease:
+    """A leader's right to write the cache, until the next leader takes it."""
 
-    fence: str
-    """A token; whoever leads next puts another in its place, and this one is refused."""
+    token: str
+    """The fencing token: Redis refuses batches that show any other than the newest."""
     epoch: str
-    """A decimal number: rows of a greater one replace rows of a smaller one, whatever version."""
+    """A decimal number: rows of a greater epoch replace those of a smaller, whatever version."""
     cursor: str | None
-    """What has been read, or None if the cache must be filled."""
+    """How far the feed had been read when the lease was taken; None if the cache must be filled."""
+    sequence: int = 0
+    """Batches written under the lease: each is refused unless its predecessor is in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +90,36 @@ class Batch:
     """What the session is doing."""
     changes: Sequence[Change] | Sequence[Versioned] = ()
     """Each key once."""
-    position: Position | None = None
-    """For versioned changes: the place of the leader who read them."""
-    unread: Sequence[Unread] = ()
-    """Rows that changed, and that could not be read."""
-    number: int = 0
-    """Of that leader's batches the 1st, 2nd, ...: refused unless the one before is in the cache."""
-    partial: bool = False
-    """More of the same number follows."""
+    unreadable_rows: Sequence[UnreadableRow] = ()
+    """Rows that changed and could not be read."""
     cursor: str | None = None
-    """What has been read when this batch is written."""
-    below: str | None = None
-    """Remove the rows of older epochs, and of this one's those with a smaller version."""
+    """How far the feed has been read once this batch is written."""
+    evict_below: str | None = None
+    """Remove the rows of older epochs, and of this epoch those with a smaller version."""
     received: int = 0
-    """Changes heard, before conflation."""
-    unreadable: int = 0
-    """Notifications passed over because they were no changes."""
+    """Changes heard, before conflation; 0 if that is the number of rows."""
+    undecodable: int = 0
+    """Notifications skipped because they were not changes."""
     changed_at: float | None = None
-    """Seconds since the epoch, by the database's clock, of its oldest change; None: not known."""
-    note: str = ""
-    """How far it is, for people."""
+    """Seconds since the epoch, by the database's clock, of its oldest change; None if unknown."""
+    progress: str = ""
+    """How far a long read has come, for people."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write; such a batch only tells the state."""
+        return not (
+            self.changes
+            or self.unreadable_rows
+            or self.undecodable
+            or self.cursor is not None
+            or self.evict_below is not None
+        )
+
+    @property
+    def rows(self) -> int:
+        """How many keys it is about."""
+        return len(self.changes) + len(self.unreadable_rows)
 
 
 def decode(payload: str, key_column: str) -> Change:
@@ -93,15 +131,25 @@ def decode(payload: str, key_column: str) -> Change:
         message = json.loads(payload)
         operation, row = message["operation"], message["row"]
         key = row[key_column]
-        # Python reads what no cache can hold: NaN, half of a surrogate pair.
+        changed_at = message.get("changed_at")
+        # Python accepts what no cache can hold: NaN, half of a surrogate pair.
         json.dumps(row, allow_nan=False, ensure_ascii=False).encode()
-    except (TypeError, KeyError, RecursionError) as error:
+    except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a change: {error!r}") from None
     if not isinstance(key, str):
-        raise ValueError(f"not a change: the key {key!r} is no text")  # noqa: TRY004
-    return Change(key, None if operation == "DELETE" else row)
+        raise ValueError(f"not a change: the key {key!r} is not text")  # noqa: TRY004
+    if not isinstance(changed_at, int | float | None):
+        raise ValueError(f"not a change: changed_at is {changed_at!r}")  # noqa: TRY004
+    return Change(key, None if operation == "DELETE" else row, changed_at)
 
 
 def conflate(changes: Iterable[Change]) -> list[Change]:
-    """Only the last change of each key: a cache keeps state, not history."""
+    """Keep only the last change of each key: a cache holds state, not history."""
     return list({change.key: change for change in changes}.values())
+
+
+def into_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield `items` in lists of `size`, the last one shorter."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch

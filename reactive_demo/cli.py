@@ -10,7 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from reactive_demo import doctor, schema, stack
+from reactive_demo import servers as embedded
+from reactive_demo.capture.install import install, uninstall
 from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.settings import CHECKOUT, Settings
 
@@ -19,7 +20,7 @@ __all__ = ["main"]
 NOTEBOOKS = CHECKOUT / "notebooks"
 FIRST_NOTEBOOK = "00_welcome.ipynb"
 
-QUIET_LAB = Path(__file__).parent / "jupyter"
+QUIET_LAB = Path(__file__).parent / "tutorial" / "jupyter"
 """A Jupyter configuration without the news pop-up."""
 
 
@@ -61,19 +62,19 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD ...")
     run.set_defaults(run=_run)
 
-    install = commands.add_parser("install", help="put capture on a table")
-    install.add_argument("--table", default="profile", help="default: profile, made if absent")
-    install.add_argument(
+    install_ = commands.add_parser("install", help="put capture on a table")
+    install_.add_argument("--table", default="profile", help="default: profile, made if absent")
+    install_.add_argument(
         "--exclude",
         action="append",
         metavar="COLUMN",
         help="keep it out of the cache; default: what was kept out before",
     )
-    install.set_defaults(run=_install)
+    install_.set_defaults(run=_install)
 
-    uninstall = commands.add_parser("uninstall", help="take capture off without trace")
-    uninstall.add_argument("--table", help="default: all tables, and every function of ours")
-    uninstall.set_defaults(run=_uninstall)
+    uninstall_ = commands.add_parser("uninstall", help="take capture off without trace")
+    uninstall_.add_argument("--table", help="default: all tables, and every function of ours")
+    uninstall_.set_defaults(run=_uninstall)
 
     listen = commands.add_parser("listen", help="run a listener until SIGTERM or Ctrl-C")
     listen.add_argument("--table", default="profile")
@@ -162,29 +163,29 @@ def _run(options: argparse.Namespace) -> int:
 
 def _install(options: argparse.Namespace) -> None:
     with _connect() as servers:
-        schema.install(servers.database_url, options.table, exclude=options.exclude)
+        install(servers.database_url, options.table, exclude=options.exclude)
     print(f"The changes of the table {options.table} are captured.")
 
 
 def _uninstall(options: argparse.Namespace) -> None:
     with _connect() as servers:
-        schema.uninstall(servers.database_url, options.table)
+        uninstall(servers.database_url, options.table)
     what = f"the rows of {options.table}" if options.table else "all rows"
     print(f"The triggers are gone; {what} stayed as they were.")
 
 
 def _listen(options: argparse.Namespace) -> None:
-    from reactive_demo import service  # noqa: PLC0415  (imports what other commands do not need)
+    from reactive_demo.tools.services import listen  # noqa: PLC0415
 
     with _connect() as servers:
-        service.listen(servers.database_url, servers.redis_url, options.table)
+        listen(servers.database_url, servers.redis_url, options.table)
 
 
 def _serve(options: argparse.Namespace) -> None:
-    from reactive_demo import service  # noqa: PLC0415
+    from reactive_demo.tutorial.web.serve import serve  # noqa: PLC0415
 
     with _connect() as servers:
-        service.serve(
+        serve(
             servers.database_url,
             servers.redis_url,
             port=options.port,
@@ -195,15 +196,15 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _resync(options: argparse.Namespace) -> None:
-    from reactive_demo import service  # noqa: PLC0415
+    from reactive_demo.tools.services import resync  # noqa: PLC0415
 
     with _connect() as servers:
-        count = service.resync(servers.database_url, servers.redis_url, options.table)
+        count = resync(servers.database_url, servers.redis_url, options.table)
     print(f"The cache holds {count:,} rows of {options.table}.")
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from reactive_demo.audit import command  # noqa: PLC0415
+    from reactive_demo.tools.audit import command  # noqa: PLC0415
 
     try:
         with _connect() as servers:
@@ -216,13 +217,15 @@ def _audit(options: argparse.Namespace) -> int:
 
 
 def _doctor(_: argparse.Namespace) -> int:
+    from reactive_demo.tools import doctor  # noqa: PLC0415
+
     report = doctor.examine()
     print(report.text())
     return 0 if report.healthy else 1
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from reactive_demo import bench  # noqa: PLC0415
+    from reactive_demo.tutorial import bench  # noqa: PLC0415
 
     with _connect() as servers:
         bench.run(
@@ -231,7 +234,7 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 def _faults(_: argparse.Namespace) -> int:
-    from reactive_demo.faults import FaultLab, run_all, table  # noqa: PLC0415
+    from reactive_demo.tutorial.faults import FaultLab, run_all, table  # noqa: PLC0415
 
     with FaultLab() as lab:
         outcomes = run_all(lab, progress=lambda outcome: print(outcome.did, flush=True))
@@ -240,20 +243,20 @@ def _faults(_: argparse.Namespace) -> int:
 
 
 def _reset(_: argparse.Namespace) -> None:
-    from reactive_demo.faults.servers import reset  # noqa: PLC0415
+    from reactive_demo.tutorial.faults.servers import reset  # noqa: PLC0415
 
-    removed = [*stack.reset(), *reset()]
+    removed = [*embedded.reset(), *reset()]
     for folder in removed:
         print(f"removed {folder}")
     if not removed:
         print("There was nothing to throw away.")
 
 
-def _connect() -> stack.Stack:
+def _connect() -> embedded.Stack:
     """Connect, and say on the error stream what takes its time."""
     settings = Settings.from_environment()
     started = time.monotonic()
-    servers = stack.connect(settings)
+    servers = embedded.connect(settings)
     names = {"postgres": "PostgreSQL", "valkey": "Valkey"}
     if started_here := " and ".join(names[name] for name in servers.embedded):
         print(
@@ -263,7 +266,7 @@ def _connect() -> stack.Stack:
     return servers
 
 
-def _become(servers: stack.Stack, command: list[str]) -> int:
+def _become(servers: embedded.Stack, command: list[str]) -> int:
     """Replace this process by `command`, which so gets every signal and keeps the servers."""
     servers.hand_over()
     sys.stdout.flush()

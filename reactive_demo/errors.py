@@ -1,16 +1,75 @@
-"""The errors a user can mend: each says what is wrong and what to do, in one sentence."""
+"""The errors that a caller can act on.
 
-__all__ = ["ReactiveDemoError", "first_line"]
+    ReactiveDemoError       one sentence: what is wrong, then what to do
+      ConfigurationError    a URL, an environment variable or an argument is wrong
+      UnavailableError      a server does not answer                              transient
+      LockTimeoutError      a table stayed locked                                 transient
+      NotCapturedError      the table is not captured, or its capture is broken   transient
+      RefusedError          a server answered and refused: a right, a limit, a constraint
+      FencedError           another listener leads now; only the listener meets it
+
+`transient` says that the same call may succeed later without a change of yours. The web app turns
+a transient error into 503 and any other into 500; a listener retries a transient one with growing
+back-off. No message contains a password.
+"""
+
+from typing import ClassVar
+
+__all__ = [
+    "ConfigurationError",
+    "FencedError",
+    "LockTimeoutError",
+    "NotCapturedError",
+    "ReactiveDemoError",
+    "RefusedError",
+    "UnavailableError",
+    "first_line",
+]
 
 
 class ReactiveDemoError(Exception):
-    """What is wrong and how to mend it; shown without a traceback, never with a password."""
+    """What is wrong and what to do about it; shown in notebooks without a traceback."""
+
+    transient: ClassVar[bool] = False
+    """Whether the same call may succeed later, as it is."""
 
     def _render_traceback_(self) -> list[str]:
         """Give IPython the message in place of a traceback."""
         return [f"{type(self).__name__}: {self}"]
 
 
+class ConfigurationError(ReactiveDemoError):
+    """A URL, an environment variable or an argument is wrong."""
+
+
+class UnavailableError(ReactiveDemoError):
+    """A server does not answer."""
+
+    transient = True
+
+
+class LockTimeoutError(ReactiveDemoError):
+    """A table stayed locked by somebody else's transaction."""
+
+    transient = True
+
+
+class NotCapturedError(ReactiveDemoError):
+    """The table is not captured, or its capture is broken; `install` mends it."""
+
+    transient = True
+
+
+class RefusedError(ReactiveDemoError):
+    """A server answered, and refused what was asked of it."""
+
+
+class FencedError(ReactiveDemoError):
+    """The lease under which a batch was written is not, or no longer, the newest."""
+
+    transient = True
+
+
 def first_line(error: BaseException | None) -> str:
-    """What an error says first: PostgreSQL and libpq add lines of detail and hints."""
+    """Return an error's first line: PostgreSQL and libpq add lines of detail and hints."""
     return str(error).strip().partition("\n")[0]

@@ -2,9 +2,9 @@
 --
 --     LISTEN profile_change;
 --
--- The message goes out when the transaction commits, and only then. Its payload has two fields:
--- `operation` (INSERT, UPDATE or DELETE) and `row` (the new row; for a DELETE the old one).
--- It is built by JSON functions, which quote whatever a name contains.
+-- The message goes out when the transaction commits, and only then. Its payload has three fields:
+-- `operation` (INSERT, UPDATE or DELETE), `changed_at` (seconds since the epoch) and `row` (the new
+-- row; for a DELETE the old one). JSON functions build it, and quote whatever a name contains.
 
 CREATE OR REPLACE FUNCTION reactive.notify_profile() RETURNS trigger
 LANGUAGE plpgsql
@@ -13,6 +13,7 @@ AS $$
 BEGIN
     PERFORM pg_notify('profile_change', json_build_object(
         'operation', TG_OP,
+        'changed_at', round(extract(epoch FROM clock_timestamp()), 6),
         'row', CASE TG_OP WHEN 'DELETE' THEN to_json(OLD) ELSE to_json(NEW) END
     )::text);
     RETURN NULL;

@@ -2,7 +2,7 @@
 --
 --     SELECT reactive.capture('orders');                      any table with a primary key
 --     SELECT reactive.capture('account', '{password_hash}');  a column that no cache may see
---     SELECT reactive.release('orders');                      off again, without trace
+--     SELECT reactive.uncapture('orders');                      off again, without trace
 --
 -- The armed doorbell: a transaction that NOTIFYs holds one lock of the whole server until it has
 -- committed, so notifying commits queue. So a writer rings only if someone sleeps: a listener
@@ -11,7 +11,7 @@
 
 -- Note that a key changed. The version is drawn under the lock of the key's row in reactive.change:
 -- drawn before, it could be older than that of a change which it follows.
-CREATE OR REPLACE FUNCTION reactive.mark(name text, changed text) RETURNS void
+CREATE OR REPLACE FUNCTION reactive.record_change(name text, changed text) RETURNS void
 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -75,7 +75,7 @@ $$;
 
 -- The key of a table's row, as an expression: `NEW.id::text`, or, for several columns, a JSON array.
 -- The collation is the change table's: 'Ada' and 'ada' are two keys, whatever the column thinks.
-CREATE OR REPLACE FUNCTION reactive.key_of(relation regclass, source text) RETURNS text
+CREATE OR REPLACE FUNCTION reactive.key_expression(relation regclass, source text) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -122,11 +122,11 @@ DECLARE
     body text := format($body$
         BEGIN
             IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
-                PERFORM reactive.mark(%1$L, %3$s);
+                PERFORM reactive.record_change(%1$L, %3$s);
             ELSIF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN
-                PERFORM reactive.mark(%1$L, %2$s);
+                PERFORM reactive.record_change(%1$L, %2$s);
             ELSIF OLD OPERATOR(pg_catalog.*<>) NEW THEN -- byte by byte, since json has no equality
-                -- What reactive.mark does, written out: a call less is felt. An UPDATE would be no
+                -- What reactive.record_change does, written out: a call less is felt. An UPDATE would be no
                 -- faster, and slow where its plan was made while reactive.change was empty.
                 INSERT INTO reactive.change AS c (table_name, key, version, xid, changed_at)
                 VALUES (%1$L, %3$s, pg_catalog.nextval('reactive.version'),
@@ -135,7 +135,7 @@ DECLARE
                 SET version = pg_catalog.nextval('reactive.version'), xid = excluded.xid,
                     changed_at = excluded.changed_at;
                 IF %2$s OPERATOR(pg_catalog.<>) %3$s THEN
-                    PERFORM reactive.mark(%1$L, %2$s);
+                    PERFORM reactive.record_change(%1$L, %2$s);
                 END IF;
             ELSE
                 RETURN NULL;
@@ -145,7 +145,7 @@ DECLARE
             END IF;
             RETURN NULL;
         END
-        $body$, name, reactive.key_of(relation, 'OLD'), reactive.key_of(relation, 'NEW'),
+        $body$, name, reactive.key_expression(relation, 'OLD'), reactive.key_expression(relation, 'NEW'),
         reactive.bell(name));
 BEGIN
     EXECUTE format(
@@ -201,7 +201,7 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION reactive.release(relation regclass) RETURNS void
+CREATE OR REPLACE FUNCTION reactive.uncapture(relation regclass) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$

@@ -14,9 +14,9 @@ import pytest
 import redis
 
 from reactive_demo import Cache, Stack, connect
-from reactive_demo.checks import until
 from tools.databases import new_database
 from tools.redis_server import RedisServer
+from tools.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent
 WORLD = "REACTIVE_DEMO_TEST_WORLD"

@@ -4,8 +4,8 @@ NotifyFeed         the article's way: the row travels in the notification
 ChangeTableFeed    the durable way: a table says what changed, a notification only wakes
 """
 
-from reactive_demo.feeds.change_table import ChangeTableFeed, NotCapturedError
+from reactive_demo.feeds.change_table import ChangeTableFeed
 from reactive_demo.feeds.notify import NotifyFeed
 from reactive_demo.feeds.session import Feed, Session
 
-__all__ = ["ChangeTableFeed", "Feed", "NotCapturedError", "NotifyFeed", "Session"]
+__all__ = ["ChangeTableFeed", "Feed", "NotifyFeed", "Session"]

@@ -27,8 +27,8 @@ class Cursor:
         return int(self.snapshot.split(":")[1])
 
     @property
-    def unseen(self) -> dict[str, Any]:
-        """The parameters of the read that follows."""
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of a read of what is not yet seen."""
         xmin, xmax, in_progress = self.snapshot.split(":")
         return {
             "xmin": xmin,

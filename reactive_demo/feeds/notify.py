@@ -5,24 +5,28 @@ session is closed is lost to this feed.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from reactive_demo.cache import Cache
-from reactive_demo.changes import Batch, conflate, decode
+import psycopg
+
+from reactive_demo.changes import Batch, State, conflate, decode
+from reactive_demo.errors import NotCapturedError
 from reactive_demo.feeds.session import Session
-from reactive_demo.state import State
-from reactive_demo.stopping import StopEvent
+from reactive_demo.options import Options
+from reactive_demo.waiting import StopEvent
 
 __all__ = ["NotifyFeed"]
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT = 5.0
-"""Seconds of silence after which the server is asked for a sign of life."""
-
 
 class NotifyFeed:
-    """The changes of `profile`, as `sql/03_notify.sql` announces them on `channel`."""
+    """The changes of `table`, announced on `channel` as `sql/03_notify.sql` does for `profile`.
+
+    The channel is `<table>_change` unless another is named, the key the table's primary key, of
+    one column.
+    """
 
     kind = "notify"
 
@@ -31,13 +35,15 @@ class NotifyFeed:
         database_url: str,
         table: str = "profile",
         *,
-        channel: str = "profile_change",
-        key_column: str = "username",
+        channel: str | None = None,
+        key_column: str | None = None,
+        options: Options | None = None,
     ) -> None:
         self.database_url = database_url
         self.table = table
-        self.channel = channel
+        self.channel = channel or f"{table}_change"
         self.key_column = key_column
+        self.options = options or Options()
 
     def open(self) -> "NotifySession":
         """Connect and LISTEN."""
@@ -51,22 +57,58 @@ class NotifySession(Session):
     """A connection that passes on what it hears."""
 
     def __init__(self, feed: NotifyFeed) -> None:
-        super().__init__(feed.database_url, feed.table, feed.channel)
-        self._key_column = feed.key_column
+        super().__init__(feed.database_url, feed.table, feed.channel, feed.options)
+        try:
+            self._key_column = feed.key_column or _key_column(self.connection, feed.table)
+        except BaseException:
+            self.connection.close()
+            raise
 
-    def batches(self, cache: Cache, stopping: StopEvent) -> Iterator[Batch]:
-        """Yield what came in together as one batch; the cache needs no preparation."""
-        del cache
+    def batches(self, cursor: str | None, stopping: StopEvent) -> Iterator[Batch]:
+        """Yield what came in together as one batch."""
+        del cursor
         yield Batch(State.LIVE)
         while not stopping.is_set():
-            heard = self.heard(stopping, HEARTBEAT)
+            heard = self._hear(stopping, self.options.heartbeat)
             if not heard and not stopping.is_set():
-                self._connection.execute("SELECT 1")
-            changes, unreadable = [], 0
-            for notification in heard:
-                try:
-                    changes.append(decode(notification.payload, self._key_column))
-                except ValueError as error:
-                    log.warning("notification passed over: %s", error)
-                    unreadable += 1
-            yield Batch(State.LIVE, conflate(changes), received=len(changes), unreadable=unreadable)
+                self.connection.execute("SELECT 1")
+            yield self._batch(heard)
+
+    def _batch(self, heard: Sequence[psycopg.Notify]) -> Batch:
+        changes, undecodable = [], 0
+        for notification in heard:
+            try:
+                changes.append(decode(notification.payload, self._key_column))
+            except ValueError as error:
+                log.warning("notification skipped: %s", error)
+                undecodable += 1
+        moments = [change.changed_at for change in changes if change.changed_at is not None]
+        return Batch(
+            State.LIVE,
+            conflate(changes),
+            received=len(changes),
+            undecodable=undecodable,
+            changed_at=min(moments, default=None),
+        )
+
+
+def _key_column(connection: "psycopg.Connection[Any]", table: str) -> str:
+    """Return the one column of the table's primary key. Raises NotCapturedError without one."""
+    found = connection.execute(KEY_COLUMN, [table]).fetchone()
+    if found is None:
+        raise NotCapturedError(
+            f"There is no table {table} with a primary key of one column: create it, or name the "
+            "`key_column` of its notifications."
+        )
+    return str(found[0])
+
+
+KEY_COLUMN = """
+    SELECT a.attname
+    FROM pg_catalog.pg_index i
+    JOIN pg_catalog.pg_attribute a
+      ON a.attrelid OPERATOR(pg_catalog.=) i.indrelid
+     AND a.attnum OPERATOR(pg_catalog.=) i.indkey[0]
+    WHERE i.indrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s)
+      AND i.indisprimary AND i.indnkeyatts OPERATOR(pg_catalog.=) 1
+"""

@@ -10,59 +10,52 @@ from typing import Any
 
 import psycopg
 
-from reactive_demo.changes import Batch, Position, Unread, Versioned
+from reactive_demo.changes import Batch, State, UnreadableRow, Versioned, into_batches
 from reactive_demo.errors import first_line
-from reactive_demo.feeds.captured import can_be
 from reactive_demo.feeds.cursor import Cursor
 from reactive_demo.feeds.statements import Statements
-from reactive_demo.portions import portions
-from reactive_demo.state import State
+from reactive_demo.feeds.table import can_be
+from reactive_demo.options import Options
 
-__all__ = ["UNREADABLE", "Rows", "packed"]
-
-BATCH_ROWS, BATCH_BYTES = 500, 1_000_000
-"""What the cache takes at once, at most; for a read of more rows, PostgreSQL makes a plan anew."""
-
-PAGE_ROWS, PAGE_BYTES = 5_000, 10_000_000
-"""What is read at once when the whole table is read, about."""
+__all__ = ["UNREADABLE", "Rows", "pack"]
 
 UNREADABLE = (
     psycopg.DataError,
     psycopg.IntegrityError,  # a key that breaks a domain's rule
     psycopg.errors.ProgramLimitExceeded,  # more than JSON text can be
 )
-"""What PostgreSQL says of a row that it cannot show, or of a key that no row can have."""
+"""PostgreSQL's errors for a row that it cannot show, or a key that no row can have."""
 
 
 class Rows:
     """Reads a captured table, by a connection that does nothing else meanwhile.
 
-    What it yields begins with key, row, version and the seconds since the epoch when it was
-    changed, all of them text. The row is None for a deleted one, and a psycopg.Error for one that
-    cannot be read.
+    Each row begins with key, row, version and the seconds since the epoch when it was changed, all
+    of them text. The row is None for a deleted one, and a psycopg.Error for one that cannot be
+    read.
     """
 
-    def __init__(self, connection: "psycopg.Connection[Any]", statements: Statements) -> None:
-        self._connection = connection
+    def __init__(self, statements: Statements, options: Options) -> None:
         self._statements = statements
-        self._table = statements.table
-        connection.execute(KEPT_PLAN)
+        self._connection = statements.connection
+        self._options = options
+        self._connection.execute(KEPT_PLAN)
 
-    def unseen(self, cursor: Cursor) -> Iterator[Any]:
-        """What was not seen at `cursor`, as one statement has it.
+    def changes_since(self, cursor: Cursor) -> Iterator[Any]:
+        """Yield what was not seen at `cursor`, as one statement has it.
 
         Each row has two columns more: the snapshot, and the version of a TRUNCATE that was not
         seen. There is at least one row, without a key if nothing changed; none once the table is
         not captured any more.
         """
         try:
-            yield from self._unseen(cursor)
+            yield from self._changes_since(cursor)
         except UNREADABLE:
-            yield from self._apart(self._unseen_keys(cursor))
+            yield from self._apart(self._changed_keys_since(cursor))
 
     def pages(self) -> Iterator[list[Any]]:
-        """All rows in the order of their keys, some at a time."""
-        last, size = None, BATCH_ROWS
+        """Yield all rows in the order of their keys, some at a time."""
+        last, size = None, self._options.batch_rows
         while True:
             page = self._page(last, size)
             yield page
@@ -70,91 +63,94 @@ class Rows:
                 return
             last = page[-1][0]
             width = sum(len(row) for _, row, *_ in page if isinstance(row, str)) / len(page)
-            size = max(1, min(PAGE_ROWS, int(PAGE_BYTES / max(width, 1))))
+            fits = int(self._options.page_bytes / max(width, 1))
+            size = max(1, min(self._options.page_rows, fits))
 
-    def _unseen(self, cursor: Cursor) -> Iterator[Any]:
-        parameters = {**self._table.parameters, **cursor.unseen, "some": BATCH_ROWS + 1}
-        some = self._connection.execute(self._statements.unseen_some, parameters, prepare=True)
-        if some.rowcount <= BATCH_ROWS:
+    def _changes_since(self, cursor: Cursor) -> Iterator[Any]:
+        most = self._options.batch_rows
+        some = self._statements.execute(
+            "some_changes_since", **cursor.parameters, some=most + 1, prepare=True
+        )
+        if some.rowcount <= most:
             yield from some
             return
+        parameters = {**self._statements.table.parameters, **cursor.parameters}
         with psycopg.ClientCursor(self._connection) as all_of_them:
             self._connection.execute(PLANNED)
             try:
-                yield from all_of_them.stream(self._statements.unseen, parameters, size=BATCH_ROWS)
+                yield from all_of_them.stream(
+                    self._statements["changes_since"], parameters, size=most
+                )
             finally:
                 all_of_them.close()
                 self._connection.execute(KEPT_PLAN)
 
-    def _unseen_keys(self, cursor: Cursor) -> Iterator[Any]:
-        """The same without rows. The server keeps them, since others are read in between."""
-        parameters = {**self._table.parameters, **cursor.unseen}
-        with self._connection.cursor("unseen", withhold=True) as keys:
-            yield from keys.execute(self._statements.unseen_keys, parameters)
+    def _changed_keys_since(self, cursor: Cursor) -> Iterator[Any]:
+        """Yield the same without rows. The server keeps them, since others are read in between."""
+        parameters = {**self._statements.table.parameters, **cursor.parameters}
+        with self._connection.cursor("changed_keys", withhold=True) as keys:
+            yield from keys.execute(self._statements["changed_keys_since"], parameters)
 
     def _page(self, last: str | None, size: int) -> list[Any]:
-        def read(*, shown: bool) -> "psycopg.Cursor[Any]":
-            return self._connection.execute(
-                self._statements.page(first=last is None, shown=shown),
-                {**self._table.parameters, "last": last, "rows": size},
-            )
+        def read(*, rows: bool) -> "psycopg.Cursor[Any]":
+            statement = self._statements.page(first=last is None, rows=rows)
+            return self._statements.execute(statement, last=last, rows=size)
 
         try:
-            return read(shown=True).fetchall()
+            return read(rows=True).fetchall()
         except UNREADABLE:
-            return list(self._apart(read(shown=False)))
+            return list(self._apart(read(rows=False)))
 
     def _apart(self, found: Iterable[Any]) -> Iterator[Any]:
-        """`found` with the rows as they are now: a later version of a row goes with it."""
-        for some in portions(found, BATCH_ROWS):
+        """Yield `found` with the rows as they are now: a later version of a row goes with it."""
+        for some in into_batches(found, self._options.batch_rows):
             rows = self._look_up([key for key, *_ in some])
             for key, _, version, *rest in some:
                 row, its_version = rows[key]
                 yield key, row, its_version or version, *rest
 
     def _look_up(self, keys: Sequence[str]) -> dict[str, tuple[Any, str | None]]:
-        """Row and version of each key."""
-        parameters = {**self._table.parameters, "keys": list(keys)}
+        """Return row and version of each key."""
         try:
-            found = self._connection.execute(self._statements.look_up, parameters).fetchall()
+            found = self._statements.execute("look_up", keys=list(keys)).fetchall()
         except UNREADABLE as error:
             if len(keys) > 1:
                 middle = len(keys) // 2
                 return {**self._look_up(keys[:middle]), **self._look_up(keys[middle:])}
-            is_one = can_be(self._connection, self._table, keys[0])
+            is_one = can_be(self._connection, self._statements.table, keys[0])
             return {keys[0]: (error if is_one else None, None)}
         return {key: (row, version) for key, row, version in found}
 
 
-def packed(rows: Iterable[Any], position: Position) -> Iterator[Batch]:
-    """As the cache takes them: full batches, and a last one that is not, and may be empty."""
+def pack(rows: Iterable[Any], options: Options) -> Iterator[Batch]:
+    """Yield full batches, and a last one, live, that is not full and may be empty."""
     changes: list[Versioned] = []
-    unread: list[Unread] = []
+    unreadable: list[UnreadableRow] = []
     size, oldest = 0, None
+
+    def batch(state: State) -> Batch:
+        changed_at = None if oldest is None else float(oldest)
+        return Batch(state, changes, unreadable, changed_at=changed_at)
+
     for key, row, version, changed_at, *_ in rows:
         oldest = oldest or changed_at
         if isinstance(row, psycopg.Error):
-            unread.append(Unread(key, version, first_line(row)))
+            unreadable.append(UnreadableRow(key, version, first_line(row)))
         else:
             changes.append(Versioned(key, row, version))
             size += len(row or "")
-        if len(changes) + len(unread) >= BATCH_ROWS or size >= BATCH_BYTES:
-            yield Batch(
-                State.CATCHING_UP, changes, position, unread=unread, changed_at=_time(oldest)
-            )
-            changes, unread, size, oldest = [], [], 0, None
-    yield Batch(State.LIVE, changes, position, unread=unread, changed_at=_time(oldest))
-
-
-def _time(seconds: str | None) -> float | None:
-    return None if seconds is None else float(seconds)
+        full = len(changes) + len(unreadable) >= options.batch_rows
+        if full or size >= options.batch_bytes:
+            yield batch(State.CATCHING_UP)
+            changes, unreadable, size, oldest = [], [], 0, None
+    yield batch(State.LIVE)
 
 
 KEPT_PLAN = """
     SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off;
     SET enable_hashjoin = off; SET enable_mergejoin = off
 """
-"""For the few changes that are read mostly: by their indexes, planned once. To plan would take
+"""For the few changes that most reads bring: by their indexes, planned once. To plan would take
 longer than to read."""
 
 PLANNED = """

@@ -1,174 +1,106 @@
-"""A session: a connection of its own that listens, and that may lead.
-
-A feed opens sessions; a session yields batches of changes until it is lost or told to stop.
-"""
+"""What a feed is, and its sessions: connections that listen and yield batches of changes."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
-from typing import Any, Protocol, Self, cast
+from contextlib import AbstractContextManager
+from typing import Protocol, Self
 
 import psycopg
 from psycopg import sql
-from psycopg.abc import RV, PQGen
 
-from reactive_demo.cache import Cache
 from reactive_demo.changes import Batch
-from reactive_demo.stopping import StopEvent
+from reactive_demo.options import Options
+from reactive_demo.postgres import open_postgres
+from reactive_demo.waiting import StopEvent
 
 __all__ = ["Feed", "Session"]
 
-KEEPALIVE: dict[str, Any] = {
-    "connect_timeout": 5,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,
-}
-"""libpq's settings (s, s, s, probes, ms) that notice a peer which is gone without a word."""
-
-
-SILENCE = 20.0
-"""Seconds in which a server must say something more when it is asked: a peer's kernel, or a proxy,
-may keep alive a connection behind which nobody is."""
-
-
-class Patient(psycopg.Connection[Any]):
-    """A connection that is closed when the server is silent for too long.
-
-    Then, as with any lost connection, psycopg.OperationalError is raised.
-    """
-
-    def wait(self, gen: PQGen[RV], *args: Any, **options: Any) -> RV:
-        """Wait for the server as psycopg does, but not for ever."""
-        try:
-            return super().wait(_within(SILENCE, gen), *args, **options)
-        except SilentError:
-            self.pgconn.finish()
-            raise
-
-
-class SilentError(psycopg.OperationalError):
-    """The server was silent for too long."""
-
-
-def _within(seconds: float, gen: PQGen[RV]) -> PQGen[RV]:
-    """Pass on what `gen` waits for; raise SilentError when that takes too long."""
-    deadline = time.monotonic() + seconds
-    try:
-        wanted = next(gen)
-        while True:
-            ready = yield wanted
-            if not ready and time.monotonic() > deadline:
-                raise SilentError(f"the server was silent for {seconds:g} s")
-            wanted = gen.send(ready)
-    except StopIteration as done:
-        return cast("RV", done.value)
-
-
-DEPOSE_ATTEMPTS = 10
-"""How often a session tries to depose the leader before it stands by like others."""
-
 
 class Session:
-    """A connection that listens on a channel: autocommit, so that LISTEN holds at once.
+    """A connection that listens on a channel until it is closed or lost.
 
     Its methods raise psycopg.OperationalError when the connection is lost.
     """
 
-    onlooker: Callable[[Sequence[psycopg.Notify]], None] | None = None
+    on_notify: Callable[[Sequence[psycopg.Notify]], object] | None = None
     """Called with notifications as they are heard."""
 
-    def __init__(self, database_url: str, table: str, channel: str) -> None:
-        self._connection = Patient.connect(
+    def __init__(self, database_url: str, table: str, channel: str, options: Options) -> None:
+        self.options = options
+        self.connection = open_postgres(
             database_url,
-            autocommit=True,
-            target_session_attrs="primary",  # a standby cannot LISTEN
-            application_name=f"reactive_demo listen {table}",
-            **KEEPALIVE,
+            f"listen {table}",
+            connect_timeout=max(1, round(options.connect_timeout)),
+            silence_timeout=options.silence_timeout,
         )
         try:
-            self._connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+            self.connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
         except BaseException:
-            self._connection.close()
+            self.connection.close()
             raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._connection.close()
+        self.connection.close()
 
-    def lead(self, role: str) -> bool:
-        """Try the advisory lock of `role`: it goes with the connection, however that ends."""
-        row = self._connection.execute(
-            "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [role]
-        ).fetchone()
-        return bool(row and row[0])
+    def incarnation(self) -> str | None:
+        """Return what a cursor belongs to: this server, timeline, database and capture.
 
-    def depose(self, role: str) -> None:
-        """Terminate the backend that holds the advisory lock of `role`, and be next in its queue.
-
-        Who is deposed connects again at once, and must not find the lock free: so both go to the
-        server as one message, and again if it was too late all the same.
+        None for a feed without cursors, which starts where it is and writes without a lease.
         """
-        statements = sql.SQL(
-            """
-            SELECT pg_terminate_backend(pid)
-            FROM pg_locks, hashtextextended({role}, 0) AS key
-            WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
-              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-              AND objsubid = 1
-              AND (classid::bigint << 32 | objid::bigint) = key;
-            SELECT pg_advisory_lock(hashtextextended({role}, 0))
-            """
-        ).format(role=sql.Literal(role))
-        for _ in range(DEPOSE_ATTEMPTS):
-            with suppress(psycopg.errors.LockNotAvailable), self._connection.transaction():
-                self._connection.execute("SET LOCAL lock_timeout = '500ms'")
-                self._connection.execute(statements)
-                return
+        return None
 
-    def heard(self, stopping: StopEvent, timeout: float) -> list[psycopg.Notify]:
+    def can_resume(self, cursor: str) -> bool:
+        """Return whether everything after `cursor` can still be read."""
+        del cursor
+        return False
+
+    def batches(self, cursor: str | None, stopping: StopEvent) -> Iterator[Batch]:
+        """Yield what changed after `cursor`, and then what changes, until `stopping`.
+
+        Without a cursor, the whole table comes first. A batch must be in the cache before the next
+        is asked for: its cursor then counts as reached. Empty batches tell the state.
+        """
+        raise NotImplementedError
+
+    def drain(self, stopping: StopEvent, seconds: float) -> None:
+        """Discard notifications for that long: a standby must never block the server.
+
+        Left unread, they would fill the socket; a backend that waits to send holds up others, and
+        its database cannot be dropped.
+        """
+        deadline = time.monotonic() + seconds
+        while not stopping.is_set() and (left := deadline - time.monotonic()) > 0:
+            self._hear(stopping, left)
+
+    def _hear(self, stopping: StopEvent, timeout: float) -> list[psycopg.Notify]:
         """Wait for notifications, at most `timeout` seconds.
 
         What came in beside the answer to an earlier statement is in psycopg's backlog: the socket
         is waited for only when that is empty.
         """
-        heard = list(self._connection.notifies(timeout=0))
-        if not heard and stopping.wait_for_data(self._connection.fileno(), timeout):
-            heard = list(self._connection.notifies(timeout=0))
-        return self._told(heard)
-
-    def pass_over(self, stopping: StopEvent, seconds: float) -> None:
-        """Take in what is said for that long, and forget it: it is not for who does not lead.
-
-        Left unread, it would fill the socket and hold up the server, which may not drop a database
-        while one of its backends waits to say something.
-        """
-        deadline = time.monotonic() + seconds
-        while not stopping.is_set() and (left := deadline - time.monotonic()) > 0:
-            self.heard(stopping, left)
-
-    def _told(self, heard: list[psycopg.Notify]) -> list[psycopg.Notify]:
-        if heard and self.onlooker is not None:
-            self.onlooker(heard)
+        heard = self._heard()
+        if not heard and stopping.wait_for_data(self.connection.fileno(), timeout):
+            heard = self._heard()
         return heard
 
-    def batches(self, cache: Cache, stopping: StopEvent) -> Iterator[Batch]:
-        """Yield changes as `cache` should take them, until `stopping`; an empty batch now and then.
-
-        Whoever iterates writes a batch before it asks for the next.
-        """
-        raise NotImplementedError
+    def _heard(self) -> list[psycopg.Notify]:
+        """Return the notifications that are there now."""
+        heard = list(self.connection.notifies(timeout=0))
+        if heard and self.on_notify is not None:
+            self.on_notify(heard)
+        return heard
 
 
 class Feed(Protocol):
     """A source of changes of one table."""
 
     kind: str
-    """One listener leads for each kind, table and cache."""
+    """At most one listener leads for each kind, table and cache."""
     table: str
+    options: Options
 
     def open(self) -> AbstractContextManager[Session]:
-        """Connect. Every change that commits from now on is heard."""
+        """Connect; every change that commits from now on is heard."""

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from reactive_demo import Cache, ChangeTableFeed, Listener, install
-from reactive_demo.checks import until
+from tools.waiting import until
 
 Listen = Callable[..., Listener]
 

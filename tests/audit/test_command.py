@@ -8,9 +8,9 @@ import pytest
 import redis
 
 from reactive_demo import Cache, Stack, install
-from reactive_demo.audit import audit, command
 from reactive_demo.cli import main
-from reactive_demo.service import resync
+from reactive_demo.tools.audit import audit, command
+from reactive_demo.tools.services import resync
 
 pytestmark = pytest.mark.usefixtures("own_servers")
 

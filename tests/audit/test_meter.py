@@ -10,11 +10,11 @@ import pytest
 import redis
 
 from reactive_demo import Cache, Listener, NotifyFeed, Profiles, install
-from reactive_demo.audit import Kind, Report, audit, repair
 from reactive_demo.changes import Change
-from reactive_demo.checks import until
 from reactive_demo.feeds import NotCapturedError
-from reactive_demo.schema import install_article
+from reactive_demo.tools.audit import Kind, Report, audit, repair
+from reactive_demo.tutorial.chapter_setup import install_article
+from tools.waiting import until
 
 Listen = Callable[..., Listener]
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from reactive_demo.audit import Kind, Look, Report
-from reactive_demo.audit.verdict import Pair, bounds, differs, nines, wrong
 from reactive_demo.changes import Versioned
+from reactive_demo.tools.audit import Kind, Look, Report
+from reactive_demo.tools.audit.verdict import Pair, bounds, differs, nines, wrong
 
 
 def pair(

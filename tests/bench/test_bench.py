@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from reactive_demo import Stack
-from reactive_demo.bench import run
+from reactive_demo.tutorial.bench import run
 
 EXPECTED = {
     "writes by 32 writers (more is better)": 4,

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from reactive_demo.faults import FAULTS, Fault
+from reactive_demo.tutorial.faults import FAULTS, Fault
 from tools.lab import Lab, run_all
 
 NAME = "06_break_it.ipynb"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from reactive_demo.checks import until
 from tools.lab import run_all
+from tools.waiting import until
 
 WATCH = """
 () => {

@@ -11,11 +11,11 @@ import pytest
 import redis
 
 from reactive_demo import Stack
-from reactive_demo.doctor import Line
-from reactive_demo.stack.account import Account
-from reactive_demo.stack.place import Place
-from reactive_demo.stack.process import Running
-from reactive_demo.stack.servers import PostgreSQL
+from reactive_demo.servers.engines import PostgreSQL
+from reactive_demo.servers.process import Running
+from reactive_demo.servers.run_as import RunAs
+from reactive_demo.servers.server_dir import ServerDir
+from reactive_demo.tools.doctor import Line
 from tools.redis_server import RedisServer
 
 StartRedis = Callable[..., redis.Redis]
@@ -58,7 +58,7 @@ def silent_port() -> Iterator[int]:
 @pytest.fixture
 def replica_url(stack: Stack, world: Path) -> Iterator[str]:
     """A streaming replica of the embedded PostgreSQL."""
-    account, place = Account.for_servers(), Place(world / "replica" / "postgres")
+    account, place = RunAs.for_servers(), ServerDir(world / "replica" / "postgres")
     place.create()
     account.own(place.folder.parent)
     server = PostgreSQL(place, account)

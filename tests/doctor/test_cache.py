@@ -6,8 +6,8 @@ import pytest
 import redis
 
 from doctor.conftest import Find, StartRedis
-from reactive_demo.checks import until
-from reactive_demo.doctor import Line, State, cache
+from reactive_demo.tools.doctor import Line, State, cache
+from tools.waiting import until
 
 
 def examine(url: str) -> list[Line]:

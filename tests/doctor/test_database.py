@@ -6,7 +6,7 @@ import pytest
 from doctor.conftest import Find
 from doctor.pooler import Pooler
 from reactive_demo import Stack, install
-from reactive_demo.doctor import Line, State, database
+from reactive_demo.tools.doctor import Line, State, database
 
 
 def examine(url: str) -> list[Line]:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from doctor.conftest import Find
-from reactive_demo import Stack, doctor
+from reactive_demo import Stack
 from reactive_demo.cli import main
-from reactive_demo.doctor import Line, Report, State
+from reactive_demo.servers.server_dir import ServerDir
 from reactive_demo.settings import Settings
-from reactive_demo.stack.place import Place
+from reactive_demo.tools import doctor
+from reactive_demo.tools.doctor import Line, Report, State
 
 SUBJECTS = [
     "Python",
@@ -90,7 +91,7 @@ def test_no_password_is_shown(refused_port: int) -> None:
 
 def test_an_embedded_server_that_cannot_start_hides_nothing_of_the_other(world: Path) -> None:
     home = world / "upgraded"
-    data = Place(home / "postgres").data
+    data = ServerDir(home / "postgres").data
     data.mkdir(parents=True)
     home.chmod(0o711)
     (data / "PG_VERSION").write_text("17\n")

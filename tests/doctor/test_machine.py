@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reactive_demo.doctor import Line, State, machine
+from reactive_demo.tools.doctor import Line, State, machine
 
 WANTED = ["jupyterlab>=4.4", "ipykernel<8,>=7.1", "psycopg[binary]>=3.2.10"]
 TESTED = {"jupyterlab": "4.6.6", "ipykernel": "7.4.0", "psycopg": "3.3.9"}

@@ -8,7 +8,7 @@ import pytest
 
 from durable.servers import PostgresServer
 from reactive_demo import Cache, ChangeTableFeed, Listener, Stack, install
-from reactive_demo.relay import Relay
+from reactive_demo.tutorial.fault_proxy import FaultProxy
 from tools.databases import new_database
 
 Listen = Callable[..., Listener]
@@ -62,9 +62,9 @@ def own_postgres(folder: Path) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def wire(database: str) -> Iterator[Relay]:
+def wire(database: str) -> Iterator[FaultProxy]:
     """A TCP address of the embedded PostgreSQL."""
-    with Relay.to_postgres(database, tcp=True) as relay:
+    with FaultProxy.to_postgres(database, tcp=True) as relay:
         yield relay
 
 

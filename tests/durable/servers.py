@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,12 +15,13 @@ import psutil
 import psycopg
 
 from reactive_demo import Cache, ChangeTableFeed
-from reactive_demo.checks import CheckFailed, until
-from reactive_demo.stack.account import Account
-from reactive_demo.stack.place import Place
-from reactive_demo.stack.servers import PostgreSQL
-from reactive_demo.state import State
-from reactive_demo.stopping import StopEvent
+from reactive_demo.changes import Lease, State
+from reactive_demo.feeds import Session
+from reactive_demo.servers.engines import PostgreSQL
+from reactive_demo.servers.run_as import RunAs
+from reactive_demo.servers.server_dir import ServerDir
+from reactive_demo.waiting import StopEvent
+from tools.waiting import until
 
 QUIET = 5.0
 """Seconds after which database and cache must agree."""
@@ -30,8 +32,8 @@ class PostgresServer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._account = Account.for_servers()
-        self._place = Place(folder)
+        self._account = RunAs.for_servers()
+        self._place = ServerDir(folder)
         self._server = PostgreSQL(self._place, self._account)
         self._process: subprocess.Popen[bytes] | None = None
         self._sockets = folder / "s"
@@ -124,21 +126,31 @@ def agree(
     truth = stored(database_url, table, key)
     try:
         until("database and cache agree", lambda: cached(cache) == truth, timeout)
-    except CheckFailed:
+    except AssertionError:
         held = cached(cache)
         wrong = {k for k in truth.keys() | held.keys() if truth.get(k) != held.get(k)}
         shown = {k[:80]: (truth.get(k), held.get(k)) for k in sorted(wrong)[:3]}
         raise AssertionError(f"{len(wrong)} keys differ, (stored, cached): {shown}") from None
 
 
+def take_lease(cache: Cache, session: Session) -> Lease:
+    """Take the lead, as a listener's Leadership does."""
+    lease = cache.acquire_lease(session.incarnation())
+    if lease.cursor is not None and session.can_resume(lease.cursor):
+        return lease
+    return cache.acquire_lease(session.incarnation(), new_epoch=True)
+
+
 def carry(database_url: str, cache: Cache, table: str = "profile") -> int:
     """Bring the cache up to date, in this thread; how many batches that took."""
     written = 0
     with ChangeTableFeed(database_url, table).open() as session:
-        for batch in session.batches(cache, StopEvent()):
-            if batch.position is not None:
-                cache.write(batch)
-            if batch.state is State.LIVE and not batch.changes and batch.below is None:
+        lease = take_lease(cache, session)
+        for batch in session.batches(lease.cursor, StopEvent()):
+            if not batch.is_empty:
+                cache.write(batch, lease)
+                lease = replace(lease, sequence=lease.sequence + 1)
+            if batch.state is State.LIVE and not batch.changes and batch.evict_below is None:
                 break  # there is no more; it may be a sign of life, if it took so long
             written += 1
     return written
@@ -195,11 +207,10 @@ STATEMENTS = (
 
 LISTEN = """
 import sys
-from reactive_demo import service
-from reactive_demo.feeds import change_table
+from reactive_demo.options import Options
+from reactive_demo.tools.services import listen
 _, database_url, redis_url, heartbeat = sys.argv
-change_table.HEARTBEAT = float(heartbeat)
-service.listen(database_url, redis_url, "profile")
+listen(database_url, redis_url, "profile", options=Options(heartbeat=float(heartbeat)))
 """
 
 

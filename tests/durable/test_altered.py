@@ -7,9 +7,9 @@ import pytest
 
 from durable.servers import cached, carry
 from reactive_demo import Cache, Listener, ReactiveDemoError, ReadThrough, install
-from reactive_demo.checks import until
 from reactive_demo.feeds import ChangeTableFeed, NotCapturedError
-from reactive_demo.stopping import StopEvent
+from reactive_demo.waiting import StopEvent
+from tools.waiting import until
 
 Listen = Callable[..., Listener]
 
@@ -165,9 +165,11 @@ def test_a_table_that_has_lost_its_trigger_is_not_called_live(
     listener = listen(database, orders, "orders")
     connection.execute(away)
     connection.execute("UPDATE orders SET n = 5")
-    until("the listener says so", lambda: "reactive-demo install" in listener.words, timeout=10)
+    until(
+        "the listener says so", lambda: "reactive-demo install" in listener.status_text, timeout=10
+    )
     install(database, "orders")
-    until("it is live again", lambda: listener.words == "live", timeout=10)
+    until("it is live again", lambda: listener.status_text == "live", timeout=10)
     assert orders.get("1") == {"id": 1, "n": 5}
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from durable.servers import agree, cached, carry, stored
 from reactive_demo import Cache, Listener, Profiles, ReactiveDemoError, install, uninstall
-from reactive_demo.checks import until
 from reactive_demo.feeds import ChangeTableFeed, NotCapturedError
-from reactive_demo.schema import install_article
+from reactive_demo.tutorial.chapter_setup import install_article
+from tools.waiting import until
 
 AWKWARD = """"O'Reilly's", $$, $body$ 100% %s %(x)s {0} \\u0041"""
 """The name of a table, a schema or a column that somebody puts together wrongly."""
@@ -308,8 +308,8 @@ def test_uninstalling_where_nothing_is_waits_for_nobody(
 
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up soon."""
-    monkeypatch.setattr("reactive_demo.schema.LOCK_TIMEOUT", 300)
-    monkeypatch.setattr("reactive_demo.schema.PATIENCE", 0.2)
+    monkeypatch.setattr("reactive_demo.capture.install.LOCK_TIMEOUT", 300)
+    monkeypatch.setattr("reactive_demo.capture.install.PATIENCE", 0.2)
 
 
 def test_a_table_that_stays_locked_is_named_with_who_locks_it_and_nothing_is_changed(

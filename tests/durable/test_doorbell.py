@@ -8,10 +8,10 @@ import psycopg
 import pytest
 
 from reactive_demo import Cache, ChangeTableFeed, Listener
-from reactive_demo.checks import until
 from reactive_demo.feeds import change_table
 from reactive_demo.feeds.change_table import ChangeTableSession
-from reactive_demo.stopping import StopEvent
+from reactive_demo.waiting import StopEvent
+from tools.waiting import until
 
 GATE = 42
 """An advisory lock that the test holds: a statement waits for it between snapshot and lock."""

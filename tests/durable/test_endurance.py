@@ -10,8 +10,8 @@ import redis
 
 from durable.servers import Process, agree
 from reactive_demo import Cache, Listener, Profiles
-from reactive_demo.checks import until
 from tools.redis_server import RedisServer
+from tools.waiting import until
 
 Listen = Callable[..., Listener]
 

@@ -23,11 +23,11 @@ from durable.servers import (
 )
 from reactive_demo import Cache, Listener, Profiles, install, uninstall
 from reactive_demo.changes import Batch
-from reactive_demo.checks import until
 from reactive_demo.feeds import change_table, session
-from reactive_demo.relay import Relay
-from reactive_demo.schema import install_article
+from reactive_demo.tutorial.chapter_setup import install_article
+from reactive_demo.tutorial.fault_proxy import FaultProxy
 from tools.redis_server import RedisServer
+from tools.waiting import until
 
 Listen = Callable[..., Listener]
 
@@ -241,7 +241,7 @@ def test_an_older_backup_is_restored_under_a_cache_that_is_ahead(
 
 
 def test_a_connection_goes_silent_without_closing(
-    database: str, cache: Cache, wire: Relay, listen: Listen, monkeypatch: pytest.MonkeyPatch
+    database: str, cache: Cache, wire: FaultProxy, listen: Listen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(change_table, "HEARTBEAT", 0.3)
     monkeypatch.setattr(session, "SILENCE", 0.5)
@@ -417,7 +417,7 @@ def test_capture_is_uninstalled_under_a_listener_which_waits_until_it_is_back(
 ) -> None:
     listener = listen(database, cache)
     uninstall(database)
-    until("it waits", lambda: "is not captured" in listener.words)
+    until("it waits", lambda: "is not captured" in listener.status_text)
     connection.execute(MANY, [10])
     install(database)
     agree(database, cache)
@@ -495,7 +495,7 @@ def test_a_row_that_was_deleted_and_inserted_again_outlives_its_tombstone(
     client: redis.Redis,
     listen: Listen,
 ) -> None:
-    cache = Cache(valkey_url, tombstone_ms=100)
+    cache = Cache(valkey_url, tombstone_life=0.1)
     listen(database, cache)
     with Profiles(database) as profiles:
         for name in ("ada", "bob"):

@@ -23,12 +23,12 @@ from psycopg import sql
 
 from durable.servers import cached, stored
 from reactive_demo import Cache, ChangeTableFeed
-from reactive_demo.cache import Deposed
-from reactive_demo.changes import Batch, Position
+from reactive_demo.changes import Batch, Lease
 from reactive_demo.feeds import change_table, rows
 from reactive_demo.feeds.change_table import ChangeTableSession
 from reactive_demo.feeds.cursor import Cursor
-from reactive_demo.stopping import StopEvent
+from reactive_demo.redis_cache.cache import FencedError
+from reactive_demo.waiting import StopEvent
 
 WRITES = {
     "change": "SELECT reactive.increment(%(key)s, 'likes')",
@@ -111,15 +111,15 @@ class Reader:
         """Carry one batch, if there is one; after a loss, look again."""
         try:
             batch = next(self._batches)
-            if batch.position is not None:
+            if not batch.is_empty:
                 self._cache.write(batch)
-        except (Deposed, psycopg.OperationalError):
+        except (FencedError, psycopg.OperationalError):
             self.restart()
             return None
         except AssertionError:
             self.restart()  # what raised is over
             raise
-        return batch if batch.position is not None else None
+        return batch if not batch.is_empty else None
 
     def settle(self) -> None:
         """Carry what there is."""
@@ -161,7 +161,7 @@ class Pipeline(RuleBasedStateMachine):
         for writer in self.writers:
             writer.execute("SET lock_timeout = '5ms'")
             writer.commit()
-        self.cache = Cache(self.redis_url, tombstone_ms=100)
+        self.cache = Cache(self.redis_url, tombstone_life=0.1)
         self.mutate(self.cache)
         self.meanwhile_: list[tuple[str, str, str]] = []
         self.seen: dict[str, tuple[int, int]] = {}
@@ -346,14 +346,14 @@ class ArmsAfterTheLastRead(Watched):
         self.armed_now = super()._arm()
         return self.armed_now
 
-    def _read(self, position: Position) -> Iterator[Batch]:
+    def _read(self, position: Lease) -> Iterator[Batch]:
         if not self.armed_now:
             yield from super()._read(position)
         self.armed_now = False
 
 
 class StoresTheCursorFirst(Watched):
-    def _read(self, position: Position) -> Iterator[Batch]:
+    def _read(self, position: Lease) -> Iterator[Batch]:
         batches = list(super()._read(position))
         if batches:
             yield replace(batches[-1], changes=())
@@ -385,7 +385,7 @@ class FollowsASequence(Watched):
             assert count == 1
             setattr(self._statements, name, sql.SQL(text).format())
 
-    def _read(self, position: Position) -> Iterator[Batch]:
+    def _read(self, position: Lease) -> Iterator[Batch]:
         for batch in super()._read(position):
             versions = [int(change.version) for change in batch.changes]
             SequenceCursor.greatest = max([SequenceCursor.greatest, *versions])

@@ -7,9 +7,9 @@ from psycopg.conninfo import make_conninfo
 from durable.conftest import Listen
 from durable.servers import agree, cached, carry
 from reactive_demo import Cache, ChangeTableFeed
-from reactive_demo.checks import until
 from reactive_demo.feeds import NotCapturedError, change_table
-from reactive_demo.stopping import StopEvent
+from reactive_demo.waiting import StopEvent
+from tools.waiting import until
 
 
 @pytest.fixture(autouse=True)

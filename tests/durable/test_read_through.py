@@ -16,9 +16,9 @@ import redis
 
 from durable.servers import Traffic, agree, cached, carry
 from reactive_demo import Cache, Listener, Profiles, ReadThrough, install, uninstall
-from reactive_demo.checks import until
 from reactive_demo.feeds import NotCapturedError
-from reactive_demo.read_through import Store
+from reactive_demo.redis_cache.read_through import Store
+from tools.waiting import until
 
 Listen = Callable[..., Listener]
 
@@ -117,7 +117,7 @@ def test_that_there_is_no_row_is_remembered_until_there_is_one(
 def test_that_there_is_no_row_is_forgotten_again(
     database: str, cache: Cache, client: redis.Redis
 ) -> None:
-    with Watched(database, cache, absent_ms=10) as brief:
+    with Watched(database, cache, absent_life=0.01) as brief:
         assert brief.get("ada") is None
         until("it is forgotten", lambda: not client.exists("profile:ada"))
         assert brief.get("ada") is None
@@ -229,7 +229,7 @@ def test_it_is_deleted_meanwhile(
 def test_it_is_deleted_meanwhile_and_its_tombstone_is_gone_before_it_is_stored(
     database: str, valkey_url: str, client: redis.Redis, profiles: Profiles
 ) -> None:
-    cache = Cache(valkey_url, tombstone_ms=200)
+    cache = Cache(valkey_url, tombstone_life=0.2)
     carry(database, cache)
     profiles.increment("ada", "likes")
 
@@ -318,7 +318,7 @@ def test_the_table_is_truncated_meanwhile_which_waits(
 LOADER = """
 import sys, time
 from reactive_demo import Cache, ReadThrough
-from reactive_demo import read_through
+from reactive_demo.redis_cache import read_through
 class Hangs(read_through.Reader):
     def read(self, key, store):
         def hang(*_):
@@ -354,7 +354,7 @@ def test_a_loader_that_dies_or_freezes_holds_nobody_up_for_long(
 def test_who_waits_too_long_reads_for_himself(
     rows: Watched, client: redis.Redis, profiles: Profiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reactive_demo.read_through.PATIENCE", 0.05)
+    monkeypatch.setattr("reactive_demo.redis_cache.read_through.PATIENCE", 0.05)
     profiles.increment("ada", "likes")
     client.set("reactive_demo:load:profile:ada", "another's")
     assert rows.get("ada") == profiles.get("ada")
@@ -395,7 +395,7 @@ def test_readers_writers_and_evictions_end_with_the_cache_equal_to_the_table(
 
     def read(seed: int) -> int:
         choose, count = random.Random(seed), 0
-        with ReadThrough(database, cache, absent_ms=50) as rows:
+        with ReadThrough(database, cache, absent_life=0.05) as rows:
             while not over.is_set():
                 key = f"user {choose.randrange(200)}"
                 rows.get(key)

@@ -8,12 +8,11 @@ import pytest
 import redis
 
 from reactive_demo import Cache, Listener, NotifyFeed
-from reactive_demo.audit import audit
-from reactive_demo.changes import Batch, Change, Versioned
-from reactive_demo.checks import until
-from reactive_demo.state import State
-from reactive_demo.writer import Writer
+from reactive_demo.changes import Batch, Change, State, Versioned
+from reactive_demo.listener.quarantine import Writer
+from reactive_demo.tools.audit import audit
 from tools.redis_server import RedisServer
+from tools.waiting import until
 
 Listen = Callable[..., Listener]
 
@@ -66,21 +65,21 @@ def test_one_value_too_large_does_not_stop_the_others(
         write(notes, [LARGE], "x" * (LIMIT + 1))
     others = {name: "first" for name in NAMES if name != LARGE}
     until("the others are cached", lambda: bodies(cache) == others)
-    until("it is counted", lambda: listener.stats.set_aside == 1)
-    assert list(listener.aside) == [LARGE]
+    until("it is counted", lambda: listener.stats.quarantined == 1)
+    assert list(listener.quarantine) == [LARGE]
     assert listener.stats.refused == 0
     (wrong,) = audit(database, cache, again=()).wrong
-    assert wrong.reason == listener.aside[LARGE]
+    assert wrong.reason == listener.quarantine[LARGE]
     assert str(wrong).endswith(f"; set aside: {wrong.reason}")
 
     write(notes, NAMES[:3], "second")
     until("the rest goes on", lambda: bodies(cache)[NAMES[0]] == "second")
-    assert listener.words == "live"
+    assert listener.status_text == "live"
 
     write(notes, [LARGE], "small again")
     until("it is tried again with its next change", lambda: LARGE in bodies(cache))
-    until("it is not aside any more", lambda: not listener.aside)
-    assert listener.stats.set_aside == 1
+    until("it is not aside any more", lambda: not listener.quarantine)
+    assert listener.stats.quarantined == 1
     cache.put([Change(LARGE, {"id": LARGE, "body": "by another hand"})])
     (wrong,) = audit(database, cache, again=()).wrong
     assert not wrong.reason, "the reason was that of an older version"
@@ -92,11 +91,11 @@ def test_what_was_set_aside_is_tried_again_by_a_resync(
     cache = Cache(own_redis.url, "note")
     listener = listen(database, cache, "note")
     write(notes, [LARGE], "x" * (LIMIT + 1))
-    until("it is set aside", lambda: LARGE in listener.aside)
+    until("it is set aside", lambda: LARGE in listener.quarantine)
     strict.config_set("proto-max-bulk-len", 512 * 2**20)
     cache.forget_cursor()
     until("it is cached", lambda: LARGE in bodies(cache))
-    until("it is not aside any more", lambda: not listener.aside)
+    until("it is not aside any more", lambda: not listener.quarantine)
 
 
 def url_of_one_who_may_write(
@@ -121,7 +120,7 @@ def test_a_key_that_the_account_may_not_write_is_set_aside(
     listener = listen(database, cache := Cache(url, "note"), "note")
     write(notes, ["ada", "bob", "alan"], "hello")
     until("the others are cached", lambda: cache.get("ada") and cache.get("alan"))
-    until("it is set aside", lambda: list(listener.aside) == ["bob"])
+    until("it is set aside", lambda: list(listener.quarantine) == ["bob"])
 
     auditor = url_of_one_who_may_write(strict, own_redis, "note:*", user="auditor")
     (wrong,) = audit(database, Cache(auditor, "note"), again=()).wrong
@@ -138,7 +137,7 @@ def test_nothing_is_set_aside_while_redis_takes_nothing(
 ) -> None:
     cache = Cache(own_redis.url)
     batch = Batch(
-        State.LIVE, [Versioned("ada", "{}", "1")], position=cache.take_over("one"), number=1
+        State.LIVE, [Versioned("ada", "{}", "1")], position=cache.acquire_lease("one"), number=1
     )
     strict.config_set("min-replicas-to-write", 1)
     for writer, one in (
@@ -159,7 +158,7 @@ def test_the_fence_moves_once_however_often_a_batch_was_divided(
     strict: redis.Redis, own_redis: RedisServer
 ) -> None:
     cache = Cache(own_redis.url)
-    position = cache.take_over("one")
+    position = cache.acquire_lease("one")
     large = Versioned("large", "x" * (LIMIT + 1), "2")
     rows = [Versioned(f"small {n}", "{}", "1") for n in range(5)]
     writer = Writer(cache)
@@ -184,4 +183,4 @@ def test_the_article_s_listener_goes_on_too(
             message = f'{{"operation": "INSERT", "row": {{"username": "{name}"}}}}'
             connection.execute("SELECT pg_notify('profile_change', %s)", [message])
         until("the other is cached", lambda: cache.get("ada"))
-        assert list(listener.aside) == ["bob"]
+        assert list(listener.quarantine) == ["bob"]

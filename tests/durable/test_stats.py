@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from reactive_demo import Cache, Listener, Profiles
-from reactive_demo.checks import cache_follows, until
+from reactive_demo.tutorial.checks import cache_follows, until
 
 Listen = Callable[..., Listener]
 

@@ -7,9 +7,9 @@ import redis
 from durable.servers import cached
 from durable.test_set_aside import Listen
 from reactive_demo import Cache, ChangeTableFeed, ReadThrough, install
-from reactive_demo.audit import audit, command
-from reactive_demo.checks import until
 from reactive_demo.feeds import rows
+from reactive_demo.tools.audit import audit, command
+from tools.waiting import until
 
 SOME, MANY = 40, 2 * rows.BATCH_ROWS + 1
 
@@ -52,11 +52,11 @@ def test_one_row_that_cannot_be_shown_does_not_stop_the_others(
     write(connection, count, 2, but=0)
     # The one that cannot be shown stays as it was.
     until("others follow", lambda: heads(shares) == expected(count, 50) | {"17": 100})
-    until("it is aside", lambda: dict(listener.aside) == {"17": "division by zero"})
-    assert listener.stats.set_aside == 1
+    until("it is aside", lambda: dict(listener.quarantine) == {"17": "division by zero"})
+    assert listener.stats.quarantined == 1
     write(connection, 20, 4)
     until("it follows", lambda: heads(shares) == expected(count, 50) | expected(20, 25))
-    assert not listener.aside
+    assert not listener.quarantine
     assert listener.stats.reconnects == 0
 
 
@@ -69,9 +69,9 @@ def test_a_cache_is_filled_with_all_rows_that_can_be_shown(
     shown = expected(count, 50)
     del shown["17"]
     assert heads(shares) == shown
-    assert dict(listener.aside) == {"17": "division by zero"}
+    assert dict(listener.quarantine) == {"17": "division by zero"}
     connection.execute("DELETE FROM share WHERE n = 0")
-    until("it is no more aside", lambda: not listener.aside)
+    until("it is no more aside", lambda: not listener.quarantine)
     assert heads(shares) == shown
 
 
@@ -87,7 +87,7 @@ def test_a_row_too_large_for_json_is_set_aside(
     listener = listen(database, notes, "note")
     connection.execute("INSERT INTO note VALUES (0), (1)")
     until("the small one is there", lambda: notes.get("0") == {"id": 0, "body": ""})
-    until("the large one is aside", lambda: list(listener.aside) == ["1"])
+    until("the large one is aside", lambda: list(listener.quarantine) == ["1"])
 
 
 def test_keys_from_before_a_change_of_type_are_gone(
@@ -105,7 +105,7 @@ def test_keys_from_before_a_change_of_type_are_gone(
     connection.execute("INSERT INTO part VALUES (3)")
     listener = listen(database, parts, "part")
     until("only numbers are left", lambda: set(cached(parts)) == {"2", "3"})
-    assert not listener.aside
+    assert not listener.quarantine
 
 
 def test_who_reads_through_is_told_why(

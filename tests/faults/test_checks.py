@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from reactive_demo import checks
-from reactive_demo.audit import Difference, Kind, Look, Report
-from reactive_demo.checks import CheckFailed
-from reactive_demo.faults import FAULTS, FaultLab, Outcome, Score
+from reactive_demo.tools.audit import Difference, Kind, Look, Report
+from reactive_demo.tutorial import checks
+from reactive_demo.tutorial.checks import CheckFailed
+from reactive_demo.tutorial.faults import FAULTS, FaultLab, Outcome, Score
 
 FAULT = FAULTS[0]
 

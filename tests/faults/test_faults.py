@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from reactive_demo import ReactiveDemoError, Stack
-from reactive_demo.faults import FAULTS, Fault, FaultLab, break_it, run_all, table
-from reactive_demo.faults.servers import Servers
+from reactive_demo.tutorial.faults import FAULTS, Fault, FaultLab, break_it, run_all, table
+from reactive_demo.tutorial.faults.servers import Servers
 
 QUICK = {"Kill the listener", "Cut the wire", "Row too large", "Deliver again"}
 

@@ -5,8 +5,8 @@ import pytest
 import redis
 
 from reactive_demo import ReactiveDemoError, Stack
-from reactive_demo.faults import FaultLab, break_it
-from reactive_demo.faults.servers import Servers, reset
+from reactive_demo.tutorial.faults import FaultLab, break_it
+from reactive_demo.tutorial.faults.servers import Servers, reset
 
 
 @pytest.mark.long

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from reactive_demo import Cache, Listener, NotifyFeed, Profiles
-from reactive_demo.schema import install_article
+from reactive_demo.tutorial.chapter_setup import install_article
 
 Listen = Callable[..., Listener]
 

@@ -10,7 +10,7 @@ import redis
 
 from reactive_demo import Cache
 from reactive_demo.changes import Change
-from reactive_demo.checks import until
+from tools.waiting import until
 
 ROW = {"username": "ada", "followings_count": 0, "followers_count": 0, "likes_count": 2**60}
 

@@ -6,8 +6,8 @@ import psycopg
 import pytest
 import redis
 
-from reactive_demo import checks
-from reactive_demo.checks import CheckFailed
+from reactive_demo.tutorial import checks
+from reactive_demo.tutorial.checks import CheckFailed
 
 CHANNEL = "chapter_01"
 TABLE = "chapter_01_letter"

@@ -16,7 +16,7 @@ from reactive_demo import (
     install,
     uninstall,
 )
-from reactive_demo.checks import CheckFailed, patience
+from reactive_demo.tutorial.checks import CheckFailed, patience
 
 ROWS = """
     DROP TABLE IF EXISTS "a seat";

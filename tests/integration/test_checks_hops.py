@@ -17,7 +17,7 @@ from reactive_demo import (
     read_sql,
 )
 from reactive_demo.changes import Change
-from reactive_demo.checks import CheckFailed, patience
+from reactive_demo.tutorial.checks import CheckFailed, patience
 
 Listen = Callable[..., Listener]
 

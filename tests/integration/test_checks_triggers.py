@@ -9,8 +9,9 @@ import nbformat
 import psycopg
 import pytest
 
-from reactive_demo import checks, read_sql
-from reactive_demo.checks import CheckFailed
+from reactive_demo import read_sql
+from reactive_demo.tutorial import checks
+from reactive_demo.tutorial.checks import CheckFailed
 
 CHAPTER = Path(__file__).resolve().parents[2] / "notebooks" / "03_schema_and_triggers.ipynb"
 

@@ -8,11 +8,11 @@ import ipywidgets
 import psycopg
 import pytest
 import redis
+from reactive_demo.trace import painted, wrote
 
 from reactive_demo import Cache, ChangeTableFeed, FlowView, Listener, LiveLabel, Profiles, install
-from reactive_demo.checks import until
-from reactive_demo.trace import painted, wrote
-from reactive_demo.views.motion import LINES
+from reactive_demo.tutorial.widgets.motion import LINES
+from tools.waiting import until
 
 Listen = Callable[..., Listener]
 

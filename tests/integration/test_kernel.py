@@ -10,11 +10,11 @@ import pytest
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
 from jupyter_client.manager import start_new_kernel
 
-from reactive_demo.checks import until
+from tools.waiting import until
 
 STAGE = """
 from reactive_demo import BurstButton, Cache, Listener, NotifyFeed, ProfileCard, Profiles
-from reactive_demo.checks import until
+from tools.waiting import until
 profiles, cache = Profiles({database_url!r}), Cache({redis_url!r})
 listener = Listener(NotifyFeed({database_url!r}), cache, takeover=True).start()
 listener.wait_until("live")
@@ -134,7 +134,7 @@ def test_a_click_while_a_cell_is_busy_is_carried_out(
 
 FLOW = """
 from reactive_demo import Cache, ChangeTableFeed, FlowView, LiveLabel, Listener, Profiles, install
-from reactive_demo.checks import until
+from tools.waiting import until
 install({database_url!r})
 cache = Cache({redis_url!r})
 listener = Listener(ChangeTableFeed({database_url!r}), cache, takeover=True).start()

@@ -12,9 +12,9 @@ import pytest
 import redis
 
 from reactive_demo import Cache, Listener, NotifyFeed, Profiles
-from reactive_demo import listener as module
-from reactive_demo.checks import cache_follows, until
-from reactive_demo.relay import Relay
+from reactive_demo.listener import listener as module
+from reactive_demo.tutorial.checks import cache_follows, until
+from reactive_demo.tutorial.fault_proxy import FaultProxy
 from tools.databases import unheard
 
 Listen = Callable[..., Listener]
@@ -74,7 +74,7 @@ def test_one_leads_and_the_other_stands_by_until_it_is_gone(
 ) -> None:
     leader = listen(database, cache)
     standby = listen(database, cache, state="standby")
-    assert standby.words == "standby: another listener leads"
+    assert standby.status_text == "standby: another listener leads"
     profiles.increment("ada", "likes")
     cache_follows(profiles, cache, "ada")
     assert standby.stats.applied == 0
@@ -170,16 +170,16 @@ def test_who_was_away_while_a_newer_one_led_rests_too(
     *,
     emptied: bool,
 ) -> None:
-    with Relay.to_postgres(database) as wire:
+    with FaultProxy.to_postgres(database) as wire:
         older = listen(wire.url, cache, takeover=True)
         wire.cut()
         if emptied:
             client.flushdb()
         monkeypatch.setattr(module, "_leaders", {})  # as if it were in another process
         listen(database, cache, takeover=True).stop()
-        wire.mend()
+        wire.restore()
         older.wait_until("standby")
-        assert older.words == f"standby: {module.RESTS}"
+        assert older.status_text == f"standby: {module.RESTS}"
         older.stop()
 
 
@@ -190,7 +190,7 @@ def test_one_who_rests_does_not_hold_up_the_server(
     older = listen(database, cache, takeover=True)
     monkeypatch.setattr(module, "_leaders", {})  # as if it were in another process
     listen(database, cache, takeover=True)
-    until("it rests", lambda: older.words == f"standby: {module.RESTS}")
+    until("it rests", lambda: older.status_text == f"standby: {module.RESTS}")
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(
             "SELECT pg_notify('profile_change', repeat('x', 1000) || n)"

@@ -14,10 +14,10 @@ import pytest
 
 from reactive_demo import Cache, Listener, NotifyFeed, Profiles, ReactiveDemoError
 from reactive_demo.changes import Batch, Change
-from reactive_demo.checks import cache_follows, until
 from reactive_demo.feeds import notify
-from reactive_demo.listener import Stats
-from reactive_demo.stopping import StopEvent
+from reactive_demo.listener.listener import Stats
+from reactive_demo.tutorial.checks import cache_follows, until
+from reactive_demo.waiting import StopEvent
 
 Listen = Callable[..., Listener]
 
@@ -239,13 +239,13 @@ def test_a_server_that_appears_later_is_found(
     door: Any, profiles: Profiles, cache: Cache, listen: Listen
 ) -> None:
     listener = listen(door.url, cache, state="connecting")
-    until("it says why it waits", lambda: "PostgreSQL does not answer" in listener.words)
+    until("it says why it waits", lambda: "PostgreSQL does not answer" in listener.status_text)
     assert listener.state == "connecting"
-    assert "No such file or directory" in listener.words
-    assert "\n" not in listener.words
+    assert "No such file or directory" in listener.status_text
+    assert "\n" not in listener.status_text
     door.open()
     listener.wait_until("live")
-    assert listener.words == "live"
+    assert listener.status_text == "live"
     profiles.increment("ada", "likes")
     cache_follows(profiles, cache, "ada")
 
@@ -257,7 +257,7 @@ def test_a_server_that_goes_and_comes_back_is_found_again(
     listener = listen(door.url, cache)
     door.shut()
     listener.wait_until("connecting")
-    until("it says why it waits", lambda: "PostgreSQL does not answer" in listener.words)
+    until("it says why it waits", lambda: "PostgreSQL does not answer" in listener.status_text)
     door.open()
     listener.wait_until("live")
     profiles.increment("ada", "likes")
@@ -275,7 +275,7 @@ def test_while_redis_is_away_the_changes_in_hand_are_kept(
     own_redis.stop()
     profiles.increment("ada", "likes")
     listener.wait_until("degraded")
-    assert listener.words.startswith("degraded: Redis does not answer (")
+    assert listener.status_text.startswith("degraded: Redis does not answer (")
     profiles.increment("ada", "likes")
     profiles.increment("bob", "likes")
     own_redis.start()
@@ -349,7 +349,7 @@ def test_it_stops_within_300_ms_between_two_attempts_to_connect(
     door: Any, cache: Cache, listen: Listen
 ) -> None:
     listener = listen(door.url, cache, state="connecting")
-    until("it tries again", lambda: "does not answer" in listener.words)
+    until("it tries again", lambda: "does not answer" in listener.status_text)
     assert seconds_to_stop(listener) < 0.3
     listener._thread.join(5)
     assert not listener._thread.is_alive()
@@ -416,7 +416,7 @@ def test_an_exception_in_the_thread_is_shown_raised_and_never_printed(
         listener.wait_until("stopped")
     listener._thread.join(5)
     assert listener.state == "stopped"
-    assert listener.words == "stopped: ValueError: a fault in the feed"
+    assert listener.status_text == "stopped: ValueError: a fault in the feed"
     for ask in (listener.check, listener.stop, listener.stop):
         with pytest.raises(ValueError, match="a fault in the feed"):
             ask()

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reactive_demo import Cache, Listener, Profiles
-from reactive_demo.checks import cache_follows
-from reactive_demo.profiles import COUNTERS
+from reactive_demo.app.profiles import COUNTERS
+from reactive_demo.tutorial.checks import cache_follows
 
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=50)
 writes = st.lists(

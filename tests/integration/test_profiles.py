@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from reactive_demo import Profiles, ReactiveDemoError
-from reactive_demo.profiles import CONNECTIONS, COUNTERS
-from reactive_demo.relay import Relay
+from reactive_demo.app.profiles import CONNECTIONS, COUNTERS
+from reactive_demo.tutorial.fault_proxy import FaultProxy
 
 NOBODY_THERE = "postgresql://ada:secret@127.0.0.1:1/demo"
 
@@ -102,7 +102,7 @@ def test_a_connection_is_kept_for_the_next_call(
 
 
 def test_a_write_is_one_round_trip(database: str) -> None:
-    with Relay.to_postgres(database) as wire, Profiles(wire.url) as profiles:
+    with FaultProxy.to_postgres(database) as wire, Profiles(wire.url) as profiles:
         for _ in range(10):  # the statement is prepared after a few
             profiles.increment("ada", "likes")
         before = wire.round_trips

@@ -14,8 +14,8 @@ import pytest
 import redis
 
 from reactive_demo import ReactiveDemoError
-from reactive_demo.checks import until
-from reactive_demo.relay import Relay
+from reactive_demo.tutorial.fault_proxy import FaultProxy
+from tools.waiting import until
 
 MEGABYTES = 3_000_000
 
@@ -23,13 +23,13 @@ kinds = pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
 
 
 @pytest.fixture
-def wire(database_url: str) -> Iterator[Relay]:
-    with Relay.to_postgres(database_url) as relay:
+def wire(database_url: str) -> Iterator[FaultProxy]:
+    with FaultProxy.to_postgres(database_url) as relay:
         yield relay
 
 
 @pytest.fixture
-def wired(wire: Relay) -> Iterator[psycopg.Connection]:
+def wired(wire: FaultProxy) -> Iterator[psycopg.Connection]:
     """A connection through the wire."""
     with psycopg.connect(wire.url, autocommit=True, prepare_threshold=None) as connection:
         yield connection
@@ -37,7 +37,10 @@ def wired(wire: Relay) -> Iterator[psycopg.Connection]:
 
 @kinds
 def test_everything_goes_through_to_postgres_and_back(database_url: str, *, tcp: bool) -> None:
-    with Relay.to_postgres(database_url, tcp=tcp) as wire, psycopg.connect(wire.url) as connection:
+    with (
+        FaultProxy.to_postgres(database_url, tcp=tcp) as wire,
+        psycopg.connect(wire.url) as connection,
+    ):
         text = "ab" * MEGABYTES
         [(echo,)] = connection.execute("SELECT %s || 'c'", [text]).fetchall()
         assert echo == text + "c"
@@ -47,7 +50,7 @@ def test_everything_goes_through_to_postgres_and_back(database_url: str, *, tcp:
 
 @kinds
 def test_everything_goes_through_to_redis_and_back(redis_url: str, *, tcp: bool) -> None:
-    with Relay.to_redis(redis_url, tcp=tcp) as wire, redis.Redis.from_url(wire.url) as client:
+    with FaultProxy.to_redis(redis_url, tcp=tcp) as wire, redis.Redis.from_url(wire.url) as client:
         client.set("long", b"ab" * MEGABYTES)
         assert client.get("long") == b"ab" * MEGABYTES
         with client.pipeline(transaction=False) as batch:
@@ -59,8 +62,8 @@ def test_everything_goes_through_to_redis_and_back(redis_url: str, *, tcp: bool)
 
 def test_a_relay_stands_before_a_server_on_tcp_or_before_another_relay(database_url: str) -> None:
     with (
-        Relay.to_postgres(database_url, tcp=True) as first,
-        Relay.to_postgres(first.url) as second,
+        FaultProxy.to_postgres(database_url, tcp=True) as first,
+        FaultProxy.to_postgres(first.url) as second,
         psycopg.connect(second.url) as connection,
     ):
         assert connection.info.hostaddr == "127.0.0.1"
@@ -69,7 +72,7 @@ def test_a_relay_stands_before_a_server_on_tcp_or_before_another_relay(database_
 
 
 def test_a_round_trip_takes_the_delay_longer_from_the_moment_it_is_set(
-    wire: Relay, wired: psycopg.Connection
+    wire: FaultProxy, wired: psycopg.Connection
 ) -> None:
     for delay in (0.05, 0.02, 0.08):
         wire.delay = delay
@@ -79,7 +82,7 @@ def test_a_round_trip_takes_the_delay_longer_from_the_moment_it_is_set(
 
 
 def test_a_chunk_never_overtakes_another(valkey_url: str) -> None:
-    with Relay.to_redis(valkey_url) as wire, redis.Redis.from_url(wire.url) as client:
+    with FaultProxy.to_redis(valkey_url) as wire, redis.Redis.from_url(wire.url) as client:
         subscriber = client.pubsub(ignore_subscribe_messages=True)
         subscriber.subscribe("numbers")
         until("it has subscribed", lambda: client.pubsub_numsub("numbers")[0][1] == 1)
@@ -100,7 +103,7 @@ def test_a_chunk_never_overtakes_another(valkey_url: str) -> None:
 
 
 def test_what_is_sent_before_the_answer_is_one_round_trip(
-    wire: Relay, wired: psycopg.Connection
+    wire: FaultProxy, wired: psycopg.Connection
 ) -> None:
     wire.delay = 0.2  # far longer than it takes to send
     before = wire.round_trips
@@ -114,7 +117,7 @@ def test_what_is_sent_before_the_answer_is_one_round_trip(
 
 
 def test_a_cut_wire_ends_its_connections_and_refuses_new_ones_until_it_is_mended(
-    database_url: str, wire: Relay, wired: psycopg.Connection
+    database_url: str, wire: FaultProxy, wired: psycopg.Connection
 ) -> None:
     wire.cut()
     wire.cut()
@@ -124,7 +127,7 @@ def test_a_cut_wire_ends_its_connections_and_refuses_new_ones_until_it_is_mended
         psycopg.connect(wire.url)
     with psycopg.connect(database_url, autocommit=True) as direct:
         until("the server has heard of it", lambda: sessions(direct) == 0)
-    wire.mend()
+    wire.restore()
     with psycopg.connect(wire.url) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
@@ -133,10 +136,13 @@ def test_a_cut_wire_ends_its_connections_and_refuses_new_ones_until_it_is_mended
 def test_a_silent_wire_closes_nothing_and_brings_all_when_it_is_mended(
     valkey_url: str, *, tcp: bool
 ) -> None:
-    with Relay.to_redis(valkey_url, tcp=tcp) as wire, redis.Redis.from_url(valkey_url) as direct:
+    with (
+        FaultProxy.to_redis(valkey_url, tcp=tcp) as wire,
+        redis.Redis.from_url(valkey_url) as direct,
+    ):
         patient = redis.Redis.from_url(wire.url)
         patient.ping()
-        wire.silence()
+        wire.blackhole()
         thread = threading.Thread(target=patient.set, args=["key", "value"], daemon=True)
         thread.start()
         with redis.Redis.from_url(wire.url, socket_timeout=0.1, retry=None) as hasty:
@@ -144,7 +150,7 @@ def test_a_silent_wire_closes_nothing_and_brings_all_when_it_is_mended(
                 hasty.ping()
             assert thread.is_alive()
             assert direct.get("key") is None
-            wire.mend()
+            wire.restore()
             thread.join(5)
             assert direct.get("key") == b"value"
             assert hasty.ping()
@@ -152,7 +158,7 @@ def test_a_silent_wire_closes_nothing_and_brings_all_when_it_is_mended(
 
 
 def test_a_forgotten_connection_stays_dead_while_new_ones_work(
-    wire: Relay, wired: psycopg.Connection
+    wire: FaultProxy, wired: psycopg.Connection
 ) -> None:
     wire.forget()
 
@@ -164,14 +170,16 @@ def test_a_forgotten_connection_stays_dead_while_new_ones_work(
     thread.start()
     with psycopg.connect(wire.url) as connection:
         connection.execute("SELECT 1")
-    wire.mend()
+    wire.restore()
     assert thread.is_alive()
     wire.cut()
     thread.join(5)
     assert not thread.is_alive()
 
 
-def test_a_client_that_is_killed_is_gone_for_the_server_too(database_url: str, wire: Relay) -> None:
+def test_a_client_that_is_killed_is_gone_for_the_server_too(
+    database_url: str, wire: FaultProxy
+) -> None:
     program = "import sys, psycopg; c = psycopg.connect(sys.argv[1]); print(1, flush=True); input()"
     process = subprocess.Popen(
         [sys.executable, "-c", program, wire.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -186,16 +194,16 @@ def test_a_client_that_is_killed_is_gone_for_the_server_too(database_url: str, w
 
 def test_without_a_server_there_is_no_wire(tmp_path: Path) -> None:
     with pytest.raises(ReactiveDemoError, match="start that server"):
-        Relay.to_postgres(f"postgresql://ada:secret@/x?host={tmp_path}")
+        FaultProxy.to_postgres(f"postgresql://ada:secret@/x?host={tmp_path}")
     with (
-        Relay.to_redis(f"unix://{tmp_path}/nobody") as wire,
+        FaultProxy.to_redis(f"unix://{tmp_path}/nobody") as wire,
         redis.Redis.from_url(wire.url, retry=None) as client,
         pytest.raises(redis.ConnectionError),
     ):
         client.ping()
 
 
-def test_nothing_is_left_of_a_closed_wire(database_url: str, wire: Relay) -> None:
+def test_nothing_is_left_of_a_closed_wire(database_url: str, wire: FaultProxy) -> None:
     with psycopg.connect(wire.url):
         wire.delay = 5
         wire.close()

@@ -7,9 +7,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from reactive_demo import Cache, Profiles, ReactiveDemoError, Stack, checks, set_stage, stage
+from reactive_demo import Cache, Profiles, ReactiveDemoError, Stack, set_stage
 from reactive_demo.changes import Change
-from reactive_demo.stage import drop_database, fresh_database
+from reactive_demo.tutorial import chapter_setup as stage
+from reactive_demo.tutorial import checks
+from reactive_demo.tutorial.chapter_setup import drop_database, fresh_database
 from tools.databases import unheard
 
 NAME = 'a "chapter" of its own'

@@ -19,10 +19,10 @@ from reactive_demo import (
     ReactiveDemoError,
     Windows,
 )
+from reactive_demo.app.profiles import COUNTERS
 from reactive_demo.changes import Change
-from reactive_demo.checks import until
-from reactive_demo.profiles import COUNTERS
-from reactive_demo.watcher import Watcher
+from reactive_demo.redis_cache.watcher import Watcher
+from tools.waiting import until
 
 Listen = Callable[..., Listener]
 

@@ -11,10 +11,10 @@ import pytest
 import redis
 
 from reactive_demo import Cache, LiveLabel
-from reactive_demo import watcher as module
 from reactive_demo.changes import Change
-from reactive_demo.checks import until
-from reactive_demo.watcher import Watcher
+from reactive_demo.redis_cache import watcher as module
+from reactive_demo.redis_cache.watcher import Watcher
+from tools.waiting import until
 
 NEVER = 3600.0
 
@@ -31,7 +31,7 @@ def cache_url(redis_url: str) -> str:
     return redis_url
 
 
-class Viewer(list):
+class SseClient(list):
     """What a subscription was told, in order."""
 
     def __init__(self, watcher: Watcher, key: str = "ada") -> None:
@@ -60,7 +60,7 @@ def test_the_present_row_each_change_and_the_deletion_are_told(
     cache: Cache, watcher: Watcher
 ) -> None:
     cache.put([Change("ada", {"n": 0})])
-    viewer = Viewer(watcher)
+    viewer = SseClient(watcher)
     viewer.sees({"n": 0})
     for n in (1, 2):
         cache.put([Change("ada", {"n": n})])
@@ -74,7 +74,7 @@ def test_the_present_row_each_change_and_the_deletion_are_told(
 
 @pytest.mark.usefixtures("without_poll")
 def test_the_absence_of_a_row_is_told(watcher: Watcher) -> None:
-    Viewer(watcher).sees(None)
+    SseClient(watcher).sees(None)
 
 
 @pytest.mark.usefixtures("without_poll")
@@ -82,9 +82,9 @@ def test_a_second_subscriber_of_a_key_is_told_the_row_and_the_first_not_again(
     cache: Cache, watcher: Watcher
 ) -> None:
     cache.put([Change("ada", {"n": 1})])
-    first = Viewer(watcher)
+    first = SseClient(watcher)
     first.sees({"n": 1})
-    second = Viewer(watcher)
+    second = SseClient(watcher)
     second.sees({"n": 1})
     cache.put([Change("ada", {"n": 2})])
     first.sees({"n": 2})
@@ -94,7 +94,7 @@ def test_a_second_subscriber_of_a_key_is_told_the_row_and_the_first_not_again(
 
 @pytest.mark.usefixtures("without_poll")
 def test_a_closed_subscription_is_told_nothing_more(cache: Cache, watcher: Watcher) -> None:
-    closed, open_ = Viewer(watcher), Viewer(watcher)
+    closed, open_ = SseClient(watcher), SseClient(watcher)
     closed.sees(None)
     open_.sees(None)
     closed.close()
@@ -110,7 +110,7 @@ def test_the_thread_ends_with_the_last_subscription_and_starts_with_the_next(
 ) -> None:
     for n in (1, 2):
         cache.put([Change("ada", {"n": n})])
-        viewers = [Viewer(watcher), Viewer(watcher, "bob")]
+        viewers = [SseClient(watcher), SseClient(watcher, "bob")]
         viewers[0].sees({"n": n})
         thread = watcher._thread
         for viewer in viewers:
@@ -124,7 +124,7 @@ def test_the_thread_ends_with_the_last_subscription_and_starts_with_the_next(
 def test_keys_nobody_watches_any_more_are_unsubscribed(
     watcher: Watcher, client: redis.Redis
 ) -> None:
-    ada, bob = Viewer(watcher), Viewer(watcher, "bob")
+    ada, bob = SseClient(watcher), SseClient(watcher, "bob")
     ada.sees(None)
     bob.sees(None)
     bob.close()
@@ -135,7 +135,7 @@ def test_keys_nobody_watches_any_more_are_unsubscribed(
 def test_odd_keys_are_watched_like_others(
     cache: Cache, watcher: Watcher, odd_names: list[str]
 ) -> None:
-    viewers = {name: Viewer(watcher, name) for name in odd_names}
+    viewers = {name: SseClient(watcher, name) for name in odd_names}
     for viewer in viewers.values():
         viewer.sees(None)
     cache.put(Change(name, {"username": name}) for name in odd_names)
@@ -148,7 +148,7 @@ def test_after_a_lost_connection_the_right_row_is_told(
     cache: Cache, watcher: Watcher, client: redis.Redis
 ) -> None:
     cache.put([Change("ada", {"n": 1})])
-    viewer = Viewer(watcher)
+    viewer = SseClient(watcher)
     viewer.sees({"n": 1})
     with client.pipeline(transaction=True) as batch:  # nobody can subscribe again in between
         batch.execute_command("CLIENT KILL", "TYPE", "pubsub")
@@ -165,7 +165,7 @@ def test_after_a_lost_connection_the_right_row_is_told(
 def test_a_server_that_restarts_is_found_again(own_redis: Any) -> None:
     cache, watcher = Cache(own_redis.url), Watcher(own_redis.url)
     cache.put([Change("ada", {"n": 1})])
-    viewer = Viewer(watcher)
+    viewer = SseClient(watcher)
     viewer.sees({"n": 1})
     own_redis.stop()
     own_redis.start()
@@ -183,7 +183,7 @@ def test_a_callback_that_raises_hurts_nobody_else(
         raise RuntimeError(f"cannot show {row}")
 
     watcher.subscribe("profile:ada", broken)
-    viewer = Viewer(watcher)
+    viewer = SseClient(watcher)
     viewer.sees(None)
     cache.put([Change("ada", {"n": 1})])
     viewer.sees({"n": 1})
@@ -200,7 +200,7 @@ def test_what_others_wrote_and_said_starves_no_label(
     client.hset("profile:deep", "row", "[" * 100_000)
     client.hset("profile:wrong field", "rows", "{}")
     odd = ["text", "text row", "bytes", "deep", "wrong field"]
-    viewers = {key: Viewer(watcher, key) for key in [*odd, "ada"]}
+    viewers = {key: SseClient(watcher, key) for key in [*odd, "ada"]}
     viewers["ada"].sees(None)
     for message in (b"hello", b"\xff", b"7", b"{}", b"[]", b"[" * 100_000):
         for key in viewers:
@@ -214,7 +214,7 @@ def test_what_others_wrote_and_said_starves_no_label(
 def test_a_message_that_is_none_makes_the_watcher_look_for_itself(
     watcher: Watcher, client: redis.Redis
 ) -> None:
-    viewer = Viewer(watcher)
+    viewer = SseClient(watcher)
     viewer.sees(None)
     client.hset("profile:ada", "row", '{"n": 1}')
     client.publish("profile:ada", "look!")
@@ -237,7 +237,7 @@ def test_a_flood_on_one_key_starves_no_other(
 
     watcher.subscribe("profile:flooded", told)
     until("the flood is on", lambda: len(flooded) > 200)
-    viewer = Viewer(watcher)  # comes while the flood is on
+    viewer = SseClient(watcher)  # comes while the flood is on
     viewer.sees(None)
     cache.put([Change("ada", {"n": 1})])
     viewer.sees({"n": 1})
@@ -248,7 +248,7 @@ def test_a_flood_on_one_key_starves_no_other(
 
 def test_a_change_that_was_never_published_is_found_by_the_poll(valkey_url: str) -> None:
     watcher = Watcher(valkey_url)
-    viewer = Viewer(watcher)
+    viewer = SseClient(watcher)
     viewer.sees(None)
     with redis.Redis.from_url(valkey_url) as client:
         client.hset("profile:ada", "row", json.dumps({"n": 1}))

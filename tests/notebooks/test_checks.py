@@ -17,7 +17,7 @@ NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.i
 TAKE_LONG = {"02_cache_strategies", "05_profile_app", "06_break_it", "07_how_it_heals"}
 
 ATTEMPT = """
-from reactive_demo.checks import CheckFailed as _CheckFailed, patience as _patience
+from reactive_demo.tutorial.checks import CheckFailed as _CheckFailed, patience as _patience
 
 try:
     with _patience(0.3):
@@ -141,7 +141,9 @@ def written(*cells: str) -> NotebookNode:
 @pytest.fixture
 def walked(start_kernel: StartKernel) -> Callable[..., list[str]]:
     """Walk through cells in a new kernel."""
-    return lambda *cells: walk(written("from reactive_demo import checks", *cells), start_kernel())
+    return lambda *cells: walk(
+        written("from reactive_demo.tutorial import checks", *cells), start_kernel()
+    )
 
 
 def test_the_walk_accepts_a_check_that_proves_its_step(walked: Callable[..., list[str]]) -> None:

@@ -10,10 +10,10 @@ import psycopg
 import pytest
 
 from reactive_demo import Stack, read_sql
-from reactive_demo.schema import STEPS
-from reactive_demo.stack.account import Account
-from reactive_demo.stack.place import Place
-from reactive_demo.stack.servers import PostgreSQL
+from reactive_demo.capture.install import STEPS
+from reactive_demo.servers.engines import PostgreSQL
+from reactive_demo.servers.run_as import RunAs
+from reactive_demo.servers.server_dir import ServerDir
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,15 +68,18 @@ def outside(installed: Path, *arguments: str, **environ: str) -> subprocess.Comp
 def test_the_wheel_carries_all_that_is_not_python(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    sql = {f"reactive_demo/sql/{path.name}" for path in (ROOT / "sql").glob("*.sql")}
+    sql = {f"reactive_demo/capture/sql/{path.name}" for path in (ROOT / "sql").glob("*.sql")}
     jupyter = {
         str(path.relative_to(ROOT))
-        for path in (ROOT / "reactive_demo" / "jupyter").rglob("*")
+        for path in (ROOT / "reactive_demo" / "tutorial" / "jupyter").rglob("*")
         if path.is_file()
     }
     assert len(sql) >= len(STEPS)
     assert any("labconfig" in path for path in jupyter)
-    assert sql | jupyter | {"reactive_demo/py.typed", "reactive_demo/views/card.css"} <= names
+    assert (
+        sql | jupyter | {"reactive_demo/py.typed", "reactive_demo/tutorial/widgets/card.css"}
+        <= names
+    )
 
 
 def test_the_wheel_carries_nothing_of_the_checkout_but_the_package(wheel: Path) -> None:
@@ -115,11 +118,11 @@ def test_the_installed_package_starts_servers(installed: Path) -> None:
 def test_an_editable_install_reads_the_same_sql(name: str, installed: Path) -> None:
     text = (ROOT / "sql" / name).read_text()
     assert read_sql(name) == text
-    assert (installed / "reactive_demo" / "sql" / name).read_text() == text
+    assert (installed / "reactive_demo" / "capture" / "sql" / name).read_text() == text
 
 
 def test_psql_runs_the_files_as_they_are_and_again(database_url: str, tmp_path: Path) -> None:
-    postgres = PostgreSQL(Place(tmp_path), Account.for_servers()).command(tmp_path)[0]
+    postgres = PostgreSQL(ServerDir(tmp_path), RunAs.for_servers()).command(tmp_path)[0]
     psql = Path(str(postgres)).with_name("psql")
     for path in sorted((ROOT / "sql").glob("*.sql")) * 2:
         done = subprocess.run(

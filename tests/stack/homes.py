@@ -14,9 +14,9 @@ import psycopg
 import redis
 
 from reactive_demo import Stack, connect
-from reactive_demo.checks import until
+from reactive_demo.servers.server_dir import ServerDir
 from reactive_demo.settings import Settings
-from reactive_demo.stack.place import Place
+from tools.waiting import until
 
 USER = r"""
 import sys
@@ -81,9 +81,9 @@ class Home:
         self.users.append(User(process))
         return self.users[-1]
 
-    def place(self, name: str) -> Place:
+    def place(self, name: str) -> ServerDir:
         """The folder of one server."""
-        return Place(self.path / name)
+        return ServerDir(self.path / name)
 
     def server(self, name: str) -> psutil.Process:
         """The process of one server."""

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from reactive_demo import ReactiveDemoError, Stack
+from reactive_demo.servers.run_as import RunAs
 from reactive_demo.settings import CHECKOUT
-from reactive_demo.stack.account import Account
 from stack.homes import USER, Home, answer
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root lends the servers an account")
@@ -35,7 +35,7 @@ def no_namespaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def namespaces() -> None:
     """A machine that allows user namespaces."""
-    if not Account.for_servers().prefix:
+    if not RunAs.for_servers().prefix:
         pytest.skip("this machine refuses user namespaces")
 
 

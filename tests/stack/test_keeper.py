@@ -7,9 +7,9 @@ import time
 import psycopg
 import redis
 
-from reactive_demo.checks import until
-from reactive_demo.stack.keeper import GRACE
+from reactive_demo.servers.supervisor import GRACE
 from stack.homes import USER, Home, answer, socket_folders
+from tools.waiting import until
 
 CLI_USER = (
     *(sys.executable, "-m", "reactive_demo", "run", "--"),
@@ -53,7 +53,7 @@ def test_six_users_at_once_start_one_stack(home: Home) -> None:
     urls = [users.urls() for _ in range(6)]
     assert urls == [urls[0]] * 6
     assert len(urls[0]) == 2
-    keepers = [p for p in home.processes() if "reactive_demo.stack.keeper" in p.cmdline()]
+    keepers = [p for p in home.processes() if "reactive_demo.servers.supervisor" in p.cmdline()]
     assert len(keepers) == 2
 
 

@@ -11,20 +11,20 @@ import psycopg
 import pytest
 
 from reactive_demo import Stack, uninstall
-from reactive_demo.checks import until
-from reactive_demo.profiles import Profiles
-from reactive_demo.relay import Relay
-from reactive_demo.schema import install_bare
-from reactive_demo.strategies import Strategy
+from reactive_demo.app.profiles import Profiles
+from reactive_demo.tutorial.chapter_setup import install_bare
+from reactive_demo.tutorial.fault_proxy import FaultProxy
+from reactive_demo.tutorial.strategies import Strategy
 from tools.databases import new_database
+from tools.waiting import until
 
 
 class Wires:
     """A wire to each server, and what stands in both as seen from beside them."""
 
     def __init__(self, database_url: str, redis_url: str, stack: ExitStack) -> None:
-        self.postgres = stack.enter_context(Relay.to_postgres(database_url))
-        self.redis = stack.enter_context(Relay.to_redis(redis_url))
+        self.postgres = stack.enter_context(FaultProxy.to_postgres(database_url))
+        self.redis = stack.enter_context(FaultProxy.to_redis(redis_url))
         self._profiles = stack.enter_context(Profiles(database_url))
 
     @property
@@ -75,7 +75,7 @@ def make() -> Iterator[Callable[..., Any]]:
 
 WRITER = """
 import json, sys
-from reactive_demo import strategies
+from reactive_demo.tutorial import strategies
 kind, database_url, redis_url, options = sys.argv[1:]
 strategy = getattr(strategies, kind)(database_url, redis_url, **json.loads(options))
 strategy.write("ada", "likes")

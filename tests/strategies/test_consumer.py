@@ -11,18 +11,18 @@ import psycopg
 import pytest
 import redis
 
-from reactive_demo.checks import until
-from reactive_demo.keys import stream_key
-from reactive_demo.strategies import Consumer, WriteBehind
-from reactive_demo.strategies import consumer as module
+from reactive_demo.redis_cache.keys import stream_key
+from reactive_demo.tutorial.strategies import Consumer, WriteBehind
+from reactive_demo.tutorial.strategies import consumer as module
 from strategies.conftest import Wires, likes, waits_for_a_lock
 from tools.redis_server import RedisServer
+from tools.waiting import until
 
 Make = Callable[..., Any]
 
 CONSUMER = """
 import sys
-from reactive_demo.strategies import Consumer
+from reactive_demo.tutorial.strategies import Consumer
 Consumer(*sys.argv[1:], name="killed").run()
 """
 
@@ -68,7 +68,7 @@ def test_what_a_killed_consumer_had_stored_is_counted_once(
         holder.execute("SELECT FROM profile FOR UPDATE")
         strategy.write("ada", "likes")
         until("it wants to store the message", lambda: waits_for_a_lock(database))
-        wires.redis.silence()  # its acknowledgement will not arrive
+        wires.redis.blackhole()  # its acknowledgement will not arrive
         holder.rollback()
         until("it has stored it", lambda: wires.stored() == 2)
         process.kill()
@@ -154,7 +154,7 @@ def test_a_server_that_is_away_is_waited_for(
         strategy.write("ada", "likes")
         threading.Event().wait(0.3)  # the fault is the time
         assert wires.stored() == 1
-        wire.mend()
+        wire.restore()
         until("the database has it too", lambda: wires.stored() == 2)
 
 

@@ -20,10 +20,16 @@ from reactive_demo import (
     ReactiveDemoError,
     install,
 )
-from reactive_demo.checks import until
-from reactive_demo.schema import install_article
-from reactive_demo.strategies import CacheAside, Reactive, Strategy, WriteBehind, WriteThrough
+from reactive_demo.tutorial.chapter_setup import install_article
+from reactive_demo.tutorial.strategies import (
+    CacheAside,
+    Reactive,
+    Strategy,
+    WriteBehind,
+    WriteThrough,
+)
 from strategies.conftest import Wires, likes, until_likes, waits_for_a_lock
+from tools.waiting import until
 
 Make = Callable[..., Any]
 
@@ -46,7 +52,7 @@ def test_write_through_cache_first_shows_what_never_was(
 ) -> None:
     reader = make(WriteThrough, database, valkey_url)
     app = writer(WriteThrough)
-    wires.postgres.silence()
+    wires.postgres.blackhole()
     app.go()
     until_likes(reader, 2)
     app.kill()
@@ -61,7 +67,7 @@ def test_write_through_database_first_does_not_show_what_is(
 ) -> None:
     reader = make(WriteThrough, database, valkey_url, first="database")
     app = writer(WriteThrough, first="database")
-    wires.redis.silence()
+    wires.redis.blackhole()
     app.go()
     until("the database has it", lambda: wires.stored() == 2)
     app.kill()
@@ -77,7 +83,7 @@ def test_cache_aside_shows_the_old_copy_until_it_expires(
     app = writer(CacheAside)
     reader = make(CacheAside, database, valkey_url, expiry=60)
     assert likes(reader) == 1
-    wires.redis.silence()
+    wires.redis.blackhole()
     app.go()
     until("the database has it", lambda: wires.stored() == 2)
     app.kill()
@@ -113,12 +119,12 @@ def test_what_is_written_in_one_step_is_there_or_is_not(
         until_likes(reader, 1)
         wire = wires.redis if kind is WriteBehind else wires.postgres
         asked = wire.round_trips
-        wire.silence()
+        wire.blackhole()
         app.go()
         until("it has asked", lambda: wire.round_trips > asked)
         app.kill()
         wire.cut()
-        wire.mend()
+        wire.restore()
         again = make(kind, *wires.urls)
         again.write("ada", "likes")
         until_likes(reader, 2)
@@ -138,8 +144,8 @@ def test_write_through_raises_and_leaves_the_two_places_apart(
     (wires.postgres if first == "cache" else wires.redis).cut()
     with pytest.raises((ReactiveDemoError, redis.ConnectionError)):
         strategy.write("ada", "likes")
-    wires.postgres.mend()
-    wires.redis.mend()
+    wires.postgres.restore()
+    wires.redis.restore()
     assert (likes(strategy), wires.stored()) == (shown, stored)
 
 
@@ -177,7 +183,7 @@ def test_an_answer_that_is_lost_does_not_make_a_write_count_twice(
         until_likes(reader, 2)
         wires.redis.cut()
         wires.redis.delay = 0
-        wires.redis.mend()
+        wires.redis.restore()
     assert failed
     assert likes(reader) == 2
 
@@ -191,12 +197,12 @@ def test_two_writers_who_cross_leave_the_older_row_with_database_first(
     slow = make(WriteThrough, *wires.urls, first="database")
     fast = make(WriteThrough, database, valkey_url, first="database")
     slow.write("ada", "likes")
-    wires.redis.silence()
+    wires.redis.blackhole()
     with in_a_thread(slow.write, "ada", "likes"):
         until("the slow one is in the database", lambda: wires.stored() == 2)
         fast.write("ada", "likes")
         assert likes(fast) == 3
-        wires.redis.mend()
+        wires.redis.restore()
     assert (likes(fast), wires.stored()) == (2, 3)
 
 
@@ -205,11 +211,11 @@ def test_two_writers_may_cross_where_both_add(
 ) -> None:
     slow, fast = make(WriteThrough, *wires.urls), make(WriteThrough, database, valkey_url)
     slow.write("ada", "likes")
-    wires.postgres.silence()
+    wires.postgres.blackhole()
     with in_a_thread(slow.write, "ada", "likes"):
         until_likes(fast, 2)
         fast.write("ada", "likes")
-        wires.postgres.mend()
+        wires.postgres.restore()
     assert likes(fast) == wires.stored() == 3
 
 
@@ -223,12 +229,12 @@ def test_a_reader_who_crosses_a_writer_puts_the_old_copy_back_until_it_expires(
         holder.execute("LOCK TABLE profile")
         with in_a_thread(slow.read, "ada"):
             until("it asks the database", lambda: waits_for_a_lock(database))
-            wires.redis.silence()
+            wires.redis.blackhole()
             asked = wires.redis.round_trips
             holder.rollback()
             until("it has read, and puts a copy", lambda: wires.redis.round_trips > asked)
             fast.write("ada", "likes")
-            wires.redis.mend()
+            wires.redis.restore()
     assert (likes(fast), wires.stored()) == (1, 2)
     with redis.Redis.from_url(valkey_url) as client:
         assert client.pttl("profile:ada") > 0
@@ -241,11 +247,11 @@ def test_reactive_writers_who_cross_leave_the_last_row(
     slow, fast = make(Reactive, *wires.urls), make(Reactive, database, valkey_url)
     with Listener(ChangeTableFeed(database), make(Cache, valkey_url)):
         slow.write("ada", "likes")
-        wires.postgres.silence()
+        wires.postgres.blackhole()
         with in_a_thread(slow.write, "ada", "likes"):
             fast.write("ada", "likes")
             until_likes(fast, 2)
-            wires.postgres.mend()
+            wires.postgres.restore()
         until_likes(fast, 3)
 
 

@@ -7,11 +7,11 @@ import pytest
 import redis
 
 from reactive_demo import Stack
-from reactive_demo.checks import until
-from reactive_demo.strategies.race import DATABASES, Race
-from reactive_demo.views.delay_chart import DelayChart
-from reactive_demo.views.plot import FigureTable, Plot
+from reactive_demo.tutorial.race.delay_chart import DelayChart
+from reactive_demo.tutorial.race.plot import FigureTable, Plot
+from reactive_demo.tutorial.race.race import DATABASES, Race
 from strategies.test_strategies import CALLS
+from tools.waiting import until
 
 
 @pytest.fixture(scope="module")

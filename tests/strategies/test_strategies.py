@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from reactive_demo import Cache, ChangeTableFeed, Listener, ReactiveDemoError, install
-from reactive_demo.checks import until
-from reactive_demo.profiles import COUNTERS
-from reactive_demo.strategies import (
+from reactive_demo.app.profiles import COUNTERS
+from reactive_demo.tutorial.strategies import (
     CacheAside,
     Consumer,
     Reactive,
@@ -20,6 +19,7 @@ from reactive_demo.strategies import (
     WriteThrough,
 )
 from strategies.conftest import Wires, likes, until_likes
+from tools.waiting import until
 
 KINDS: dict[str, Callable[..., Strategy]] = {
     "write-through, cache first": WriteThrough,

@@ -15,7 +15,7 @@ import psutil
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from reactive_demo.checks import until
+from tools.waiting import until
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python"}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from reactive_demo.checks import until
+from tools.waiting import until
 
 OPTIONS = ["--no-browser", "--port=0", "--expose-app-in-browser"]
 

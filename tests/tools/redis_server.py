@@ -6,8 +6,8 @@ from pathlib import Path
 
 import redis
 
-from reactive_demo.checks import until
-from reactive_demo.stack.servers import valkey_programs
+from reactive_demo.servers.engines import valkey_programs
+from tools.waiting import until
 
 __all__ = ["RedisServer"]
 

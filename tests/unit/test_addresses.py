@@ -4,7 +4,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from redis.connection import parse_url
 
-from reactive_demo.addresses import Address, postgres_url, redis_address, redis_url_at
+from reactive_demo.tutorial.addresses import Address, postgres_url, redis_address, redis_url_at
 
 UNIX = "/tmp/rd-x y/.s.PGSQL.5432"
 TCP = ("127.0.0.1", 4567)

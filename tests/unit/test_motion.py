@@ -3,13 +3,12 @@
 import json
 
 from psycopg import Notify
-
-from reactive_demo.changes import Batch, Change, Position, Versioned
-from reactive_demo.state import State
-from reactive_demo.stats import Hop, Stats
 from reactive_demo.trace import Carried
-from reactive_demo.views.motion import HOLD, LINES, MOST, Motion
-from reactive_demo.views.wire import WIDE
+
+from reactive_demo.changes import Batch, Change, Lease, State, Versioned
+from reactive_demo.listener.stats import Hop, Stats
+from reactive_demo.tutorial.widgets.motion import HOLD, LINES, MOST, Motion
+from reactive_demo.tutorial.widgets.wire import WIDE
 
 ROW = {"username": "ada", "likes_count": 1}
 
@@ -125,7 +124,7 @@ def test_the_wire_of_the_article_s_feed() -> None:
 
 
 def test_the_wire_of_the_durable_feed() -> None:
-    motion, position = Motion("profile"), Position("f", "1", None)
+    motion, position = Motion("profile"), Lease("f", "1", None)
     rows = [Versioned("ada", "{}", "7"), Versioned("bob", None, "8")]
     batch = Batch(State.LIVE, rows, position=position)
     motion.carried(Carried(batch, 2, None, 10, 10))

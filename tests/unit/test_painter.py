@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from reactive_demo.checks import until
-from reactive_demo.painter import Painter
+from reactive_demo.screen.painter import Painter
+from tools.waiting import until
 
 
 class Canvas:

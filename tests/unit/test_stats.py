@@ -2,8 +2,9 @@
 
 from contextlib import suppress
 
-from reactive_demo.stats import Hop, Stats, Tally, Window
 from reactive_demo.trace import Tap, Writes
+
+from reactive_demo.listener.stats import Hop, Recorder, Stats, Window
 
 
 def test_a_window_has_the_last_time_and_the_median() -> None:
@@ -30,14 +31,14 @@ def test_clocks_that_disagree_make_no_time_negative() -> None:
 
 
 def test_latency_is_the_way_from_the_change_to_the_cache() -> None:
-    tally = Tally()
+    tally = Recorder()
     tally.time(changed_at=1.0, heard_at=1.25, applied_at=1.5)
     stats = tally.stats
     assert (stats.announce.last, stats.apply.last, stats.latency.last) == (0.25, 0.25, 0.5)
 
 
 def test_two_that_have_counted_the_same_are_equal_however_long_it_took() -> None:
-    tally = Tally()
+    tally = Recorder()
     tally.count(received=2, applied=1)
     tally.time(1, 2, 3)
     assert tally.stats == Stats(received=2, applied=1)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reactive_demo.stopping import StopEvent
+from reactive_demo.waiting import StopEvent
 
 FOREVER = 60.0
 

@@ -3,7 +3,7 @@
 import pytest
 
 from reactive_demo import AppWindows, Cache, ProfileApp
-from reactive_demo.checks import CheckFailed, app_follows
+from reactive_demo.tutorial.checks import CheckFailed, app_follows
 from tools.redis_server import RedisServer
 from web.conftest import Web
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from reactive_demo import ProfileApp, Stack
-from reactive_demo.checks import until
+from tools.waiting import until
 from tools.web import ask, exchange, request, update
 from web.conftest import Web
 

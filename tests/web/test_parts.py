@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from reactive_demo.web import viewer as viewers
-from reactive_demo.web.events import HEARTBEAT, event
-from reactive_demo.web.gate import refusal
-from reactive_demo.web.query import QueryError, checked_name, counter_of
-from reactive_demo.web.viewer import Viewer
+from reactive_demo.tutorial.web import viewer as viewers
+from reactive_demo.tutorial.web.events import HEARTBEAT, event
+from reactive_demo.tutorial.web.origin_guard import refusal
+from reactive_demo.tutorial.web.query import QueryError, checked_name, counter_of
+from reactive_demo.tutorial.web.sse_client import SseClient
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ class Socket:
 def test_of_what_comes_while_he_is_busy_only_the_last_is_sent() -> None:
     async def scenario() -> None:
         socket = Socket()
-        viewer = Viewer(socket.write, socket.close)
+        viewer = SseClient(socket.write, socket.close)
         viewer.show(b"1")
         socket.full = True
         for number in range(2, 100):
@@ -110,7 +110,7 @@ def test_of_what_comes_while_he_is_busy_only_the_last_is_sent() -> None:
 def test_a_heartbeat_is_for_the_silent_and_the_end_for_the_stuck() -> None:
     async def scenario() -> None:
         socket = Socket()
-        viewer = Viewer(socket.write, socket.close)
+        viewer = SseClient(socket.write, socket.close)
         viewer.show(b"1")
         now = viewer._sent_at
         viewer.beat(now + viewers.SILENCE - 1)
@@ -135,7 +135,7 @@ def test_a_write_that_fails_ends_the_stream() -> None:
             future.set_exception(ConnectionError())
             return future
 
-        viewer = Viewer(write, lambda: None)
+        viewer = SseClient(write, lambda: None)
         viewer.show(b"1")
         assert viewer.ended.is_set()
 

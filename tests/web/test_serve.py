@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from reactive_demo.checks import until
+from tools.waiting import until
 from tools.web import Stream, ask, update
 
 Serve = Callable[..., "Served"]

@@ -9,9 +9,9 @@ import redis
 
 from reactive_demo import Cache, ChangeTableFeed, Listener, ProfileApp
 from reactive_demo.changes import Change
-from reactive_demo.checks import until
-from reactive_demo.web import audience, viewer
+from reactive_demo.tutorial.web import audience, viewer
 from tools.redis_server import RedisServer
+from tools.waiting import until
 from tools.web import Stream, ask, update
 from web.conftest import Web
 

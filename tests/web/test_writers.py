@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
-from reactive_demo.checks import until
-from reactive_demo.web.writers import THREADS, Writers
+from reactive_demo.tutorial.web.writers import THREADS, Writers
+from tools.waiting import until
 from web.conftest import Web
 
 

@@ -1,0 +1,1 @@
+"""The application side: it writes the database, once, and nothing else."""

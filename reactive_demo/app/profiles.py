@@ -1,0 +1,121 @@
+"""The write side: the application writes the database, once, and nothing else."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, Self
+
+import psycopg
+from psycopg.rows import dict_row
+
+from reactive_demo.app.pool import Pool
+from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.postgres import open_postgres, unavailable
+from reactive_demo.signals import Signal
+
+__all__ = ["COUNTERS", "Profiles"]
+
+COUNTERS = ("followings", "followers", "likes")
+"""The counters of a profile; their columns are called `<counter>_count`."""
+
+
+class Profiles:
+    """Reads and writes of the table `profile`, safe to use from any thread.
+
+    Each call is a transaction of its own. Connections are made when they are needed, kept for the
+    next call, and closed by `close()` or at the end of the process. When PostgreSQL does not
+    answer, methods raise ReactiveDemoError: at once if it refuses, else within 5 s.
+    """
+
+    def __init__(self, database_url: str) -> None:
+        self.database_url = database_url
+        self.wrote: Signal[[str, float, float]] = Signal()
+        """Sent after each increment: username, when the write began, and when it was done."""
+        self._pool = Pool(lambda: open_postgres(database_url, "write", row_factory=dict_row))
+
+    def increment(self, username: str, counter: str) -> int | None:
+        """Add one to a counter, making the profile if there is none.
+
+        Return the version to pass to `Cache.wait_for`; None where the table is not captured.
+
+        Raises ReactiveDemoError for a counter that is none of `COUNTERS`.
+        """
+        return self.increment_all([(username, counter)])[0]
+
+    def increment_all(self, increments: Sequence[tuple[str, str]]) -> list[int | None]:
+        """Increment for each (username, counter), in one transaction; return the versions in order.
+
+        Raises ReactiveDemoError as `increment` does, and then nothing was changed.
+        """
+        # Rows are locked in one order everywhere, so that no two transactions wait for each other.
+        order = sorted(range(len(increments)), key=lambda number: increments[number][0])
+        usernames, counters = ([increments[n][part] for n in order] for part in (0, 1))
+        began = time.time()
+        try:
+            rows = self._execute(
+                "SELECT reactive.increment(who, counter) AS version"
+                " FROM unnest(%s::text[], %s::text[]) AS i (who, counter)",
+                usernames,
+                counters,
+            )
+        except psycopg.errors.InvalidParameterValue as error:
+            if not error.diag.message_hint:
+                raise  # a row too long to be announced
+            raise ReactiveDemoError(
+                f"{error.diag.message_primary}: {error.diag.message_hint}"
+            ) from None
+        if self.wrote:
+            for username in set(usernames):
+                self.wrote(username, began, time.time())
+        versions = dict(zip(order, (row["version"] for row in rows), strict=True))
+        return [versions[number] for number in range(len(increments))]
+
+    def get(self, username: str) -> dict[str, Any] | None:
+        """Return the row as the database has it now, or None."""
+        rows = self._execute("SELECT * FROM public.profile WHERE username = %s", username)
+        return rows[0] if rows else None
+
+    def delete(self, username: str) -> bool:
+        """Delete the profile; return whether there was one."""
+        return bool(
+            self._execute(
+                "DELETE FROM public.profile WHERE username = %s RETURNING username", username
+            )
+        )
+
+    def rename(self, username: str, new: str) -> bool:
+        """Change the profile's name; return whether there was one.
+
+        Raises ReactiveDemoError when the new name is taken.
+        """
+        try:
+            return bool(
+                self._execute(
+                    "UPDATE public.profile SET username = %s WHERE username = %s RETURNING 1 AS n",
+                    new,
+                    username,
+                )
+            )
+        except psycopg.errors.UniqueViolation:
+            raise ReactiveDemoError(f"There is a profile {new!r} already.") from None
+
+    def close(self) -> None:
+        """Close the connections; a call after that makes new ones."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return "Profiles(profile)"
+
+    def _execute(self, statement: str, *arguments: object) -> list[dict[str, Any]]:
+        try:
+            with self._pool.lend() as connection:
+                return connection.execute(statement.encode(), arguments).fetchall()
+        except psycopg.OperationalError as error:
+            if error.sqlstate and not error.sqlstate.startswith("57P"):
+                raise  # it answered; 57P is a server that shuts down
+            raise unavailable(self.database_url, error) from error

@@ -1,0 +1,1 @@
+"""Putting capture on a table, and taking it off again."""

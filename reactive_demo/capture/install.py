@@ -1,0 +1,173 @@
+"""The SQL files in `sql/`, and what puts them into a database and takes them out again.
+
+The files are the source: `psql -f` runs them as they are, the notebooks show what they run.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.resources import files
+
+import psycopg
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from reactive_demo.capture.lock_waits import watched
+from reactive_demo.errors import ReactiveDemoError, first_line
+
+__all__ = [
+    "CAPTURE",
+    "PROFILE",
+    "change_schema",
+    "execute_files",
+    "install",
+    "read_sql",
+    "uncapture",
+    "uninstall",
+]
+
+PROFILE = ("01_profile.sql", "02_increment.sql")
+CAPTURE = ("04_change.sql", "05_capture.sql")
+
+LOCK_TIMEOUT = 500
+"""Milliseconds to wait for the table's lock: whoever waits for it holds up all writers behind it.
+
+Less than PostgreSQL's `deadlock_timeout`, so that in a deadlock it is never a writer who fails.
+"""
+
+LOCK_WAIT = 20.0
+"""Seconds after which it is not tried again; between two attempts, the writers go on."""
+
+
+def read_sql(name: str) -> str:
+    """The text of `sql/NAME`."""
+    return (files("reactive_demo.capture") / "sql" / name).read_text(encoding="utf-8")
+
+
+def install(
+    database_url: str, table: str = "profile", *, exclude: Sequence[str] | None = None
+) -> None:
+    """Put capture on `table`: from now on, its changes are in the change table.
+
+    The table `profile` is made if it is absent, and the trigger of `sql/03_notify.sql` is dropped.
+    Columns in `exclude` stay out of the cache; None leaves out what was left out before.
+    Installing twice changes nothing. Raises ReactiveDemoError when the table is absent or has no
+    primary key, stays locked, or the database refuses.
+    """
+    steps = [*PROFILE, *CAPTURE] if table == "profile" else CAPTURE
+    columns = None if exclude is None else list(exclude)
+
+    def work(connection: psycopg.Connection) -> None:
+        execute_files(connection, steps)
+        if table == "profile":
+            _drop_notify_trigger(connection)
+        connection.execute("SELECT reactive.capture(%s::regclass, %s)", [table, columns])
+
+    change_schema(database_url, f"table {table}", work)
+
+
+def uninstall(database_url: str, table: str | None = None) -> None:
+    """Take capture off `table`; without a table, off all, with every function of ours.
+
+    The tables and their rows stay. Raises ReactiveDemoError as `install` does.
+    """
+    # Each in a transaction of its own. A writer locks first the table, then the change table; a
+    # listener the other way round: who locked both, for all to wait, would be in a deadlock.
+    for name in _captured(database_url) if table is None else [table]:
+        change_schema(database_url, f"table {name}", partial(uncapture, table=name))
+    if table is None:
+        drop = b"DROP SCHEMA IF EXISTS reactive CASCADE"
+        change_schema(database_url, "schema reactive", lambda connection: connection.execute(drop))
+
+
+def _captured(database_url: str) -> list[str]:
+    """The captured tables that are still there."""
+    names: list[str] = []
+
+    def work(connection: psycopg.Connection) -> None:
+        if _exists(connection, "reactive.captured"):
+            found = connection.execute(
+                "SELECT table_name FROM reactive.captured WHERE to_regclass(table_name) IS NOT NULL"
+            )
+            names[:] = [name for (name,) in found]
+
+    change_schema(database_url, "schema reactive", work)
+    return names
+
+
+def _drop_notify_trigger(connection: psycopg.Connection) -> None:
+    """Drop the trigger of `sql/03_notify.sql`: with both, every write would pay for both."""
+    if connection.execute(
+        "SELECT FROM pg_trigger"
+        " WHERE tgname = 'notify_profile' AND tgrelid = 'public.profile'::regclass"
+    ).fetchall():  # to drop what is not there would take the table's lock as well
+        connection.execute("DROP TRIGGER notify_profile ON public.profile")
+        connection.execute("DROP FUNCTION IF EXISTS reactive.notify_profile")
+
+
+def uncapture(connection: psycopg.Connection, table: str) -> None:
+    """Take capture off, if it is on: else the table's lock would be taken for nothing."""
+    if _exists(connection, "reactive.captured"):
+        connection.execute(
+            "SELECT reactive.uncapture(%(table)s::regclass) FROM reactive.captured"
+            " WHERE table_name = reactive.name_of(%(table)s::regclass)",
+            {"table": table},
+        )
+
+
+def _exists(connection: psycopg.Connection, relation: str) -> bool:
+    found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [relation]).fetchone()
+    return bool(found and found[0])
+
+
+def execute_files(connection: psycopg.Connection, names: Sequence[str]) -> None:
+    """Run some of the files in `sql/`."""
+    connection.execute("\n".join(map(read_sql, names)).encode())
+
+
+def change_schema(
+    database_url: str, what: str, work: Callable[[psycopg.Connection], object]
+) -> None:
+    """Do `work` in one transaction, all or nothing; again, if a lock is not to be had."""
+    blockers: list[str] = []
+    retrying = Retrying(
+        retry=retry_if_exception_type(_BUSY),
+        wait=wait_random_exponential(multiplier=0.1, max=2),
+        stop=stop_after_delay(LOCK_WAIT),
+        reraise=True,
+    )
+    try:
+        retrying(_attempt, database_url, work, blockers)
+    except _BUSY:
+        by = f" by {', '.join(blockers)}" if blockers else ""
+        raise ReactiveDemoError(
+            f"The {what} stayed locked for {LOCK_WAIT:g} s{by}, and was not changed: end that "
+            "transaction and try again."
+        ) from None
+    except psycopg.Error as error:
+        reason = " ".join(filter(None, [error.diag.message_primary, error.diag.message_hint]))
+        reason = reason or first_line(error)
+        raise ReactiveDemoError(
+            f"The database refused ({reason}), and nothing in it was changed."
+        ) from None
+
+
+def _attempt(
+    database_url: str, work: Callable[[psycopg.Connection], object], blockers: list[str]
+) -> None:
+    """One transaction, one installation at a time."""
+    with (
+        psycopg.connect(database_url, connect_timeout=5) as connection,
+        watched(database_url, connection.info.backend_pid, blockers),
+    ):
+        connection.execute("SET LOCAL client_min_messages = warning")
+        connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}".encode())
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('reactive_demo', 0))")
+        work(connection)
+
+
+_BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+"""What passes when others end their transactions."""

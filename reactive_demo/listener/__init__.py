@@ -1,0 +1,1 @@
+"""The thread that carries changes from a feed to the cache."""

@@ -1,0 +1,317 @@
+"""The background thread that carries changes from a feed to the cache.
+
+    with Listener(feed, cache) as listener:
+        ...
+
+It is a state machine that anyone may watch:
+
+    connecting -> listening -> catching up -> live    the leader
+                  listening -> standby -> ...         another one leads; when it ends, this one does
+    live -> degraded -> live                          Redis does not answer; the batch is kept
+    ... -> stopped                                    asked to, superseded, or by an error
+
+`check()` raises the error. A lost connection is made again, after 0.1 s to 2 s with full jitter.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Self
+
+import psycopg
+import redis
+from tenacity import (
+    RetryCallState,
+    RetryError,
+    Retrying,
+    retry_if_exception,
+    sleep_using_event,
+    stop_when_event_set,
+    wait_random_exponential,
+)
+
+from reactive_demo.changes import Batch, Lease, State
+from reactive_demo.errors import FencedError, NotCapturedError, ReactiveDemoError, first_line
+from reactive_demo.feeds import Feed, Session
+from reactive_demo.listener.leadership import Leadership
+from reactive_demo.listener.quarantine import Quarantine
+from reactive_demo.listener.stats import Recorder, Stats
+from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.signals import Signal
+from reactive_demo.waiting import StopEvent
+
+__all__ = ["Applied", "Listener"]
+
+log = logging.getLogger(__name__)
+
+FENCED_PAUSE = 0.1
+"""Seconds before a fenced leader tries again: two that know one Redis by different names would
+otherwise take turns at full speed."""
+
+STOP_TIMEOUT = 0.2
+"""Seconds that `stop()` waits for the thread; one that hangs in a connect ends on its own."""
+
+STANDS_BY = "another listener leads"
+SUPERSEDED = "a newer listener took over; start this one again to lead"
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A batch that is in the cache. Moments are seconds since the epoch."""
+
+    batch: Batch
+    newer: int
+    """How many of its changes were newer than what the cache held."""
+    heard_at: float
+    applied_at: float
+
+
+class Listener:
+    """A thread that writes what `feed` tells into `cache`.
+
+    At most one listener leads for a kind of feed, a table and a cache; others stand by. With
+    `takeover=True` the newest leads: it preempts the leader, and one that was itself started so
+    stops. So running a notebook's cell again leaves one listener, not two, and in a notebook whose
+    listener is stopped, nothing moves because another notebook is still open.
+    """
+
+    def __init__(self, feed: Feed, cache: Cache, *, takeover: bool = False) -> None:
+        self.feed = feed
+        self.cache = cache
+        self.heard: Signal[[Sequence[psycopg.Notify]]] = Signal()
+        """Sent with the notifications that came in together."""
+        self.applied: Signal[[Applied]] = Signal()
+        """Sent with each batch that is in the cache."""
+        self._leadership = Leadership(feed, cache, takeover=takeover)
+        self._quarantine = Quarantine(cache)
+        self._recorder = Recorder()
+        self._stopping = StopEvent()
+        self._changed = threading.Condition()
+        self._state = State.CONNECTING
+        self._reason = ""
+        self._error: Exception | None = None
+        self._observers: list[Callable[[str], None]] = []
+        self._thread = threading.Thread(target=self._run, name="reactive_demo listen", daemon=True)
+        self._retry = Retrying(
+            retry=retry_if_exception(_passes),
+            wait=wait_random_exponential(multiplier=0.1, max=feed.options.max_backoff),
+            stop=stop_when_event_set(self._stopping),
+            sleep=sleep_using_event(self._stopping),
+            before_sleep=self._note_failure,
+        )
+        self._retry_write = self._retry.copy()  # one such object counts one operation's attempts
+
+    @property
+    def state(self) -> State:
+        """What it is doing now."""
+        return self._state
+
+    @property
+    def stats(self) -> Stats:
+        """What it has done so far."""
+        return self._recorder.stats
+
+    @property
+    def quarantine(self) -> MappingProxyType[str, str]:
+        """The keys whose rows PostgreSQL cannot show or Redis will not take, and the reasons."""
+        return self._quarantine.reasons
+
+    @property
+    def status_text(self) -> str:
+        """The state and its reason, for people."""
+        return f"{self._state}: {self._reason}" if self._reason else str(self._state)
+
+    words = status_text  # former names
+    aside = quarantine
+
+    def start(self) -> "Listener":
+        """Start the thread; return the listener itself, so that a notebook needs one line."""
+        self._thread.start()
+        return self
+
+    def check(self) -> None:
+        """Raise what ended the thread, if anything did."""
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """Stop the thread, within 0.3 s; raise what ended it before, if anything did."""
+        self._end()
+        self.check()
+
+    def wait_until(self, state: State | str, timeout: float = 10) -> None:
+        """Wait for `state`.
+
+        Raises ReactiveDemoError if it does not come within `timeout` seconds, and what ended the
+        thread if that came first.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._state in (state, State.STOPPED) or self._error, timeout
+            )
+            self.check()
+            if self._state != state:
+                raise ReactiveDemoError(
+                    f"The listener is not {state} after {timeout:g} s, it is {self.status_text}."
+                )
+
+    def observe(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        """Call `callback(status_text)` now and at each change; return a function that ends it.
+
+        The calls come from the listener's thread: return fast.
+        """
+        with self._changed:
+            callback(self.status_text)
+            self._observers.append(callback)
+
+        def end() -> None:
+            with self._changed, suppress(ValueError):
+                self._observers.remove(callback)
+
+        return end
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._end()
+        if error is None:
+            self.check()
+
+    def __repr__(self) -> str:
+        return f"Listener({self.feed!r}, {self.status_text})"
+
+    # The thread
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._retry(self._connect_and_follow)
+                if not self._stopping.is_set():
+                    self._recorder.count(reconnects=1)
+        except RetryError:
+            pass  # stopped while it tried again
+        except Exception as error:
+            log.exception("the listener ended")
+            self._error = error
+            self._become(State.STOPPED, f"{type(error).__name__}: {error}")
+        else:
+            self._become(State.STOPPED)
+
+    def _connect_and_follow(self) -> None:
+        """Open a session and follow it until it is lost or the listener stops."""
+        self._become(State.CONNECTING)
+        with self.feed.open() as session:
+            self._become(State.LISTENING)
+            try:
+                if self._await_lead(session):
+                    self._follow(session, self._leadership.acquire_lease(session))
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                log.info("connection lost: %s", error)
+            except FencedError as error:
+                log.info("look again: %s", error)
+                self._stopping.wait(FENCED_PAUSE)
+
+    def _await_lead(self, session: Session) -> bool:
+        """Stand by until no other listener leads; return False if it never will."""
+        self._leadership.open_term(session)
+        while not self._stopping.is_set():
+            if self._leadership.is_superseded:
+                self._become(State.STOPPED, SUPERSEDED)
+                self._stopping.set()
+            elif self._leadership.try_lead(session):
+                return True
+            else:
+                self._become(State.STANDBY, STANDS_BY)
+                session.drain(self._stopping, self.feed.options.standby_poll)
+        return False
+
+    def _follow(self, session: Session, lease: Lease | None) -> None:
+        """Write what the session tells, each batch before the next is asked for."""
+        session.on_notify = self.heard
+        caught_up, first = True, True
+        for batch in session.batches(lease.cursor if lease else None, self._stopping):
+            if self._stopping.is_set():
+                return
+            if batch.state is not State.LIVE:
+                self._become(batch.state, batch.progress)
+            missed = bool(first and batch.changes) or batch.state is State.CATCHING_UP
+            if missed and caught_up:
+                self._recorder.count(catch_ups=1)
+            caught_up, first = batch.state is State.LIVE, False
+            if not batch.is_empty:
+                self._write(batch, lease)
+                lease = lease and replace(lease, sequence=lease.sequence + 1)
+            self._become(batch.state, batch.progress)  # live is one who has written all there was
+
+    def _write(self, batch: Batch, lease: Lease | None) -> None:
+        heard_at = time.time()
+        self._recorder.count(received=batch.received or batch.rows, undecodable=batch.undecodable)
+        outcome = self._retry_write(self._quarantine.write, batch, lease)
+        applied_at = time.time()
+        if outcome.newer:
+            self._recorder.time(batch.changed_at, heard_at, applied_at)
+        refused = batch.rows - outcome.newer - outcome.quarantined
+        self._recorder.count(
+            applied=outcome.newer, refused=refused, quarantined=outcome.quarantined
+        )
+        if self.applied and batch.changes:
+            self.applied(Applied(batch, outcome.newer, heard_at, applied_at))
+
+    def _note_failure(self, attempt: RetryCallState) -> None:
+        """Say which server does not answer, before the next attempt."""
+        error = attempt.outcome.exception() if attempt.outcome else None
+        if isinstance(error, redis.RedisError):
+            self._become(State.DEGRADED, f"Redis does not answer ({first_line(error)})")
+        elif isinstance(error, NotCapturedError):
+            self._become(State.CONNECTING, str(error))
+        else:
+            self._become(State.CONNECTING, f"PostgreSQL does not answer ({first_line(error)})")
+        log.info("%s", self.status_text)
+
+    # What others see
+
+    def _become(self, state: State, reason: str = "") -> None:
+        with self._changed:
+            late = self._state is State.STOPPED or (
+                self._stopping.is_set() and state is not State.STOPPED
+            )
+            if late or (state, reason) == (self._state, self._reason):
+                return
+            self._state, self._reason = state, reason
+            self._changed.notify_all()
+            for observer in list(self._observers):
+                try:
+                    observer(self.status_text)
+                except Exception:
+                    log.exception("an observer failed")
+
+    def _end(self) -> None:
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(STOP_TIMEOUT)
+        if self._error is None:
+            self._become(State.STOPPED)
+
+
+_LOST = (
+    psycopg.OperationalError,
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.OutOfMemoryError,
+    redis.ReadOnlyError,
+    NotCapturedError,
+)
+_REFUSES = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN")
+"""How Redis begins when it takes no write for now: its disk is full, or its replicas are away."""
+
+
+def _passes(error: BaseException) -> bool:
+    """Return whether it passes when a server is back, or the table captured."""
+    refuses = isinstance(error, redis.ResponseError) and str(error).startswith(_REFUSES)
+    return refuses or isinstance(error, _LOST)

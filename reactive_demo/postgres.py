@@ -1,0 +1,118 @@
+"""How this package opens PostgreSQL: on the primary, with limits to its patience."""
+
+import selectors
+import time
+from typing import Any, cast
+
+import psycopg
+from psycopg.abc import RV, PQGen
+
+from reactive_demo.errors import UnavailableError, first_line
+from reactive_demo.settings import without_password
+
+__all__ = ["PatientConnection", "SilentError", "open_postgres", "unavailable"]
+
+CONNECT_TIMEOUT = 5
+"""Seconds."""
+
+SILENCE_TIMEOUT = 20.0
+"""Seconds for which a server may be silent when it is asked something."""
+
+KEEPALIVE: dict[str, Any] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""libpq's settings (s, s, probes, ms) that notice a peer which is gone without a word."""
+
+
+class SilentError(psycopg.OperationalError):
+    """The server was silent for too long."""
+
+
+class PatientConnection(psycopg.Connection[Any]):
+    """A connection with limits to its patience.
+
+    A proxy, or a peer's kernel, may keep a connection alive behind which nobody is. After
+    `silence_timeout` seconds without an answer it is closed and, as with any lost connection,
+    psycopg.OperationalError is raised.
+    """
+
+    silence_timeout = SILENCE_TIMEOUT
+
+    def wait(self, gen: PQGen[RV], *args: Any, **options: Any) -> RV:
+        """Wait for the server as psycopg does, but not for ever."""
+        try:
+            return super().wait(_within(self.silence_timeout, gen), *args, **options)
+        except SilentError:
+            self.pgconn.finish()
+            raise
+
+    @property
+    def usable(self) -> bool:
+        """Whether it still answers: a server that restarted leaves dead connections.
+
+        To ask each time would double the round trips; the end of a connection can be seen here.
+        """
+        if self.closed:
+            return False
+        try:
+            if _has_news(self):
+                self.execute("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+def open_postgres(
+    database_url: str,
+    name: str,
+    *,
+    silence_timeout: float = SILENCE_TIMEOUT,
+    **options: Any,
+) -> PatientConnection:
+    """Connect to the primary as the application `reactive_demo NAME`, in autocommit mode.
+
+    Further options are libpq's and psycopg's. Raises psycopg.OperationalError within 5 s.
+    """
+    defaults: dict[str, Any] = {
+        "autocommit": True,
+        "connect_timeout": CONNECT_TIMEOUT,
+        "target_session_attrs": "primary",
+        **KEEPALIVE,
+    }
+    connection = PatientConnection.connect(
+        database_url, application_name=f"reactive_demo {name}", **{**defaults, **options}
+    )
+    connection.silence_timeout = silence_timeout
+    return connection
+
+
+def unavailable(database_url: str, error: psycopg.Error) -> UnavailableError:
+    """Return the error to raise when that PostgreSQL cannot be reached."""
+    return UnavailableError(
+        f"PostgreSQL ({without_password(database_url)}) does not answer ({first_line(error)}): "
+        "start that server, then try again."
+    )
+
+
+def _has_news(connection: PatientConnection) -> bool:
+    """Return whether something arrived while the connection was idle: a notice, or its end."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection, selectors.EVENT_READ)
+        return bool(selector.select(0))
+
+
+def _within(seconds: float, gen: PQGen[RV]) -> PQGen[RV]:
+    """Pass on what `gen` waits for; raise SilentError when that takes too long."""
+    deadline = time.monotonic() + seconds
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > deadline:
+                raise SilentError(f"the server was silent for {seconds:g} s")
+            wanted = gen.send(ready)
+    except StopIteration as done:
+        return cast("RV", done.value)

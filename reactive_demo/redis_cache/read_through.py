@@ -1,0 +1,190 @@
+"""Read-through: a row that the cache misses is read from the database, and stored.
+
+    rows = ReadThrough(database_url, cache)
+    rows.get("ada")
+
+For a cache that was just emptied, is being filled, or evicts rows because it is smaller than the
+table. The listener writes the same keys at the same time: so a row is stored under the guard of
+`lua/load.lua`, and what is newer, or deleted since, stays as it is.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Self
+
+import psycopg
+import redis
+
+from reactive_demo.app.pool import Pool
+from reactive_demo.errors import NotCapturedError
+from reactive_demo.feeds.statements import Statements
+from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTINGS, can_be, describe
+from reactive_demo.postgres import open_postgres
+from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.redis_cache.client import open_redis, script
+from reactive_demo.redis_cache.keys import feed_key, load_key
+
+__all__ = ["ReadThrough"]
+
+LOAD_TIMEOUT = 1.0
+"""Seconds that a load may take; then another caller tries, and the first may not store."""
+
+WAIT_TIMEOUT = 2.0
+"""Seconds to wait for another caller's load; then read PostgreSQL without storing."""
+
+LIMITS = f"""
+    SET statement_timeout = '5s'; SET idle_in_transaction_session_timeout = '{2 * LOAD_TIMEOUT:g}s'
+"""
+"""A loader that is frozen may store nothing any more, and must not hold up a TRUNCATE."""
+
+Store = Callable[[str, str | None, str], object]
+"""Called with incarnation, row and version."""
+
+
+class ReadThrough:
+    """The rows of a captured table, from the cache, or else from the database.
+
+    Safe to use from any thread. Of all callers that miss a key at the same time, in all processes,
+    one reads it from the database. That there is no such row is remembered too, for `absent_life`
+    seconds or until one is inserted. Where no listener has filled the cache yet, rows are read and
+    not stored: nothing would keep them up to date.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        cache: Cache,
+        table: str | None = None,
+        *,
+        absent_life: float = 5.0,
+    ) -> None:
+        self.database_url = database_url
+        self.cache = cache
+        self.table = table or cache.table
+        self.absent_life = absent_life
+        self._load_ms = round(1000 * min(LOAD_TIMEOUT, cache.tombstone_life / 2))
+        self._pool = Pool(lambda: Reader(database_url, self.table))
+        self._redis = open_redis(cache.redis_url)
+        self._begin = script(self._redis, "begin_load.lua")
+        self._load = script(self._redis, "row.lua", "load.lua")
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """Return the row, its columns at top level, or None if there is none.
+
+        Raises NotCapturedError; redis.RedisError; psycopg.OperationalError when PostgreSQL does not
+        answer within 5 s, psycopg.DataError for a row that it cannot show.
+        """
+        keys = [
+            feed_key(self.cache.table),
+            self.cache.redis_key(key),
+            load_key(self.cache.table, key),
+        ]
+        token = uuid.uuid4().hex
+        deadline, pause = time.monotonic() + WAIT_TIMEOUT, 0.001
+        while True:
+            reply: Any = self._begin(keys=keys, args=[token, self._load_ms])
+            answer, value = reply
+            if answer == "held":
+                return _row(value)
+            if answer == "load":
+                return _row(self._load_row(key, keys, token, value))
+            if answer == "alone" or time.monotonic() > deadline:
+                return _row(self._read(key, lambda *_: None))
+            time.sleep(pause)
+            pause = min(2 * pause, 0.02)
+
+    def close(self) -> None:
+        """Close the connections; a call after that makes new ones."""
+        self._pool.close()
+        self._redis.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"ReadThrough({self.table})"
+
+    def _load_row(self, key: str, keys: list[str], token: str, epoch: str) -> str | None:
+        """Read the row and store it; let go of the load's lock, whatever happens."""
+
+        def store(incarnation: str, row: str | None, version: str) -> None:
+            life = str(round(1000 * self.absent_life))
+            self._load(keys=keys, args=[token, epoch, incarnation, life, version, row or ""])
+
+        try:
+            return self._read(key, store)
+        except BaseException:
+            with suppress(redis.RedisError):
+                store("", None, "")
+            raise
+
+    def _read(self, key: str, store: Store) -> str | None:
+        """Read the row by a connection that was kept or, if that is stale, by a new one."""
+        while True:
+            with self._pool.lend() as reader:
+                was_kept = reader.was_used
+                try:
+                    return reader.read(key, store)
+                except (psycopg.Error, NotCapturedError):
+                    if reader.usable or not was_kept:
+                        raise
+
+
+class Reader:
+    """A connection that reads single rows of a table with their versions."""
+
+    def __init__(self, database_url: str, table: str) -> None:
+        # Not from a standby: it may lag by more than a tombstone's life.
+        self._connection = open_postgres(database_url, f"read {table}")
+        self.was_used = False
+        self._is_stale = False
+        try:
+            self._table = describe(self._connection, table)
+            for setting in (SETTINGS, LIMITS):
+                self._connection.execute(setting.encode())
+            self._statements = Statements(self._table, self._connection)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may be used again; if not, a new one may succeed where it failed."""
+        return not self._is_stale and self._connection.usable
+
+    def read(self, key: str, store: Store) -> str | None:
+        """Return the row as JSON text, or None; call `store` before the transaction ends.
+
+        So TRUNCATE, which leaves no tombstones, comes after the row is stored, and takes it away.
+        """
+        self.was_used = True
+        try:
+            with self._connection.transaction():
+                incarnation, row, version = self._statements.one("read_one", key=key)
+                store(incarnation, row, version)
+                return None if row is None else str(row)
+        except (psycopg.DataError, psycopg.IntegrityError):
+            if can_be(self._connection, self._table, key):
+                raise
+            store("", None, "")
+            return None
+        except NotCapturedError:
+            self._is_stale = True
+            raise
+        except SCHEMA_CHANGED as error:
+            self._is_stale = True
+            raise NotCapturedError(f"The table was made anew ({error}).") from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def _row(text: str | None) -> dict[str, Any] | None:
+    return None if text is None else dict(json.loads(text))

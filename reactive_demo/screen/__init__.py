@@ -1,0 +1,1 @@
+"""The screen: widgets that follow the cache, painted by one thread."""

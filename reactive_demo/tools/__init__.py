@@ -1,0 +1,1 @@
+"""What looks after a pipeline: doctor, audit, and the services of the command line."""

@@ -1,0 +1,31 @@
+"""What the cache holds, as any client of Redis reads it."""
+
+from collections.abc import Sequence
+
+import redis
+
+from reactive_demo.changes import Versioned
+from reactive_demo.redis_cache.cache import Cache
+
+__all__ = ["held"]
+
+NO_HASH = "no hash"
+"""In the place of a row: what is there is no JSON either."""
+
+
+def held(client: redis.Redis, cache: Cache, keys: Sequence[str]) -> dict[str, Versioned]:
+    """The cached rows of `keys`; what is absent, or a tombstone, has no row."""
+    with client.pipeline(transaction=False) as batch:
+        for key in keys:
+            batch.hmget(cache.redis_key(key), "row", "version")
+        replies = batch.execute(raise_on_error=False)
+    return {key: _read(key, reply) for key, reply in zip(keys, replies, strict=True)}
+
+
+def _read(key: str, reply: object) -> Versioned:
+    if isinstance(reply, redis.ResponseError) and str(reply).startswith("WRONGTYPE"):
+        return Versioned(key, NO_HASH, "")
+    if isinstance(reply, Exception):
+        raise reply
+    row, version = reply if isinstance(reply, list) else (None, None)
+    return Versioned(key, row, version or "")

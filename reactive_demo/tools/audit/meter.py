@@ -1,0 +1,158 @@
+"""Compare a table with its cache, and look again at what differs."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import islice
+
+import redis
+from redis.exceptions import NoPermissionError
+
+from reactive_demo.changes import Versioned, into_batches
+from reactive_demo.postgres import open_postgres
+from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.redis_cache.client import open_redis
+from reactive_demo.tools.audit.held import held
+from reactive_demo.tools.audit.table import Table
+from reactive_demo.tools.audit.verdict import Difference, Look, Pair, Report, differs, wrong
+
+__all__ = ["AGAIN", "LIMIT", "Sides", "audit"]
+
+LIMIT = 100_000
+"""Keys that are all compared; of a larger table, as many are drawn at random."""
+
+AGAIN = (1.0, 5.0)
+"""Seconds to wait before each further look at what differs."""
+
+PORTION = 500
+"""Keys that are asked for at once."""
+
+Progress = Callable[[int, int], None]
+"""Told how many keys are compared, and of how many."""
+
+
+class Sides:
+    """A table and its cache, to be compared key by key."""
+
+    def __init__(self, table: Table, cache: Cache, client: redis.Redis) -> None:
+        self.table = table
+        self.cache = cache
+        self._client = client
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        database_url: str,
+        cache: Cache,
+        table: str | None = None,
+        *,
+        captured: bool = True,
+    ) -> Iterator["Sides"]:
+        """Connect to both. Raises NotCapturedError, psycopg.Error or redis.RedisError."""
+        with (
+            open_postgres(database_url, "audit") as connection,
+            open_redis(cache.redis_url) as client,
+        ):
+            yield cls(Table(connection, table or cache.table, captured=captured), cache, client)
+
+    def differing(self, keys: Iterable[str]) -> dict[str, Pair]:
+        """The pairs that differ now."""
+        found: dict[str, Pair] = {}
+        for portion in into_batches(keys, PORTION):
+            rows = held(self._client, self.cache, portion)
+            stored = self.table.look_up(portion)
+            found |= _differing(Pair(stored[key], rows[key]) for key in portion)
+        return found
+
+    def stored(self, share: float) -> Iterator[list[Pair]]:
+        """The table's rows, or a share of them, each beside what the cache has."""
+        for portion in into_batches(self.table.rows(share), PORTION):
+            rows = held(self._client, self.cache, [one.key for one in portion])
+            yield [Pair(one, rows[one.key]) for one in portion]
+
+    def gone(self, but: set[str], limit: int) -> Iterator[list[Pair]]:
+        """The cached rows that the table has not, of `limit` keys at most and none of `but`.
+
+        Redis walks its keys in the order of their hashes, so the first ones are as good as any.
+        """
+        keys = (key for key in self.cache.scan() if key not in but)
+        for portion in into_batches(islice(keys, limit), PORTION):
+            rows = held(self._client, self.cache, portion)
+            stored = self.table.look_up([key for key in portion if rows[key].row is not None])
+            pairs = [Pair(stored[key], rows[key]) for key in stored]
+            yield [pair for pair in pairs if pair.stored.row is None and _is_row(pair.held)]
+
+    def told(self, pairs: Iterable[Pair]) -> list[Difference]:
+        """How they differ, and why if a listener left word, in the order of their keys."""
+        found: list[Difference] = []
+        for portion in into_batches(pairs, PORTION):
+            aside: dict[str, tuple[str, str]] = {}
+            with suppress(NoPermissionError):  # an account that may read the rows will do
+                aside = self.cache.quarantined([pair.stored.key for pair in portion])
+            for pair in portion:
+                version, reason = aside.get(pair.stored.key, ("", ""))
+                if difference := differs(pair):
+                    known = version == pair.stored.version
+                    found.append(replace(difference, reason=reason if known else ""))
+        return sorted(found, key=lambda difference: difference.key)
+
+
+def audit(
+    database_url: str,
+    cache: Cache,
+    table: str | None = None,
+    *,
+    captured: bool = True,
+    limit: int = LIMIT,
+    again: Sequence[float] = AGAIN,
+    progress: Progress = lambda _done, _total: None,
+) -> Report:
+    """Compare every key of a table with its cache, content too; of a large table, a sample.
+
+    What differs is looked at `again` after some seconds, and only what differs then as well, and
+    has not moved on, is wrong. The table is the cache's unless another is named; with
+    `captured=False` it need not be captured, and is compared without versions, as suits a
+    NotifyFeed. Nothing is written. Raises NotCapturedError, psycopg.Error or redis.RedisError.
+    """
+    with Sides.open(database_url, cache, table, captured=captured) as sides:
+        rows = sides.table.count()
+        share = min(1.0, limit / max(rows, 1))
+        seen: set[str] = set()
+        found: dict[str, Pair] = {}
+        for pairs in sides.stored(share):
+            seen.update(pair.stored.key for pair in pairs)
+            found |= _differing(pairs)
+            progress(len(seen), max(len(seen), min(rows, limit)))
+        drawn = len(seen) if share < 1 else None
+        for pairs in sides.gone(set(seen), limit):
+            seen.update(pair.stored.key for pair in pairs)
+            found |= _differing(pairs)
+        looks, after, before = [Look(0, len(found))], 0.0, found
+        for pause in again:
+            if not found:
+                break
+            time.sleep(pause)
+            after, before = after + pause, found
+            found = sides.differing(found)
+            looks.append(Look(after, len(found)))
+        amiss = wrong(before, found) if again else list(found)
+        return Report(
+            sides.table.name,
+            rows,
+            len(seen),
+            drawn,
+            looks,
+            sides.told(found[key] for key in amiss),
+            captured=captured,
+        )
+
+
+def _differing(pairs: Iterable[Pair]) -> dict[str, Pair]:
+    return {pair.stored.key: pair for pair in pairs if differs(pair)}
+
+
+def _is_row(held: Versioned) -> bool:
+    """What is no row, under a key that the table has not, is somebody else's."""
+    return held.row is not None and held.row.startswith("{")

@@ -1,0 +1,77 @@
+"""Put right what the meter found wrong, and nothing else.
+
+A captured table's keys are noted in the change table as if they had changed. So the row travels
+like any other change: with a version newer than all before it, read and written by whoever leads,
+under the same guard. The article's way has no guard: there the row is simply written.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from reactive_demo.changes import Change
+from reactive_demo.feeds import ChangeTableFeed
+from reactive_demo.listener.listener import Listener
+from reactive_demo.postgres import open_postgres
+from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.tools.audit.meter import Sides
+from reactive_demo.tools.audit.verdict import Pair, Report
+
+__all__ = ["repair"]
+
+TIMEOUT = 10.0
+"""Seconds that a repaired key may take to reach the cache."""
+
+
+def repair(database_url: str, cache: Cache, report: Report, *, timeout: float = TIMEOUT) -> Report:
+    """Repair the keys that `report` calls wrong; the report as it is after that.
+
+    A listener is run for as long as it takes; where another leads, that one does the work. What
+    stays wrong is for `resync`. Raises NotCapturedError, psycopg.Error, redis.RedisError, or what
+    ended the listener.
+    """
+    keys = [difference.key for difference in report.wrong]
+    with Sides.open(database_url, cache, report.table, captured=report.captured) as sides:
+        pairs = sides.differing(keys)
+        foreign = [key for key, pair in pairs.items() if not pair.stored.version]
+        if sides.table.versioned:
+            _record(database_url, report.table, [key for key in pairs if key not in foreign])
+            cache.put([Change(key, None) for key in foreign])  # no change can ever be of that key
+            feed = ChangeTableFeed(database_url, report.table)
+            with Listener(feed, cache) as listener:
+                pairs = _await(sides, pairs, listener, timeout)
+        else:
+            _write(sides, pairs)
+            pairs = sides.differing(pairs)
+        wrong = sides.told(pairs.values())
+    return replace(report, wrong=wrong, repaired=len(keys) - len(pairs))
+
+
+def _record(database_url: str, table: str, keys: Iterable[str]) -> None:
+    """Note each key as changed, in a transaction of its own: so none waits for two locks."""
+    with open_postgres(database_url, "repair") as connection:
+        for key in keys:
+            connection.execute(
+                "SELECT reactive.record_change(%s, %s), pg_notify('reactive_change', %s)",
+                [table, key, table],
+            )
+
+
+def _await(
+    sides: Sides, pairs: Mapping[str, Pair], listener: Listener, timeout: float
+) -> dict[str, Pair]:
+    """Wait until no pair differs; those that still do after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while (left := sides.differing(pairs)) and time.monotonic() < deadline:
+        listener.check()
+        pairs = left
+        time.sleep(0.05)
+    return left
+
+
+def _write(sides: Sides, keys: Iterable[str]) -> None:
+    """Read each row once more, and write it at once: the moment in between is not guarded."""
+    for key in keys:
+        row = sides.table.look_up([key])[key].row
+        sides.cache.put([Change(key, json.loads(row) if row else None)])

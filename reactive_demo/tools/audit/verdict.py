@@ -1,0 +1,255 @@
+"""How two rows differ, which keys are late and which are wrong, and what that says. No I/O."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from reactive_demo.changes import Versioned
+
+__all__ = ["Difference", "Kind", "Look", "Pair", "Report", "differs", "wrong"]
+
+SHOWN = 10
+"""Differing keys that are named."""
+
+SHORT = 60
+"""Characters of a value that are shown."""
+
+
+class Kind(StrEnum):
+    """How a key differs."""
+
+    MISSING = "missing"
+    EXTRA = "extra"
+    CONTENT = "content"
+    UNREADABLE = "unreadable"
+
+
+class Pair(NamedTuple):
+    """One key on both sides."""
+
+    stored: Versioned
+    """As the table has it."""
+    held: Versioned
+    """As the cache has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A key that differs, and how."""
+
+    key: str
+    kind: Kind
+    words: str
+    """For people."""
+    reason: str = ""
+    """Why Redis did not take the row as it is now, if a listener set it aside."""
+
+    def __str__(self) -> str:
+        aside = f"; set aside: {self.reason}" if self.reason else ""
+        return f"{_short(repr(self.key))}: {self.words}{aside}"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look showed."""
+
+    after: float
+    """Seconds since the first look."""
+    differing: int
+    """Keys that differed, of those that had differed in every look before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the meter found."""
+
+    table: str
+    """Schema-qualified."""
+    rows: int
+    """How many the table has."""
+    compared: int
+    """Keys that were compared."""
+    drawn: int | None
+    """How many rows of them were drawn at random; None if all rows were compared."""
+    looks: Sequence[Look]
+    wrong: Sequence[Difference]
+    """Keys that differed in each look, and that nothing moved on."""
+    repaired: int = 0
+    """Keys that were wrong until they were repaired."""
+    captured: bool = True
+    """Whether the table is captured, and its changes have versions."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing is wrong; what is late does not count."""
+        return not self.wrong
+
+    @property
+    def late(self) -> int:
+        """Keys that differed at first, and were not wrong."""
+        return self.looks[0].differing - len(self.wrong) - self.repaired
+
+    def share(self, look: int = -1) -> float:
+        """The part of the compared keys that agreed in a look, 0 to 1."""
+        return 1 - self.looks[look].differing / self.compared if self.compared else 1.0
+
+    def text(self) -> str:
+        """The report, for people."""
+        if self.drawn is None:
+            every = ", every one" if self.compared else ""
+            lines = [f"{self.table}: {_keys(self.compared)} compared{every}."]
+        else:
+            lines = [
+                f"{self.table}: {self.drawn:,} of {self.rows:,} rows compared, drawn at random."
+            ]
+        lines += [f"  {_when(look):<10} {self._agreement(n)}" for n, look in enumerate(self.looks)]
+        if self.late:
+            lines.append(f"{_keys(self.late)} {_was(self.late)} late: the change was on its way.")
+        if self.repaired:
+            lines.append(f"{_keys(self.repaired)} {_was(self.repaired)} wrong, and repaired.")
+        if self.wrong:
+            are = "is" if len(self.wrong) == 1 else "are"
+            lines.append(f"{_keys(len(self.wrong))} {are} wrong:")
+            lines += [f"  {difference}" for difference in self.wrong[:SHOWN]]
+            if len(self.wrong) > SHOWN:
+                lines.append(f"  and {len(self.wrong) - SHOWN:,} more")
+        elif self.drawn is None:
+            lines.append("Nothing is wrong.")
+        if self.drawn:
+            lines.append(self._estimate(self.drawn))
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def facts(self) -> dict[str, Any]:
+        """The report, for programs: what JSON can say."""
+        facts = asdict(self) | {"agrees": self.agrees, "late": self.late}
+        facts["looks"] = [
+            asdict(look) | {"share": self.share(n), "nines": nines(self.share(n))}
+            for n, look in enumerate(self.looks)
+        ]
+        return facts
+
+    def _estimate(self, drawn: int) -> str:
+        """What the sample tells of the table; repairs change nothing in the rest of it."""
+        if self.repaired:
+            return "The other rows were not looked at: `reactive-demo resync` puts all right."
+        found = sum(1 for difference in self.wrong if difference.kind is not Kind.EXTRA)
+        least, most = bounds(found, drawn, self.rows)
+        between = f"between {least:,} and {most:,}" if least else f"fewer than {most:,}"
+        return f"So, in 95 cases of 100, {between} of all rows are wrong in the cache."
+
+    def _agreement(self, look: int) -> str:
+        share, differing = self.share(look), self.looks[look].differing
+        if not differing:
+            return "all agree"
+        count = nines(share) or 0
+        differ = "key differs" if differing == 1 else "keys differ"
+        digits = max(count - 1, 1)  # as many as the nines need, rounded down: it is not all
+        shown = f"{math.floor(share * 10 ** (digits + 2) + 1e-9) / 10**digits:g}"
+        named = "1 nine" if count == 1 else f"{count} nines"
+        return f"{shown} % agree ({named}), {differing:,} {differ}"
+
+
+def differs(pair: Pair) -> Difference | None:
+    """How the cached row differs from the table's, if it does; excluded columns are in neither.
+
+    Numbers are compared as they are written, to the last digit: 1.10 equals 1.1.
+    """
+    stored, held = pair.stored.row, pair.held.row
+    if held == stored:
+        return None
+    key = pair.stored.key
+    if stored is None:
+        return Difference(key, Kind.EXTRA, "is in the cache, and not in the table")
+    if held is None:
+        return Difference(key, Kind.MISSING, "is in the table, and not in the cache")
+    truth = _row(stored)
+    try:
+        row = _row(held)
+    except (ValueError, RecursionError):
+        return Difference(key, Kind.UNREADABLE, "what the cache holds is no row")
+    if (columns := [name for name in truth | row if _differ(truth, row, name)]) == []:
+        return None
+    return Difference(key, Kind.CONTENT, ", ".join(_told(name, truth, row) for name in columns))
+
+
+def wrong(before: Mapping[str, Pair], now: Mapping[str, Pair]) -> list[str]:
+    """The keys that are not only late, of those that differ `now` and in the look `before`.
+
+    A key that is written all the time may differ whenever one looks. It is late if table and cache
+    have both moved on in between, and wrong if one of them stood still.
+    """
+    return [
+        key
+        for key, pair in now.items()
+        if pair.stored == before[key].stored or pair.held == before[key].held
+    ]
+
+
+def nines(share: float) -> int | None:
+    """How many nines `share` begins with, 3 for 99.9 %; None for all of it."""
+    return None if share >= 1 else math.floor(-math.log10(1 - share) + 1e-9)
+
+
+def bounds(found: int, drawn: int, of: int) -> tuple[int, int]:
+    """How many of `of` are wrong, at least and at most, if `found` of `drawn` are; 95 %.
+
+    For none found, the rule of three; else Wilson's interval.
+    """
+    if not found:
+        return 0, math.ceil(3 / drawn * of)
+    z, p = 1.96, found / drawn
+    middle, width = (
+        p + z * z / (2 * drawn),
+        z * math.sqrt(p * (1 - p) / drawn + (z / drawn) ** 2 / 4),
+    )
+    low, high = ((middle + sign * width) / (1 + z * z / drawn) for sign in (-1, 1))
+    return max(math.floor(low * of), found), math.ceil(high * of)
+
+
+_ABSENT: Any = object()
+
+
+def _row(text: str) -> dict[str, Any]:
+    row = json.loads(text, parse_float=Decimal)
+    if not isinstance(row, dict):
+        raise ValueError("no row")  # noqa: TRY004  (what JSON says is a value)
+    return row
+
+
+def _differ(truth: dict[str, Any], row: dict[str, Any], name: str) -> bool:
+    return bool(truth.get(name, _ABSENT) != row.get(name, _ABSENT))
+
+
+def _told(name: str, truth: dict[str, Any], row: dict[str, Any]) -> str:
+    return f"{name} is {_value(name, row)} in the cache and {_value(name, truth)} in the table"
+
+
+def _value(name: str, row: dict[str, Any]) -> str:
+    if name not in row:
+        return "absent"
+    if isinstance(row[name], Decimal):
+        return str(row[name])
+    return _short(json.dumps(row[name], default=str, ensure_ascii=False))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHORT else f"{text[: SHORT - 3]}..."
+
+
+def _when(look: Look) -> str:
+    return f"after {look.after:g} s" if look.after else "at once"
+
+
+def _keys(count: int) -> str:
+    return "1 key" if count == 1 else f"{count:,} keys"
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"

@@ -1,0 +1,104 @@
+"""What the doctor asks Redis: does it answer, does it take writes, what does it evict."""
+
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import redis
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from reactive_demo.tools.doctor.report import Line, State
+
+__all__ = ["eviction", "examine", "version", "writes"]
+
+PATIENCE = 3
+"""Seconds to connect, and to answer."""
+
+OLDEST = 7
+
+
+def examine(url: str, kind: str, here: str) -> Iterator[Line]:
+    """Yield the lines of the server at `url`; `kind` and `here` say whose and where it is."""
+    try:
+        with redis.Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_timeout=PATIENCE,
+            socket_connect_timeout=PATIENCE,
+            retry=Retry(NoBackoff(), 0),
+        ) as client:
+            facts: Mapping[str, Any] = client.info()
+            yield version(facts, kind, here)
+            yield writes(_refusal(client))
+            yield eviction(facts)
+    except (redis.RedisError, ValueError, OSError) as error:
+        yield away(error, here)
+
+
+def away(error: Exception, here: str) -> Line:
+    """Words for a server that does not answer, or that answers no more."""
+    refused = isinstance(error, redis.ResponseError | redis.AuthenticationError)
+    what = "refuses us" if refused else "does not answer"
+    words = (
+        f"{what} ({error}): start that server, correct REDIS_URL, or unset it to use the "
+        "embedded one."
+    )
+    return Line("Redis", State.MEND, words, here)
+
+
+def version(facts: Mapping[str, Any], kind: str, here: str = "") -> Line:
+    """Whether the server is new enough; `facts` is what INFO says."""
+    redis_version = str(facts.get("redis_version", "0"))  # Valkey says which Redis it is like
+    valkey = facts.get("valkey_version")
+    shown = f"Valkey {valkey}" if valkey else redis_version
+    if int(redis_version.partition(".")[0]) < OLDEST:
+        words = f"{shown}, {kind}; {OLDEST} or newer, or Valkey, is needed: upgrade that server."
+        return Line("Redis", State.MEND, words, here)
+    return Line("Redis", State.OK, f"{shown}, {kind}", here)
+
+
+def writes(refusal: redis.ResponseError | None) -> Line:
+    """Words for what a write that changes nothing was answered."""
+    match refusal:
+        case None:
+            return Line("Redis writes", State.OK, "accepted")
+        case redis.ReadOnlyError():
+            words = "this is a read-only replica: let REDIS_URL name the primary."
+        case redis.OutOfMemoryError():
+            words = "memory is full: raise maxmemory, or set maxmemory-policy to allkeys-lru."
+        case exceptions.NoPermissionError():
+            words = f"this user may not write ({refusal}): let REDIS_URL name one that may."
+        case _ if "MISCONF" in str(refusal):
+            words = "the last snapshot could not be saved: free disk, or see that server's log."
+        case _:
+            words = f"refused ({refusal}): see that server's log."
+    return Line("Redis writes", State.MEND, words)
+
+
+def eviction(facts: Mapping[str, Any]) -> Line:
+    """What the server throws away when its memory is full; `facts` is what INFO says."""
+    policy = str(facts.get("maxmemory_policy", "unknown"))
+    limit = int(facts.get("maxmemory", 0))
+    room = f"at {limit / 1e6:.0f} MB" if limit else "no memory limit is set"
+    if policy.startswith("volatile-"):
+        words = (
+            f"{policy} ({room}) evicts the keys that expire first, and those are the marks of "
+            "deleted rows: set maxmemory-policy to allkeys-lru or noeviction."
+        )
+        return Line("Redis eviction", State.WARNING, words)
+    if policy.startswith("allkeys-"):
+        words = f"{policy} ({room}): rows may leave the cache, as is usual for one"
+        return Line("Redis eviction", State.OK, words)
+    return Line("Redis eviction", State.OK, f"{policy} ({room})")
+
+
+def _refusal(client: redis.Redis) -> redis.ResponseError | None:
+    """Why the server takes no writes: asked by one that adds nothing to a key that is not there."""
+    try:
+        client.setrange(f"reactive_demo:doctor:{uuid.uuid4().hex}", 0, "")
+    except redis.ResponseError as error:
+        # A cluster's node that sends us to another one has not refused.
+        return None if str(error).startswith(("MOVED", "ASK")) else error
+    return None

@@ -1,0 +1,1 @@
+"""What only the tutorial needs; the library never imports it."""

@@ -1,0 +1,119 @@
+"""The measurements: our pipeline beside the article's and the bare floor, in one run.
+
+A figure of one machine on one day says little. So each is taken in rounds, one pipeline after the
+other and again, and told as the ratio to its baseline, with the spread of the rounds. What only
+ours can do has no baseline; it is told beside its goal.
+
+    places      a database and a part of the cache of the bench's own
+    writes      transactions a second of 32 writers, beside none that announces anything
+    backlog     changes a second from a backlog, beside a loop that only receives
+    latency     from a commit to the cache, with little to do
+    flat_out    the same beside 32 writers flat out, the slowest of a hundred
+    large       a restart, and the filling of an empty cache, with a large table
+    idle        what a listener costs when nothing changes
+"""
+
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from reactive_demo.servers import Stack
+from reactive_demo.tutorial.bench import backlog, flat_out, idle, latency, writes
+from reactive_demo.tutorial.bench.large import Fill, Restart
+from reactive_demo.tutorial.bench.places import Places
+
+__all__ = ["Figure", "run"]
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measurement of one pipeline."""
+
+    work: str
+    """What was measured."""
+    unit: str
+    """Of the values."""
+    pipeline: str
+    """Which pipeline; the first of a work is the baseline."""
+    values: list[float]
+    """One of each round."""
+    ratio: float | None
+    """The median, divided by the baseline's; None where there is nothing to compare with."""
+    goal: str
+    """What it should be."""
+    note: str = ""
+    """The same, told in another way."""
+
+    def __str__(self) -> str:
+        low, high = min(self.values), max(self.values)
+        median = statistics.median(self.values)
+        ratio = " " * 8 if self.ratio is None else f"{self.ratio:6.2f} x"
+        note = self.note and f", {self.note}"
+        return (
+            f"{self.pipeline:<44} {ratio}"
+            f"   {median:12,.2f} {self.unit}  ({low:,.2f} to {high:,.2f}){note}"
+        )
+
+
+class Work(Protocol):
+    """A module, or a class, that measures one thing."""
+
+    WORK: str
+    UNIT: str
+    GOAL: str
+    ROUNDS: tuple[int, int]
+    """How often it is measured: quickly, and in full."""
+
+    def pipelines(self, places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
+        """What is measured, by name."""
+
+
+WORKS: tuple[Work, ...] = (writes, backlog, latency, flat_out, Restart(), Fill(), idle)
+
+
+def run(stack: Stack, say: Say, *, quick: bool = False, file: Path | None = None) -> list[Figure]:
+    """Measure everything, saying each line as it is known; with `file`, keep it as JSON."""
+    figures = []
+    if quick:
+        say("Quick: fewer and shorter rounds, and tables of 50,000 rows for 1,000,000.")
+    with Places.make(stack) as places:
+        for number, work in enumerate(WORKS, 1):
+            say(f"\n{work.WORK}\n  goal: {work.GOAL}")
+            progress = f"work {number} of {len(WORKS)}"
+            for figure in _measure(work, places, say, progress, quick=quick):
+                say(f"  {figure}")
+                figures.append(figure)
+    if file is not None:
+        file.write_text(json.dumps([asdict(figure) for figure in figures], indent=1) + "\n")
+    return figures
+
+
+def _measure(work: Work, places: Places, say: Say, progress: str, *, quick: bool) -> list[Figure]:
+    """Run the pipelines one after the other, and again; what is slow comes in turn for all."""
+    pipelines = work.pipelines(places, quick=quick)
+    values: dict[str, list[float]] = {name: [] for name in pipelines}
+    rounds = work.ROUNDS[0 if quick else 1]
+    for number in range(1, rounds + 1):
+        for name, measure in pipelines.items():
+            if not quick:
+                say(f"  ... {progress}, round {number} of {rounds}: {name}")
+            values[name].append(measure())
+    baseline = statistics.median(next(iter(values.values())))
+    note = getattr(work, "note", lambda *_, **__: "")
+    return [
+        Figure(
+            work.WORK,
+            work.UNIT,
+            name,
+            taken,
+            statistics.median(taken) / baseline if len(values) > 1 and baseline else None,
+            work.GOAL,
+            note(statistics.median(taken), quick=quick),
+        )
+        for name, taken in values.items()
+    ]

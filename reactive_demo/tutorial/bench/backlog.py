@@ -1,0 +1,85 @@
+"""Changes a second out of a backlog, one for each of many keys."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import psycopg
+
+from reactive_demo.changes import State
+from reactive_demo.feeds import ChangeTableFeed
+from reactive_demo.redis_cache.client import open_redis
+from reactive_demo.tutorial.bench.places import Places
+from reactive_demo.waiting import StopEvent
+
+__all__ = ["GOAL", "ROUNDS", "UNIT", "WORK", "pipelines"]
+
+WORK = "changes from a backlog (more is better)"
+UNIT = "1/s"
+GOAL = "ours at least 200,000 where a loop that only receives gets 520,000"
+ROUNDS = (2, 5)
+
+
+def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
+    """What is compared: the first is the baseline."""
+    count = 10_000 if quick else 100_000
+
+    def write() -> None:
+        places.database.execute(
+            "INSERT INTO profile SELECT 'late' || n FROM generate_series(1, %s) n"
+            " ON CONFLICT (username) DO UPDATE SET likes_count = profile.likes_count + 1",
+            [count],
+        )
+
+    def notified(handle: Callable[[str], object]) -> float:
+        places.article()
+        with psycopg.connect(places.database_url, autocommit=True) as connection:
+            connection.execute("LISTEN profile_change")
+            write()
+            begun, received = time.perf_counter(), 0
+            while received < count:
+                for notification in connection.notifies(timeout=1):
+                    handle(notification.payload)
+                    received += 1
+                    if received == count:
+                        break
+            return count / (time.perf_counter() - begun)
+
+    def article() -> float:
+        client = open_redis(places.cache.redis_url)
+
+        def store(payload: str) -> None:
+            row = json.loads(payload)["row"]
+            client.set(places.cache.redis_key(row["username"]), json.dumps(row))
+
+        try:
+            return notified(store)
+        finally:
+            client.close()
+
+    def ours() -> float:
+        places.captured()
+        _drain(places)
+        write()
+        return count / _drain(places)
+
+    return {
+        "a loop that only receives": lambda: notified(len),
+        "the article's, one SET each": article,
+        "ours": ours,
+    }
+
+
+def _drain(places: Places) -> float:
+    """Read and write all there is; the seconds it took, without connecting."""
+    with ChangeTableFeed(places.database_url).open() as session:
+        begun = time.perf_counter()
+        lease = places.cache.acquire_lease(session.incarnation())
+        for batch in session.batches(lease.cursor, StopEvent()):
+            if not batch.is_empty:
+                places.cache.write(batch, lease)
+                lease = replace(lease, sequence=lease.sequence + 1)
+            if batch.state is State.LIVE and not batch.changes and batch.evict_below is None:
+                break  # there is no more; it may be a sign of life, if it took so long
+        return time.perf_counter() - begun

@@ -1,0 +1,80 @@
+"""Where the bench works: a database of its own, and keys of its own in the cache."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from reactive_demo.capture.install import install
+from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.servers import Stack
+from reactive_demo.tutorial.chapter_setup import (
+    drop_database,
+    forget,
+    fresh_database,
+    install_article,
+)
+
+__all__ = ["PROFILES", "Places"]
+
+PROFILES = 10_000
+"""Rows of the table that is written to."""
+
+DATABASE = "reactive_demo_bench"
+
+SMALL, LARGE = "bench", "bench_large"
+"""The names of the caches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """A database with the table `profile`, and caches of its own."""
+
+    database_url: str
+    cache: Cache
+    large_cache: Cache
+    database: "psycopg.Connection[Any]"
+
+    @classmethod
+    @contextmanager
+    def make(cls, stack: Stack) -> Iterator["Places"]:
+        """Make both, and remove both."""
+        url = fresh_database(stack, DATABASE)
+        cache, large = (Cache(stack.redis_url, name) for name in (SMALL, LARGE))
+        try:
+            install(url)
+            with psycopg.connect(url, autocommit=True) as database:
+                database.execute(
+                    "INSERT INTO profile SELECT 'user' || n FROM generate_series(1, %s) n",
+                    [PROFILES],
+                )
+                yield cls(url, cache, large, database)
+        finally:
+            for one in (cache, large):
+                forget(stack.redis_url, one.table)
+                one.close()
+            drop_database(stack, DATABASE)
+
+    def bare(self) -> None:
+        """No trigger at all."""
+        install_article(self.database_url)
+        self.database.execute("DROP TRIGGER notify_profile ON profile")
+        self._settle("profile")
+
+    def article(self) -> None:
+        """The article's trigger."""
+        install_article(self.database_url)
+        self._settle("profile")
+
+    def captured(self) -> None:
+        """Capture, of rows that have been changed before: the first change of a key costs more."""
+        install(self.database_url)
+        self.database.execute("UPDATE profile SET likes_count = likes_count + 1")
+        self._settle("profile", "reactive.change")
+
+    def _settle(self, *tables: str) -> None:
+        """Let no measurement pay for the one before."""
+        for statement in (f"VACUUM ANALYZE {', '.join(tables)}", "CHECKPOINT"):
+            self.database.execute(statement.encode())

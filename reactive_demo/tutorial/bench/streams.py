@@ -1,0 +1,201 @@
+"""The profile app under load: many who watch, many who click.
+
+    python -m reactive_demo.tutorial.bench.streams
+
+The server is a process of its own, `reactive-demo serve`, and so are its numbers: what is told of
+its CPU is its alone. Clients are bare sockets here, since a client with manners would cost more
+than the server.
+"""
+
+import os
+import re
+import selectors
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import psutil
+
+from reactive_demo.servers import connect
+from reactive_demo.tutorial.web.serve import allow_many_files
+
+__all__ = ["Crowd", "Server", "measure"]
+
+IDENT = re.compile(rb"id: (\d+)\n")
+VERSION = re.compile(rb'"version": "(\d+)"')
+
+IDLE = 10.0
+"""Seconds for which the idle server is watched."""
+
+PATIENCE = 60.0
+"""Seconds after which an event counts as lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The app in a process of its own."""
+
+    port: int
+    process: psutil.Process
+
+    @classmethod
+    @contextmanager
+    def start(cls, database_url: str, redis_url: str) -> Iterator["Server"]:
+        """Start it, with its listener, on any free port; and stop it."""
+        served = subprocess.Popen(
+            [sys.executable, "-m", "reactive_demo", "serve", "--port", "0"],
+            env={**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            said = served.stdout.readline() if served.stdout else ""
+            yield cls(int(said.rstrip("/\n").rpartition(":")[2]), psutil.Process(served.pid))
+        finally:
+            served.terminate()
+            served.communicate(timeout=20)
+
+    def cpu(self, seconds: float) -> float:
+        """The cores that it uses, on average of so many seconds."""
+        before = sum(self.process.cpu_times()[:2])
+        time.sleep(seconds)
+        return (sum(self.process.cpu_times()[:2]) - before) / seconds
+
+
+class Crowd:
+    """Any number of viewers of one profile."""
+
+    def __init__(self, port: int, username: str, count: int) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._tails: dict[socket.socket, bytes] = {}
+        self.seen: dict[socket.socket, int] = {}
+        """The last version that each viewer was told, 0 before the first."""
+        for _ in range(count):
+            viewer = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+            viewer.sendall(_request("GET", f"/stream?username={username}"))
+            viewer.setblocking(False)
+            self._selector.register(viewer, selectors.EVENT_READ)
+            self._tails[viewer], self.seen[viewer] = b"", 0
+
+    def wait(self, version: int) -> list[float]:
+        """When each viewer had `version` or a later one, by `time.perf_counter`; TimeoutError."""
+        arrived: dict[socket.socket, float] = {}
+        deadline = time.monotonic() + PATIENCE
+        while len(arrived) < len(self.seen):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{len(self.seen) - len(arrived)} viewers wait for {version}")
+            for viewer in self._hear(1):
+                if self.seen[viewer] >= version:
+                    arrived.setdefault(viewer, time.perf_counter())
+        return list(arrived.values())
+
+    def close(self) -> None:
+        """Let all go."""
+        for viewer in self.seen:
+            viewer.close()
+        self._selector.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _hear(self, timeout: float) -> Iterator[socket.socket]:
+        for key, _ in self._selector.select(timeout):
+            viewer: Any = key.fileobj
+            text = self._tails[viewer] + (data := viewer.recv(65_536))
+            if not data:
+                raise ConnectionError("a stream ended")
+            if idents := IDENT.findall(text):
+                self.seen[viewer] = int(idents[-1])
+            self._tails[viewer] = text[-300:]
+            yield viewer
+
+
+def measure(server: Server, viewers: int, updates: int) -> dict[str, float]:
+    """What `viewers` of one profile see of `updates` that come one after the other.
+
+    In ms: the median and the 99th percentile from the request to each viewer's event; in cores:
+    what the server uses when all are there and nothing changes.
+    """
+    username = f"crowd{viewers}"
+    taken: list[float] = []
+    with _client(server.port) as client:
+        first = _update(client, username)
+        with Crowd(server.port, username, viewers) as crowd:
+            crowd.wait(first)
+            for _ in range(updates):
+                begun = time.perf_counter()
+                version = _update(client, username)
+                taken += [1000 * (moment - begun) for moment in crowd.wait(version)]
+            idle = server.cpu(IDLE)
+            crowd.wait(_update(client, username))  # all are still there
+    taken.sort()
+    return {
+        "p50 ms": statistics.median(taken),
+        "p99 ms": taken[int(0.99 * (len(taken) - 1))],
+        "idle cores": idle,
+    }
+
+
+def rate(server: Server, clients: int, seconds: float) -> float:
+    """Updates a second by clients who each wait for the answer, with one viewer on."""
+    selector = selectors.DefaultSelector()
+    requests = {}
+    with Crowd(server.port, "rate0", 1):
+        for number in range(clients):
+            client = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            selector.register(client, selectors.EVENT_READ)
+            requests[client] = _request("PUT", f"/v1/profile/rate{number}?action=inc_likes")
+            client.sendall(requests[client])
+        begun, count = time.perf_counter(), 0
+        while (spent := time.perf_counter() - begun) < seconds:
+            for key, _ in selector.select(1):
+                answering: Any = key.fileobj
+                if not answering.recv(65_536).startswith(b"HTTP/1.1 200"):
+                    raise ConnectionError("an update failed")
+                count += 1
+                answering.sendall(requests[answering])
+        for client in requests:
+            client.close()
+    selector.close()
+    return count / spent
+
+
+def _request(method: str, target: str) -> bytes:
+    length = "Content-Length: 0\r\n" if method == "PUT" else ""
+    return f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n".encode()
+
+
+def _client(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+
+
+def _update(client: socket.socket, username: str) -> int:
+    client.sendall(_request("PUT", f"/v1/profile/{username}?action=inc_likes"))
+    found = VERSION.search(client.recv(65_536))
+    if not found:
+        raise ConnectionError("an update failed")
+    return int(found[1])
+
+
+def main() -> None:
+    """Measure, and say each figure as it is known."""
+    allow_many_files()
+    with connect() as stack, Server.start(stack.database_url, stack.redis_url) as server:
+        for viewers, updates in ((1, 200), (500, 10), (2000, 3)):
+            figures = measure(server, viewers, updates)
+            print(viewers, "viewers:", {name: round(figure, 3) for name, figure in figures.items()})
+        print("updates/s by 32 clients:", round(rate(server, 32, 3)))
+
+
+if __name__ == "__main__":
+    main()

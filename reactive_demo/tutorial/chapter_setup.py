@@ -1,0 +1,152 @@
+"""How each notebook begins: the database in the chapter's state, whatever ran before."""
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier, Literal
+
+from reactive_demo.app.profiles import Profiles
+from reactive_demo.capture.install import (
+    PROFILE,
+    change_schema,
+    execute_files,
+    install,
+    uncapture,
+)
+from reactive_demo.changes import Change, into_batches
+from reactive_demo.errors import ReactiveDemoError, first_line
+from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.redis_cache.client import open_redis
+from reactive_demo.redis_cache.keys import feed_key, quarantine_key, row_key, stream_key
+from reactive_demo.servers import Stack
+
+__all__ = [
+    "drop_database",
+    "forget",
+    "fresh_cache",
+    "fresh_database",
+    "install_article",
+    "install_bare",
+    "set_stage",
+]
+
+MARK = "reactive_demo: a chapter of the tutorial, made anew whenever it begins"
+"""The comment on a database of a chapter's own: only what carries it is ever dropped."""
+
+PATIENCE = 20
+"""Seconds for dropping a database."""
+
+
+def set_stage(stack: Stack, *usernames: str, captured: bool = False) -> None:
+    """Put the article's trigger in place, and forget `usernames` in database and cache.
+
+    With `captured`, it is capture that is put in place, for a ChangeTableFeed.
+    """
+    (install if captured else install_article)(stack.database_url)
+    with Profiles(stack.database_url) as profiles:
+        for username in usernames:
+            profiles.delete(username)
+    cache = Cache(stack.redis_url)
+    cache.put([Change(username, row=None) for username in usernames])
+    cache.close()
+
+
+def install_article(database_url: str) -> None:
+    """Put the article's trigger on the table `profile`, and take capture off it.
+
+    The table is made if it is absent. Raises ReactiveDemoError as `install` does.
+    """
+
+    def work(connection: psycopg.Connection) -> None:
+        execute_files(connection, [*PROFILE, "03_notify.sql"])
+        uncapture(connection, "public.profile")
+
+    change_schema(database_url, "table profile", work)
+
+
+def install_bare(database_url: str) -> None:
+    """Make the table `profile` if it is absent, and what the consumers of write-behind need.
+
+    No trigger is put on it. Raises ReactiveDemoError as `install` does.
+    """
+    steps = [*PROFILE, "06_write_behind.sql"]
+    change_schema(database_url, "table profile", lambda c: execute_files(c, steps))
+
+
+def fresh_database(stack: Stack, name: str) -> str:
+    """Make the empty database `name` beside the tutorial's own: its conninfo.
+
+    One that an earlier run made is dropped, with whoever is still connected to it. Raises
+    ReactiveDemoError when the account may not create databases, or when a database of that name
+    is not the tutorial's.
+    """
+    database = Identifier(name)
+    try:
+        with psycopg.connect(stack.database_url, autocommit=True, connect_timeout=5) as connection:
+            connection.execute(
+                "SELECT pg_advisory_lock(hashtextextended('reactive_demo databases', 0))"
+            )
+            if _is_anothers(connection, name):
+                raise ReactiveDemoError(
+                    f"There is a database {name} already, and the tutorial did not make it: "
+                    "rename it, or point DATABASE_URL to another server."
+                )
+            _drop(connection, name)
+            # template0: nobody can be connected to it, which would refuse the copy.
+            connection.execute(SQL("CREATE DATABASE {} TEMPLATE template0").format(database))
+            connection.execute(SQL("COMMENT ON DATABASE {} IS {}").format(database, Literal(MARK)))
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise ReactiveDemoError(
+            f"This chapter works in a database of its own, {name}, and this account may not make "
+            f"it ({error.diag.message_primary}): allow it (ALTER ROLE ... CREATEDB), or unset "
+            "DATABASE_URL to use the embedded server."
+        ) from None
+    except psycopg.Error as error:
+        raise ReactiveDemoError(
+            f"The database {name} could not be made ({first_line(error)})."
+        ) from None
+    return make_conninfo(stack.database_url, dbname=name)
+
+
+def fresh_cache(redis_url: str, name: str) -> Cache:
+    """The cache `name` beside the tutorial's own, empty."""
+    forget(redis_url, name)
+    return Cache(redis_url, name)
+
+
+def forget(redis_url: str, name: str) -> None:
+    """Remove all keys of the cache `name`: its rows, its cursor, its messages."""
+    with open_redis(redis_url) as client:
+        client.unlink(feed_key(name), quarantine_key(name), stream_key(name))
+        for some in into_batches(client.scan_iter(match=row_key(name, "*"), count=1000), 1000):
+            client.unlink(*some)
+
+
+def drop_database(stack: Stack, name: str) -> None:
+    """Drop the database `name` that `fresh_database` made, with whoever is connected to it.
+
+    Raises ReactiveDemoError when that takes too long.
+    """
+    with psycopg.connect(stack.database_url, autocommit=True, connect_timeout=5) as connection:
+        if not _is_anothers(connection, name):
+            _drop(connection, name)
+
+
+def _drop(connection: psycopg.Connection, name: str) -> None:
+    connection.execute(SQL("SET statement_timeout = '{}s'").format(PATIENCE))
+    try:
+        connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
+    except psycopg.errors.QueryCanceled:
+        # Each backend must agree, and one that cannot get rid of what it has to say does not.
+        raise ReactiveDemoError(
+            f"The database {name} could not be dropped in {PATIENCE} s. Most likely a program said "
+            "LISTEN and does not read: shut down the kernels of the other notebooks, and try again."
+        ) from None
+    connection.execute("RESET statement_timeout")
+
+
+def _is_anothers(connection: psycopg.Connection, name: str) -> bool:
+    """Whether there is a database of that name without the tutorial's mark."""
+    found = connection.execute(
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [name]
+    ).fetchone()
+    return found is not None and found[0] != MARK

@@ -1,0 +1,108 @@
+"""What a fault did to the two pipelines of the fault lab, asked of its meter."""
+
+from collections.abc import Sequence
+
+from reactive_demo.tools.audit import Report
+from reactive_demo.tutorial.checks.verdict import CheckFailed, Verdict, until
+from reactive_demo.tutorial.faults import FaultLab, Outcome
+from reactive_demo.tutorial.faults.board import FaultBoard
+
+__all__ = [
+    "durable_lost_nothing",
+    "keys_were_late",
+    "meter_finds",
+    "neither_lost",
+    "one_side_lost",
+    "sides_agree",
+]
+
+
+def sides_agree(lab: FaultLab, timeout: float = 5, *, likes: int = 0) -> Verdict:
+    """Both caches hold what their tables hold: for each profile, `likes` or more."""
+    if not lab.pipelines:
+        raise CheckFailed("The lab is not started: run the cell with `lab.start()`.")
+    for pipeline in lab.pipelines:
+        late = pipeline.late
+        try:
+            until("", lambda: not late(), timeout)  # noqa: B023  (called before the next turn)
+        except CheckFailed:
+            raise CheckFailed(
+                f"The {pipeline.name} side is behind for {', '.join(sorted(late()))}; its listener "
+                f"is {pipeline.listener.status_text}. Click Repair, then run this cell again."
+            ) from None
+        if (fewest := pipeline.fewest_likes) < likes:
+            raise CheckFailed(
+                f"A profile of the {pipeline.name} side has {fewest} likes, and this step makes "
+                f"it {likes}: run its cells, in order."
+            )
+    return Verdict("both caches hold what their tables hold")
+
+
+def one_side_lost(board: FaultBoard, name: str) -> Verdict:
+    """By the fault `name`, the article's way lost something, and the durable way nothing."""
+    outcome = _last(board, name)
+    _kept([outcome])
+    if not outcome.article.lost:
+        raise CheckFailed(f"{name}: the article's way lost nothing this time: click once more.")
+    changes = "1 change" if outcome.article.lost == 1 else f"{outcome.article.lost} changes"
+    return Verdict(f"the article's way lost {changes}, the durable way none")
+
+
+def neither_lost(board: FaultBoard, name: str) -> Verdict:
+    """By the fault `name`, nothing was lost."""
+    outcome = _last(board, name)
+    _kept([outcome])
+    if outcome.article.lost:
+        raise CheckFailed(
+            f"{name}: the article's way lost {outcome.article.lost}, and should not have: what "
+            "does `lab.article.listener` say?"
+        )
+    return Verdict("late at most, and nothing is lost on either side")
+
+
+def durable_lost_nothing(board: FaultBoard, name: str = "") -> Verdict:
+    """The durable way lost nothing by the fault `name`, or by all of them, run in one go."""
+    return _kept([_last(board, name)] if name else board.full_run)
+
+
+def _kept(outcomes: Sequence[Outcome]) -> Verdict:
+    if not outcomes:
+        raise CheckFailed("They were not run yet: run the cell above.")
+    for outcome in outcomes:
+        if outcome.durable.lost or outcome.durable.stale:
+            raise CheckFailed(
+                f"{outcome.fault.name}: the durable way lost {outcome.durable.lost}, and is behind "
+                f"in {outcome.durable.stale}: what does `lab.durable.listener` say?"
+            )
+    faults = "1 fault" if len(outcomes) == 1 else f"{len(outcomes)} faults"
+    return Verdict(f"{faults}, and the durable way lost nothing")
+
+
+def meter_finds(report: Report, *keys: str) -> Verdict:
+    """The meter calls exactly these keys wrong."""
+    found = sorted(difference.key for difference in report.wrong)
+    if found != sorted(keys):
+        raise CheckFailed(
+            f"The meter finds {found or 'nothing'} wrong, and this step is about {sorted(keys)}: "
+            "run its cells, in order."
+        )
+    if not keys:
+        return Verdict("the meter finds nothing wrong")
+    are = "is" if len(keys) == 1 else "are"
+    return Verdict(f"the meter says that {', '.join(keys)} {are} wrong, and how")
+
+
+def keys_were_late(report: Report) -> Verdict:
+    """Keys differed at first, and none of them is wrong."""
+    meter_finds(report)
+    if not report.late:
+        raise CheckFailed("No key was late: cut the wire and write, before the meter looks.")
+    return Verdict(f"{report.late} keys were late, and none is wrong")
+
+
+def _last(board: FaultBoard, name: str) -> Outcome:
+    """What the fault did when it was clicked last."""
+    for outcome in reversed(board.outcomes):
+        if outcome.fault.name == name:
+            return outcome
+    raise CheckFailed(f"Nobody has clicked {name!r} yet: run the cell above.")

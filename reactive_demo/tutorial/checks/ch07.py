@@ -1,0 +1,159 @@
+"""What was lost and what came back: the chapter on healing, asked of database and cache."""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from psycopg import sql
+
+from reactive_demo.app.profiles import Profiles
+from reactive_demo.changes import State
+from reactive_demo.listener.listener import Listener
+from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.servers import Stack
+from reactive_demo.tutorial.checks.pipeline import ask, cache_follows, card_shows, is_captured
+from reactive_demo.tutorial.checks.verdict import CheckFailed, Verdict, until
+
+__all__ = [
+    "cache_follows",
+    "card_shows",
+    "change_is_lost",
+    "has_healed",
+    "is_captured",
+    "nothing_is_missed",
+    "row_is_missed",
+    "table_is_followed",
+    "until",
+]
+
+
+def change_is_lost(listener: Listener, profiles: Profiles, username: str) -> Verdict:
+    """The listener is live, and the cache holds another row than the database all the same."""
+    row, cached = profiles.get(username), listener.cache.get(username)
+    if row == cached:
+        raise CheckFailed(
+            f"Nothing is lost: database and cache agree about {username}. Stop the listener and "
+            "change the profile in one cell: where `reactive-demo listen` runs, its listener takes "
+            "over within a second."
+        )
+    if listener.state is not State.LIVE:
+        raise CheckFailed(
+            f"The listener is {listener.status_text}: run the cell that starts it again."
+        )
+    return Verdict(f"the listener is live, and the cache is wrong about {username}")
+
+
+def has_healed(
+    listener: Listener,
+    profiles: Profiles,
+    username: str,
+    timeout: float = 10,
+    *,
+    reconnects: int = 0,
+    **at_least: int,
+) -> Verdict:
+    """The listener came back `reconnects` times or more, and database and cache agree."""
+
+    def short() -> str:
+        row = profiles.get(username) or {}
+        for counter, count in at_least.items():
+            if (have := row.get(f"{counter}_count", 0)) < count:
+                return (
+                    f"{username} has {have} {counter} in the database, and this step makes it "
+                    f"{count}: run its cells, in order."
+                )
+        if listener.stats.reconnects < reconnects:
+            return (
+                f"The listener, {listener.status_text}, has come back {listener.stats.reconnects} "
+                f"times, and should have {reconnects} times: run the cells above that do harm. If "
+                "another notebook's listener leads, start this one again."
+            )
+        if (cached := listener.cache.get(username)) != (row or None):
+            return (
+                f"The database has {row or None}, the cache {cached}; the listener is "
+                f"{listener.status_text}. Is it the one with a ChangeTableFeed, and does no other "
+                "notebook's lead? Run the cell that starts it again."
+            )
+        return ""
+
+    _until_none(short, timeout)
+    return Verdict(f"the database and the cache agree about {username} again")
+
+
+def row_is_missed(database_url: str, table: str, seen: Collection[int]) -> Verdict:
+    """A number of `table` is below the last one seen, and was never seen."""
+    if not (missed := sorted(_numbers(database_url, table) - set(seen))):
+        raise CheckFailed(
+            f"Nothing is missed: the reader has seen every number of {table}. Let the slow "
+            "transaction commit last, and read before and after it."
+        )
+    if missed[0] > max(seen, default=0):
+        raise CheckFailed(f"Number {missed[0]} is new: read once more, and the reader has it.")
+    return Verdict(f"number {missed[0]} is in the table, and this reader will never see it")
+
+
+def nothing_is_missed(database_url: str, table: str, seen: Collection[int]) -> Verdict:
+    """Every number of `table` was seen, each of them once."""
+    numbers = _numbers(database_url, table)
+    if missed := sorted(numbers - set(seen)):
+        raise CheckFailed(f"Number {missed[0]} of {table} was not seen: commit, then read again.")
+    if len(seen) != len(set(seen)):
+        raise CheckFailed(f"A number was seen twice: {sorted(seen)}. Begin the race once more.")
+    return Verdict(f"all {len(numbers)} rows were seen, each of them once")
+
+
+def table_is_followed(
+    stack: Stack, table: str, without: str | None = None, timeout: float = 5
+) -> Verdict:
+    """Every row of `table` is in the cache of that name, without the column `without`."""
+    cache = Cache(stack.redis_url, table)
+
+    def amiss() -> str:
+        is_captured(stack.database_url, table)
+        rows = _rows(stack.database_url, table)
+        for key, row in rows:
+            secret = row.pop(without, None) if without else None
+            cached = cache.get(key)
+            if cached and secret is not None and without in cached:
+                return f"The cache shows {without} of {key}: leave it out with `exclude`."
+            if cached != row:
+                return (
+                    f"The database has {row} under the key {key}, and the cache {cached}. Is there "
+                    f"a listener with ChangeTableFeed(stack.database_url, {table!r}) and "
+                    f"Cache(stack.redis_url, {table!r}), and what does its `.check()` say?"
+                )
+        return "" if rows else f"The table {table} is empty: run the cell that makes it."
+
+    try:
+        _until_none(amiss, timeout)
+    finally:
+        cache.close()
+    shown = f"{table}, without {without}," if without else table
+    return Verdict(f"each row of {shown} is in the cache")
+
+
+def _until_none(complaint: Callable[[], str], timeout: float) -> None:
+    """Wait until there is nothing to complain of; if that does not come, say what there is."""
+    try:
+        until("", lambda: not complaint(), timeout)
+    except CheckFailed as failed:
+        raise CheckFailed(complaint() or str(failed)) from None
+
+
+def _numbers(database_url: str, table: str) -> set[int]:
+    found = ask(database_url, sql.SQL("SELECT number FROM {}").format(sql.Identifier(table)))
+    return {number for (number,) in found}
+
+
+def _rows(database_url: str, table: str) -> list[tuple[str, dict[str, Any]]]:
+    """The rows of a captured table, each with its key as the cache has it."""
+    ((key, name),) = ask(
+        database_url,
+        sql.SQL(
+            "SELECT reactive.key_expression(relation, 't'), reactive.name_of(relation)"
+            " FROM (SELECT {}::regclass AS relation) named"
+        ).format(table),
+    )
+    return ask(
+        database_url,
+        sql.SQL("SELECT {}, row_to_json(t) FROM {} t").format(sql.SQL(key), sql.SQL(name)),
+    )

@@ -1,0 +1,297 @@
+"""What can go wrong, done for real. Each does it to both pipelines, and says what it did."""
+
+import json
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from reactive_demo.changes import Batch, Lease, State, Versioned
+from reactive_demo.errors import FencedError
+from reactive_demo.redis_cache.client import open_redis
+from reactive_demo.redis_cache.keys import feed_key
+from reactive_demo.tutorial.faults.lab import FaultLab
+from reactive_demo.tutorial.faults.pipeline import NAMES, Pipeline
+from reactive_demo.waiting import wait_until
+
+__all__ = ["FAULTS", "Fault"]
+
+FROZEN = 1.5
+"""Seconds for which Redis answers nobody."""
+
+LARGE = 9_000
+"""Bytes of a row that is too large: a notification holds fewer than 8,000."""
+
+BURST = 50
+"""Likes for each profile in a burst."""
+
+WRITERS = 2
+
+FAR = 0.2
+"""Seconds of a round trip while a listener connects: as if PostgreSQL were far away."""
+
+LISTENERS = """
+    SELECT pid FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = ANY (%s)
+"""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that goes wrong."""
+
+    name: str
+    """As the button says."""
+    watch: str
+    """What to look at, in a sentence."""
+    act: Callable[[FaultLab], str]
+    """Do it; in a sentence, what was done."""
+    loses: bool
+    """Whether the article's way must lose by it."""
+
+    def __repr__(self) -> str:
+        return f"Fault({self.name})"
+
+
+def kill_the_listener(lab: FaultLab) -> str:
+    """End the listeners' sessions, and write before they are back."""
+    names = [f"reactive_demo listen {pipeline.table}" for pipeline in lab.pipelines]
+    with lab.connect() as connection:
+
+        def ended() -> bool:
+            found = connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = ANY (%s)",
+                [victims],
+            )
+            return not found.fetchall()
+
+        victims = [pid for (pid,) in connection.execute(LISTENERS, [names]).fetchall()]
+        for pipeline in lab.pipelines:
+            pipeline.wire.delay = FAR
+        wait_until("the listeners' sessions have ended", ended)
+        lab.write()
+    for pipeline in lab.pipelines:
+        pipeline.wire.delay = 0.0
+    return (
+        "Each listener's session was ended, and before it had connected again, every profile got "
+        "a like."
+    )
+
+
+def cut_the_wire(lab: FaultLab) -> str:
+    """Cut the connection to PostgreSQL, write, and mend it."""
+    for pipeline in lab.pipelines:
+        pipeline.wire.cut()
+    for pipeline in lab.pipelines:
+        pipeline.listener.wait_until(State.CONNECTING)
+    lab.write()
+    for pipeline in lab.pipelines:
+        pipeline.wire.restore()
+    for pipeline in lab.pipelines:
+        pipeline.listener.wait_until(State.LIVE)
+    return (
+        "The wire between each listener and PostgreSQL was cut, every profile got a like, and "
+        "the wire was mended."
+    )
+
+
+def freeze_redis(lab: FaultLab) -> str:
+    """Have Redis answer nobody, and write meanwhile."""
+    lab.servers.freeze_redis(FROZEN)
+    lab.write()
+    lab.write()
+    lab.servers.await_redis()
+    return "Redis answered nobody for a while, and every profile got two likes meanwhile."
+
+
+def empty_redis(lab: FaultLab) -> str:
+    """Throw away what Redis holds, and change nothing."""
+    lab.servers.empty_redis()
+    wait_until("the durable cache is filled again", lambda: not lab.durable.look().stale, 10)
+    return "Redis lost all it had, as after a restart without a snapshot; nothing was written."
+
+
+def stop_postgres(lab: FaultLab) -> str:
+    """Stop PostgreSQL at once; the application is back before the listeners."""
+    lab.servers.stop_postgres()
+    with lab.servers.await_postgres(lab.database_url) as connection:
+        for pipeline in lab.pipelines:
+            pipeline.write(connection)
+    for pipeline in lab.pipelines:
+        pipeline.listener.wait_until(State.LIVE, 20)
+    return (
+        "PostgreSQL was stopped in the midst of everything and started again; as soon as it "
+        "answered, every profile got a like."
+    )
+
+
+def hold_a_transaction(lab: FaultLab) -> str:
+    """Write one profile in a transaction that commits after all others' writes."""
+    slow, *others = NAMES
+    with lab.connect() as waiting, lab.connect() as connection:
+        for pipeline in lab.pipelines:
+            waiting.execute("BEGIN")
+            pipeline.write_unseen(waiting, [slow])
+            pipeline.write(connection, others)
+            _until_only(pipeline, {slow})
+            waiting.execute("COMMIT")
+            pipeline.learn(connection)
+    return (
+        f"A transaction changed {slow} and waited; nine other profiles got their like and were "
+        "cached meanwhile; then it committed."
+    )
+
+
+def write_a_large_row(lab: FaultLab) -> str:
+    """Write a row that is too large for a notification."""
+    took = []
+    with lab.connect() as connection:
+        for pipeline in lab.pipelines:
+            try:
+                pipeline.write_bio(connection, NAMES[0], "x" * LARGE)
+            except psycopg.errors.InvalidParameterValue as error:
+                pipeline.refused += 1
+                took.append(f"refused the {pipeline.name}'s ({error.diag.message_primary})")
+            else:
+                took.append(f"took the {pipeline.name} one's")
+    return (
+        f"The application wrote a row of {LARGE:,} bytes into each table. PostgreSQL "
+        f"{' and '.join(took)}."
+    )
+
+
+def deliver_again(lab: FaultLab) -> str:
+    """Deliver what was delivered before: late, twice, and after what is newer."""
+    with lab.connect() as connection:
+        _repeat_notifications(lab.article, connection)
+        again = _repeat_reading(lab.durable, connection)
+    return (
+        "A like for every profile; then the notifications from before it came once more, twice. "
+        f"The durable side was set back to read everything again, and refused {again} changes "
+        "that it had; a batch of a listener that no longer leads was turned away."
+    )
+
+
+def burst(lab: FaultLab) -> str:
+    """Write as fast as it goes."""
+
+    def write(_: int) -> None:
+        with lab.connect() as connection:
+            for _ in range(BURST // WRITERS):
+                for name in NAMES:
+                    for pipeline in lab.pipelines:
+                        pipeline.write(connection, [name])
+
+    with ThreadPoolExecutor(WRITERS) as writers:
+        list(writers.map(write, range(WRITERS)))
+    return f"{BURST * len(NAMES):,} transactions into each table, as fast as they go."
+
+
+def _until_only(pipeline: Pipeline, late: AbstractSet[str]) -> None:
+    """Wait until no other profiles are behind."""
+    wait_until(f"the others do not wait ({pipeline.name})", lambda: pipeline.late() <= late)
+
+
+def _repeat_notifications(pipeline: Pipeline, connection: "psycopg.Connection[Any]") -> None:
+    """NOTIFY what the trigger said before the last change: anybody may."""
+    rows = connection.execute(
+        sql.SQL("SELECT row_to_json(t) FROM {} t WHERE username LIKE 'user %'").format(
+            sql.Identifier(pipeline.table)
+        )
+    )
+    before = [json.dumps({"operation": "UPDATE", "row": row}) for (row,) in rows.fetchall()]
+    pipeline.write(connection)
+    wait_until("the likes are cached", lambda: not pipeline.late())
+    for payload in [*before, *before]:
+        connection.execute("SELECT pg_notify('profile_change', %s)", [payload])
+
+
+def _repeat_reading(pipeline: Pipeline, connection: "psycopg.Connection[Any]") -> int:
+    """Have the leader read again what it has read; how many changes the cache refused."""
+    feed = feed_key(pipeline.table)
+    with open_redis(pipeline.cache.redis_url) as client:
+        before = client.hgetall(feed)
+        pipeline.write(connection)
+        wait_until("the likes are cached", lambda: not pipeline.late())
+        refused = pipeline.listener.stats.refused
+        client.hset(feed, "cursor", before["cursor"])
+        client.hdel(feed, "fence")
+    pipeline.write(connection, NAMES[:1])  # so that the leader notices at once
+    token, _, sequence = before["fence"].partition(":")
+    late = Batch(
+        State.LIVE, [Versioned(NAMES[0], '{"username":"user 1","likes_count":-1,"bio":""}', "1")]
+    )
+    with suppress(FencedError):
+        pipeline.cache.write(late, Lease(token, before["epoch"], None, int(sequence)))
+        raise AssertionError("an old leader's batch was taken")
+    wait_until(
+        "it was read again",
+        lambda: pipeline.listener.stats.refused >= refused + len(NAMES) - 1,
+        10,
+    )
+    return pipeline.listener.stats.refused - refused
+
+
+FAULTS = (
+    Fault(
+        "Kill the listener",
+        "Both listeners are back at once and say live. Only one of them asks what it missed.",
+        kill_the_listener,
+        loses=True,
+    ),
+    Fault(
+        "Cut the wire",
+        "Both connect again when the wire is mended; the numbers of one side stay behind.",
+        cut_the_wire,
+        loses=True,
+    ),
+    Fault(
+        "Freeze Redis",
+        "Both wait and keep what they have: late, and nothing lost.",
+        freeze_redis,
+        loses=False,
+    ),
+    Fault(
+        "Empty Redis",
+        "One side is filled again within two seconds; the other stays empty until a profile "
+        "happens to change.",
+        empty_redis,
+        loses=True,
+    ),
+    Fault(
+        "Stop PostgreSQL",
+        "What was committed before a listener was back is announced to nobody.",
+        stop_postgres,
+        loses=False,  # usually; but sometimes its listener is the first
+    ),
+    Fault(
+        "Long transaction",
+        "Nobody waits for it, and nobody overlooks it: it is read when it commits.",
+        hold_a_transaction,
+        loses=False,
+    ),
+    Fault(
+        "Row too large",
+        "On one side the application's write itself fails.",
+        write_a_large_row,
+        loses=True,
+    ),
+    Fault(
+        "Deliver again",
+        "One side believes whatever comes last, however old; the other compares versions.",
+        deliver_again,
+        loses=True,
+    ),
+    Fault(
+        "Burst",
+        "Both keep up, or fall behind for a moment; in the end, all numbers are right.",
+        burst,
+        loses=False,
+    ),
+)
+"""All of them, in the order of the buttons."""

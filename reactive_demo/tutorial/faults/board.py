@@ -1,0 +1,270 @@
+"""The fault lab's board: a button for each fault, and the two pipelines side by side."""
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+import ipywidgets
+
+from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.screen.label import LiveLabel
+from reactive_demo.screen.painter import paint
+from reactive_demo.tutorial.faults.actions import FAULTS, Fault
+from reactive_demo.tutorial.faults.lab import FaultLab
+from reactive_demo.tutorial.faults.pipeline import NAMES, Pipeline
+from reactive_demo.tutorial.faults.runs import Outcome, break_it, html
+from reactive_demo.tutorial.faults.score import Score
+from reactive_demo.tutorial.widgets.flow import FlowView
+
+__all__ = ["FaultBoard"]
+
+ALL = "Run them all"
+REPAIR = "Repair"
+LIKE = "Like all"
+
+Said = tuple[str, str]
+"""What was done, and what to look at."""
+
+ABOUT = {
+    "article": ("The article's way", "the row travels in the notification"),
+    "durable": ("The durable way", "a table says what changed, the notification only wakes"),
+}
+
+
+class FaultBoard(ipywidgets.VBox):
+    """Buttons that break the two pipelines of `lab` for real, and what becomes of them.
+
+    One thing happens at a time: the buttons rest meanwhile. With `flows`, each side shows the way
+    of its changes as a moving picture. Ends with `close()`; the lab goes on.
+    """
+
+    def __init__(self, lab: FaultLab, *, flows: bool = True) -> None:
+        self.lab = lab
+        self.outcomes: list[Outcome] = []
+        """What the faults did, since the board was made."""
+        self.full_run: list[Outcome] = []
+        """The same of all faults, when they were last run in one go."""
+        work: dict[str, Callable[[], Said]] = {LIKE: self._like}
+        work |= {fault.name: partial(self._break, fault) for fault in FAULTS}
+        work |= {ALL: self._break_all, REPAIR: self._repair}
+        self.buttons = {name: self._button(name, does) for name, does in work.items()}
+        self._failed: Exception | None = None
+        self._turns = 0
+        """What was clicked and is done."""
+        self.said = ipywidgets.HTML()
+        self._say("Nothing is broken yet.", "Both sides show 0 lost.")
+        self.sides = {one.name: Side(one) for one in lab.pipelines}
+        self.flows = [FlowView(one.listener, ABOUT[one.name][0]) for one in lab.pipelines if flows]
+        self.table = ipywidgets.HTML()
+        style = (files("reactive_demo.tutorial.faults") / "board.css").read_text(encoding="utf-8")
+        super().__init__(
+            [
+                ipywidgets.HTML(f"<style>{style}</style>"),
+                ipywidgets.HBox(list(self.buttons.values()), _dom_classes=["rd-lab-buttons"]),
+                self.said,
+                ipywidgets.HBox(list(self.sides.values()), _dom_classes=["rd-lab-sides"]),
+                self.table,
+                ipywidgets.HBox(self.flows, _dom_classes=["rd-lab-sides"]),
+            ],
+            _dom_classes=["rd-lab"],
+        )
+        self._done = threading.Event()
+        self._done.set()
+        self._end_observing = lab.observe(self._show)
+        self._show()
+
+    def click(self, name: str) -> None:
+        """Click the button of that name."""
+        self.buttons[name].click()
+
+    def wait(self, timeout: float = 60) -> None:
+        """Wait until what was clicked is done; raise what went wrong."""
+        if not self._done.wait(timeout):
+            raise ReactiveDemoError(f"What was clicked is not done after {timeout:g} s.")
+        if self._failed:
+            raise self._failed
+
+    @property
+    def last(self) -> Outcome:
+        """What the last fault did."""
+        if not self.outcomes:
+            raise ReactiveDemoError("Nothing is broken yet: click a button.")
+        return self.outcomes[-1]
+
+    def close(self) -> None:
+        """Stop looking, and take the board off the screen."""
+        self._end_observing()
+        for side in self.sides.values():
+            side.close()
+        for flow in self.flows:
+            flow.close()
+        super().close()
+
+    def __repr__(self) -> str:
+        return f"FaultBoard({len(FAULTS)} faults)"
+
+    def to_html(self) -> str:
+        """The board as it is now, as plain HTML for readers who have no kernel."""
+        cells = "".join(f"<td>{side.to_html()}</td>" for side in self.sides.values())
+        return f"<table><tr>{cells}</tr></table>"
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle = super()._repr_mimebundle_(**options)
+        return {**bundle, "text/plain": repr(self), "text/html": self.to_html()}
+
+    # What the buttons do, in a thread of their own
+
+    def _button(self, name: str, does: Callable[[], Said]) -> ipywidgets.Button:
+        style = {LIKE: "primary", ALL: "warning", REPAIR: "success"}.get(name, "")
+        button = ipywidgets.Button(description=name, button_style=style, tooltip=_tip(name))
+        button.on_click(lambda _: self._start(does))
+        return button
+
+    def _start(self, does: Callable[[], Said]) -> None:
+        if self._done.is_set():  # a second click while it runs does nothing
+            self._done.clear()
+            threading.Thread(
+                target=self._run, args=[does], name="reactive_demo break", daemon=True
+            ).start()
+
+    def _run(self, does: Callable[[], Said]) -> None:
+        self._failed = None
+        self._rest(disabled=True)
+        try:
+            did, watch = does()
+        except Exception as error:  # noqa: BLE001  (shown, and raised by `wait`)
+            self._failed = error
+            did, watch = str(error), ""
+        self._rest(disabled=False)
+        self._turns += 1
+        self._done.set()
+        self._say(did, watch)
+
+    def _say(self, did: str, watch: str) -> None:
+        look = f"<p><b>Watch</b>: {escape(watch)}</p>" if watch else ""
+        words = (
+            f'<div class="rd-lab-said{" rd-lab-failed" if self._failed else ""}" role="status" '
+            f'aria-live="polite" data-done="{self._turns}"><p>{escape(did)}</p>{look}</div>'
+        )
+        paint(self.said, value=words)
+
+    def _rest(self, *, disabled: bool) -> None:
+        for button in self.buttons.values():
+            paint(button, disabled=disabled)
+
+    def _like(self) -> Said:
+        self.lab.write()
+        return "Every profile got a like, on both sides.", "All numbers move."
+
+    def _break(self, fault: Fault) -> Said:
+        self._say(f"{fault.name} …", fault.watch)
+        self.outcomes.append(break_it(self.lab, fault))
+        newest = {outcome.fault.name: outcome for outcome in self.outcomes}
+        paint(self.table, value=html(newest.values()))
+        return self.last.did, fault.watch
+
+    def _break_all(self) -> Said:
+        for fault in FAULTS:
+            self._break(fault)
+        self.full_run = self.outcomes[-len(FAULTS) :]
+        article = sum(outcome.article.lost for outcome in self.full_run)
+        durable = sum(outcome.durable.lost for outcome in self.full_run)
+        lost = f"the article's way lost {article} changes, the durable way {durable}"
+        return f"{len(FAULTS)} faults: {lost}.", "The table below tells of each fault."
+
+    def _repair(self) -> Said:
+        article, durable = (pipeline.level() for pipeline in self.lab.pipelines)
+        did = (
+            f"The meter compared every key and repaired what was wrong: {article} profiles on "
+            f"the article's side, {durable} on the durable one."
+        )
+        return did, "What was lost stays counted."
+
+    def _show(self) -> None:
+        for side in self.sides.values():
+            side.show()
+
+
+class Side(ipywidgets.VBox):
+    """One pipeline: its listener, its counters, its profiles as the cache has them."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self._numbers = ipywidgets.HTML(_numbers(pipeline.score))
+        self._state = ipywidgets.Label(_dom_classes=["rd-state"])
+        self._labels = [
+            LiveLabel(pipeline.cache, name, "likes_count", _dom_classes=["rd-number"])
+            for name in NAMES
+        ]
+        self._tiles = [
+            ipywidgets.VBox(
+                [label, ipywidgets.Label(label.key, _dom_classes=["rd-caption"])],
+                _dom_classes=["rd-tile"],
+            )
+            for label in self._labels
+        ]
+        name, note = ABOUT[pipeline.name]
+        super().__init__(
+            [
+                ipywidgets.HTML(
+                    f'<div class="rd-lab-name">{name}</div><div class="rd-lab-note">{note}</div>'
+                ),
+                self._state,
+                self._numbers,
+                ipywidgets.Box(self._tiles, _dom_classes=["rd-lab-tiles"]),
+            ],
+            _dom_classes=["rd-lab-card", f"rd-lab-{pipeline.name}"],
+        )
+
+    def show(self) -> None:
+        """Show how it stands."""
+        paint(self._numbers, value=_numbers(self.pipeline.score))
+        listener = self.pipeline.listener
+        aside = f"; {listener.stats.quarantined} set aside" if listener.stats.quarantined else ""
+        paint(self._state, value=f"Listener: {listener.status_text}{aside}")
+        behind = self.pipeline.truth.behind
+        for label, tile in zip(self._labels, self._tiles, strict=True):
+            late = ("rd-tile", "rd-behind") if label.key in behind else ("rd-tile",)
+            paint(tile, _dom_classes=late)
+            paint(tile.children[1], value="behind" if label.key in behind else label.key)
+
+    def close(self) -> None:
+        """Stop following."""
+        for label in self._labels:
+            label.close()
+        super().close()
+
+    def to_html(self) -> str:
+        """The counters, as plain HTML."""
+        names = ("Lost", "Stale now", "Worst staleness")
+        cells = zip(names, _in_words(self.pipeline.score), strict=True)
+        rows = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in cells)
+        return f"<table><caption>{ABOUT[self.pipeline.name][0]}</caption>{rows}</table>"
+
+
+def _in_words(score: Score) -> Sequence[str]:
+    return str(score.lost), str(score.stale), f"{score.worst:.1f} s"
+
+
+def _numbers(score: Score) -> str:
+    lost, stale, worst = _in_words(score)
+    return (
+        '<div class="rd-lab-numbers">'
+        f'<div class="{"rd-lab-bad" if score.lost else ""}">'
+        f'<b class="rd-lost">{lost}</b><span>lost</span></div>'
+        f'<div class="{"rd-lab-bad" if score.stale else ""}">'
+        f'<b class="rd-stale">{stale}</b><span>stale now</span></div>'
+        f'<div><b class="rd-worst">{worst}</b><span>worst staleness</span></div></div>'
+    )
+
+
+def _tip(name: str) -> str:
+    tips = {
+        LIKE: "One like for every profile, on both sides",
+        ALL: "All faults, one after the other",
+        REPAIR: "Compare both caches with their tables, and put right what is wrong",
+    }
+    return tips.get(name) or next(fault.watch for fault in FAULTS if fault.name == name)

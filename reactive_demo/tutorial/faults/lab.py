@@ -1,0 +1,118 @@
+"""The lab: the article's pipeline and the durable one, side by side, and an eye on both."""
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, Self
+
+import psycopg
+
+from reactive_demo.servers import Stack
+from reactive_demo.tutorial.chapter_setup import drop_database, fresh_database
+from reactive_demo.tutorial.faults.pipeline import Pipeline
+from reactive_demo.tutorial.faults.servers import Servers
+from reactive_demo.tutorial.reruns import close_previous
+
+__all__ = ["FaultLab"]
+
+log = logging.getLogger(__name__)
+
+LOOK = 0.05
+"""Seconds between two looks at the caches."""
+
+DATABASE = "reactive_demo_faults"
+
+
+class FaultLab:
+    """Two pipelines, each with a table of its own, that get the same writes; ends with `close()`.
+
+    It runs on servers of its own. On the servers of a `stack` it works in a database and under
+    keys of its own, and what would harm others raises ReactiveDemoError unless it `may_harm`. A
+    process has one lab: the newest.
+    """
+
+    def __init__(self, stack: Stack | None = None, *, may_harm: bool = False) -> None:
+        self._stack = stack
+        self._may_harm = may_harm
+        self._watching = threading.Event()
+        self._undo = ExitStack()
+        self.pipelines: list[Pipeline] = []
+        """The article's and the durable one, once the lab is started."""
+        self._observers: list[Callable[[], None]] = []
+        self.busy = threading.Lock()
+        """Held while something is being broken: one thing at a time."""
+
+    def start(self) -> Self:
+        """Start servers and pipelines; the lab itself, so that a notebook needs one line."""
+        close_previous("fault lab", self)
+        with ExitStack() as undo:
+            self.servers = (
+                Servers.own()
+                if self._stack is None
+                else Servers(self._stack, may_harm=self._may_harm)
+            )
+            undo.callback(self.servers.close)
+            self.database_url = url = fresh_database(self.servers.stack, DATABASE)
+            if not self.servers.are_own:
+                undo.callback(drop_database, self.servers.stack, DATABASE)
+            for name in ("article", "durable"):
+                pipeline = Pipeline(url, self.servers.redis_url, name)
+                undo.callback(pipeline.close)
+                self.pipelines.append(pipeline.start())
+            self.article, self.durable = self.pipelines
+            self._eye = threading.Thread(target=self._watch, name="reactive_demo look", daemon=True)
+            self._eye.start()
+            undo.callback(self._close_eye)
+            self._undo = undo.pop_all()
+        return self
+
+    def close(self) -> None:
+        """End the pipelines, and the servers if they are its own; safe to call twice.
+
+        Raises what a listener hid.
+        """
+        self._undo.close()
+
+    def check(self) -> None:
+        """Raise what ended a listener, if anything did."""
+        for pipeline in self.pipelines:
+            pipeline.listener.check()
+
+    def connect(self) -> "psycopg.Connection[Any]":
+        """A connection for the application, which is none of the pipelines' wires."""
+        return psycopg.connect(self.database_url, autocommit=True, connect_timeout=5)
+
+    def write(self) -> None:
+        """One like for each profile, in both tables."""
+        with self.connect() as connection:
+            for pipeline in self.pipelines:
+                pipeline.write(connection)
+
+    def observe(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback()` after each look, from the lab's thread; the way to end that."""
+        self._observers.append(callback)
+        return lambda: self._observers.remove(callback) if callback in self._observers else None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return "FaultLab(the article's pipeline, the durable one)"
+
+    def _watch(self) -> None:
+        while not self._watching.wait(LOOK):
+            try:
+                for pipeline in self.pipelines:
+                    pipeline.look()
+                for observer in list(self._observers):
+                    observer()
+            except Exception:
+                log.exception("the lab could not look")
+
+    def _close_eye(self) -> None:
+        self._watching.set()
+        self._eye.join(5)

@@ -1,0 +1,110 @@
+"""Break a lab, wait until it is quiet, and say what is lost."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.tutorial.faults.actions import FAULTS, Fault
+from reactive_demo.tutorial.faults.lab import FaultLab
+from reactive_demo.tutorial.faults.score import Score
+
+__all__ = ["Outcome", "break_it", "fault_named", "html", "in_words", "run_all", "table"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a fault did to the two pipelines; the scores are of this fault alone."""
+
+    fault: Fault
+    did: str
+    """What was done, in a sentence."""
+    article: Score
+    durable: Score
+
+
+def fault_named(name: str) -> Fault:
+    """The fault whose button has that name."""
+    for fault in FAULTS:
+        if fault.name == name:
+            return fault
+    raise ReactiveDemoError(f"There is no fault {name!r}: {', '.join(f.name for f in FAULTS)}.")
+
+
+def break_it(lab: FaultLab, fault: Fault | str) -> Outcome:
+    """Put the article's cache right, do the harm, wait until it is quiet, and look.
+
+    Raises ReactiveDemoError when something is being broken already, or when the fault would harm
+    servers that are not the lab's.
+    """
+    fault = fault_named(fault) if isinstance(fault, str) else fault
+    if not lab.busy.acquire(blocking=False):
+        raise ReactiveDemoError("One thing at a time: something is being broken already.")
+    try:
+        before = []
+        for pipeline in lab.pipelines:
+            pipeline.level()
+            pipeline.look()
+            before.append((pipeline.lost + pipeline.refused, pipeline.truth.worst))
+            pipeline.truth.worst = 0.0
+        did = fault.act(lab)
+        scores = []
+        for pipeline, (lost, worst) in zip(lab.pipelines, before, strict=True):
+            pipeline.lost += pipeline.settle()
+            score = pipeline.look()
+            scores.append(Score(score.lost - lost, score.stale, score.worst))
+            pipeline.truth.worst = max(pipeline.truth.worst, worst)
+        return Outcome(fault, did, *scores)
+    finally:
+        lab.busy.release()
+
+
+def run_all(
+    lab: FaultLab,
+    faults: Sequence[Fault] = FAULTS,
+    progress: Callable[[Outcome], None] = lambda _: None,
+) -> list[Outcome]:
+    """Break it in every way, one after the other."""
+    outcomes = []
+    for fault in faults:
+        outcomes.append(break_it(lab, fault))
+        progress(outcomes[-1])
+    return outcomes
+
+
+def table(outcomes: Iterable[Outcome]) -> str:
+    """The outcomes, as a table in plain text."""
+    lines = [("fault", "article", "durable")]
+    lines += [(o.fault.name, in_words(o.article), in_words(o.durable)) for o in outcomes]
+    widths = [max(len(line[n]) for line in lines) for n in range(3)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def html(outcomes: Iterable[Outcome]) -> str:
+    """The outcomes, as a table in HTML."""
+    rows = "".join(
+        f'<tr><th scope="row">{escape(o.fault.name)}</th>'
+        f"<td>{in_words(o.article)}</td><td>{in_words(o.durable)}</td></tr>"
+        for o in outcomes
+    )
+    return (
+        '<table class="rd-lab-table"><thead><tr><th scope="col">Fault</th>'
+        '<th scope="col">The article\'s way</th><th scope="col">The durable way</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
+    )
+
+
+def in_words(score: Score) -> str:
+    """A score of one fault: what is lost, or how late it was at worst."""
+    if score.lost:
+        return f"lost {score.lost}"
+    if score.worst < SOON:
+        return "lost 0"
+    return f"lost 0, late {score.worst:.1f} s"
+
+
+SOON = 0.1
+"""Seconds that nobody would call late."""

@@ -1,0 +1,154 @@
+"""The servers of the lab: its own, which it may harm, or others, which it may not.
+
+Servers of its own are the default, since harm done to those that all notebooks share would show in
+every one that is open. They start in a second, in a folder beside the shared ones', by the same
+keeper: it takes a PostgreSQL that was stopped for one that crashed, and starts it again.
+"""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+import psycopg
+import redis
+
+from reactive_demo import servers as stack
+from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.redis_cache.client import open_redis
+from reactive_demo.servers import Stack, connect
+from reactive_demo.servers.server_dir import ServerDir, try_lock
+from reactive_demo.settings import Settings
+from reactive_demo.waiting import wait_until
+
+__all__ = ["Servers", "reset"]
+
+HOMES = 9
+"""Labs that may run at the same time, each in a process of its own."""
+
+RESTART = 30.0
+"""Seconds in which a stopped PostgreSQL must answer again."""
+
+
+class Servers:
+    """The two servers, and the harm that may be done to them.
+
+    What harms raises ReactiveDemoError for a server that the lab did not start, unless `may_harm`.
+    """
+
+    def __init__(
+        self, servers: Stack, home: Path | None = None, lock: int | None = None, *, may_harm: bool
+    ) -> None:
+        self.stack = servers
+        self._home = home
+        self._lock = lock
+        self._may_harm = may_harm
+
+    @classmethod
+    def own(cls) -> Self:
+        """Start two, in a folder that no other process uses, whatever DATABASE_URL says."""
+        for home in _homes():
+            home.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = try_lock(home.with_name(f"{home.name}.lock"))
+            if lock is not None:
+                try:
+                    return cls(connect(Settings(None, None, home)), home, lock, may_harm=True)
+                except BaseException:
+                    os.close(lock)
+                    raise
+        raise ReactiveDemoError(
+            f"{HOMES} fault labs run already: shut down the kernels of those you do not use."
+        )
+
+    @property
+    def redis_url(self) -> str:
+        """A URL for redis-py."""
+        return self.stack.redis_url
+
+    @property
+    def are_own(self) -> bool:
+        """Whether the lab started them."""
+        return self._home is not None
+
+    def close(self) -> None:
+        """Stop using them; its own stop a few seconds later."""
+        if self.are_own:
+            self.stack.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def freeze_redis(self, seconds: float) -> None:
+        """Let Redis answer nobody for a while. It wakes by itself, whatever becomes of us."""
+        self._check("freeze Redis", "REDIS_URL")
+        with open_redis(self.redis_url) as client:
+            client.client_pause(int(1000 * seconds), all=True)
+
+    def empty_redis(self) -> None:
+        """Throw away all that Redis holds."""
+        self._check("empty Redis", "REDIS_URL")
+        with open_redis(self.redis_url) as client:
+            client.flushall()
+
+    def stop_postgres(self) -> None:
+        """Stop PostgreSQL at once, as if its machine had lost power, and wait until it is gone.
+
+        The keeper starts it again within two seconds.
+        """
+        if self._home is None:
+            raise ReactiveDemoError(
+                "Only a PostgreSQL that the lab started can be stopped here, and this one was not: "
+                "let the lab start servers of its own, FaultLab()."
+            )
+        facts = ServerDir(self._home / "postgres").read("server")
+        server = psutil.Process(int(facts["pid"]))
+        family = [server, *server.children(recursive=True)]
+        server.send_signal(signal.SIGQUIT)
+        psutil.wait_procs(family, timeout=10)
+
+    def await_postgres(self, database_url: str) -> "psycopg.Connection[Any]":
+        """Wait until PostgreSQL answers; the first connection to it."""
+        found = []
+
+        def answers() -> bool:
+            try:
+                found.append(psycopg.connect(database_url, autocommit=True))
+            except psycopg.OperationalError:
+                return False
+            return True
+
+        wait_until("PostgreSQL answers again", answers, RESTART)
+        return found[0]
+
+    def await_redis(self) -> None:
+        """Wait until Redis answers."""
+
+        def answers() -> bool:
+            try:
+                with open_redis(self.redis_url) as client:
+                    return bool(client.ping())
+            except redis.RedisError:
+                return False
+
+        wait_until("Redis answers again", answers, RESTART)
+
+    def _check(self, harm: str, variable: str) -> None:
+        if not self._may_harm:
+            raise ReactiveDemoError(
+                f"To {harm} would harm whoever uses the server of {variable}, which the lab did "
+                "not start: let it start servers of its own, FaultLab(), or say that it may, "
+                "FaultLab(stack, may_harm=True)."
+            )
+
+
+def reset() -> list[Path]:
+    """Throw the data of all labs away; the folders that were removed."""
+    found = [home for home in _homes() if home.exists()]
+    return [folder for home in found for folder in stack.reset(Settings(None, None, home))]
+
+
+def _homes() -> list[Path]:
+    """The folders of labs: siblings of the shared servers', whose own holds nothing else."""
+    shared = Settings.from_environment().home
+    return [shared.with_name(f"{shared.name}-faults-{number}") for number in range(1, HOMES + 1)]

@@ -1,0 +1,7 @@
+"""All strategies side by side: measured on real servers, with the network as slow as you like."""
+
+from reactive_demo.tutorial.race.delay_chart import DelayChart
+from reactive_demo.tutorial.race.plot import FigureTable, Plot
+from reactive_demo.tutorial.race.race import Measured, Race
+
+__all__ = ["DelayChart", "FigureTable", "Measured", "Plot", "Race"]

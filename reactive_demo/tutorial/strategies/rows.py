@@ -1,0 +1,44 @@
+"""The rows of the table `profile`, as the strategies that write the cache themselves need them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from reactive_demo.app.profiles import COUNTERS, Profiles
+
+__all__ = ["Rows"]
+
+INCREMENT = """
+    INSERT INTO public.profile AS p (username, followings_count, followers_count, likes_count)
+    VALUES (%s, (%s = 'followings')::int, (%s = 'followers')::int, (%s = 'likes')::int)
+    ON CONFLICT (username) DO UPDATE
+    SET followings_count = p.followings_count + excluded.followings_count,
+        followers_count  = p.followers_count  + excluded.followers_count,
+        likes_count      = p.likes_count      + excluded.likes_count
+    RETURNING *
+"""
+
+
+class Rows(Profiles):
+    """Profiles whose writes tell what became of the row."""
+
+    def incremented(self, username: str, counter: str) -> dict[str, Any]:
+        """Add one to a counter; the row as it is then."""
+        return self._execute(INCREMENT, username, counter, counter, counter)[0]
+
+    def get_or_new(self, username: str) -> dict[str, Any]:
+        """The row, or what it will be when it is made."""
+        new = {"username": username} | {f"{counter}_count": 0 for counter in COUNTERS}
+        return self.get(username) or new
+
+    def store(self, stream: str, messages: Sequence[tuple[str, str, str]]) -> int:
+        """Count `messages` (id, username, counter), each id once; how many were new.
+
+        Needs `sql/06_write_behind.sql`.
+        """
+        [row] = self._execute(
+            "SELECT reactive.store(%s, %s::text[], %s::text[], %s::text[]) AS new",
+            stream,
+            *(list(column) for column in zip(*messages, strict=True)),
+        )
+        new: int = row["new"]
+        return new

@@ -1,0 +1,10 @@
+"""What people see: labels and cards that follow the cache."""
+
+from reactive_demo.screen.label import LiveLabel
+from reactive_demo.tutorial.widgets.app_windows import AppWindows
+from reactive_demo.tutorial.widgets.burst import BurstButton
+from reactive_demo.tutorial.widgets.card import ProfileCard
+from reactive_demo.tutorial.widgets.flow import FlowView
+from reactive_demo.tutorial.widgets.windows import Windows
+
+__all__ = ["AppWindows", "BurstButton", "FlowView", "LiveLabel", "ProfileCard", "Windows"]

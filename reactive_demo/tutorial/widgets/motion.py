@@ -1,0 +1,214 @@
+"""What a flow view shows of what has passed: dots, counts, times. No I/O, and time is passed in.
+
+Each batch that reached the cache is a dot; where there are more than eyes can follow, the last of a
+frame is a thick one that stands for the rest. So dots, and changes conflated into them, are
+together what the listener has applied.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import psycopg
+
+from reactive_demo.listener.listener import Applied
+from reactive_demo.listener.stats import Hop, Stats, Window
+from reactive_demo.tutorial.widgets.wire import Line, applied_line, heard_line, painted_line
+
+__all__ = ["Motion"]
+
+MOST = 6
+"""Dots in a frame."""
+
+LINES = 9
+"""Lines of the wire in a frame: the newest."""
+
+HOLD = 0.12
+"""Seconds that a dot waits until its label is painted; then there is none."""
+
+SECONDS = 60
+"""How far back the latency is shown."""
+
+KEYS = 100
+"""Keys whose last write and painting are remembered."""
+
+
+NOTHING = Stats()
+
+
+@dataclass(slots=True)
+class Dot:
+    """A batch on its way to the screen, and those that go with it."""
+
+    applied_batch: Applied
+    keys: frozenset[str]
+    rows: int
+    heard: int
+    notifications: Sequence[psycopg.Notify] = ()
+    painted: tuple[str, object] | None = None
+    messages: int = 0
+    shown_at: float | None = None
+
+
+class Motion:
+    """Collects what passes until the next frame; the caller keeps threads apart.
+
+    Counted is what comes after `before`.
+    """
+
+    def __init__(self, table: str, before: Stats = NOTHING) -> None:
+        self._table = table
+        self._before = before
+        self._pending: list[Dot] = []
+        self._heard: Sequence[psycopg.Notify] = ()
+        self._painting: deque[Line] = deque(maxlen=LINES)
+        self._write, self._show = Window(), Window()
+        self._writing: dict[str, float] = {}
+        self._painted: dict[str, float] = {}
+        self._worst: dict[int, float] = {}
+        self.written = self.dots = self.conflated = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is left for another frame."""
+        return bool(self._pending or self._painting)
+
+    # What passes
+
+    def wrote(self, key: str, began: float, done: float) -> None:
+        """The app wrote `key`."""
+        self.written += 1
+        self._write.add(began, done)
+        _remember(self._writing, key, done - began)
+
+    def heard(self, notifications: Sequence[psycopg.Notify]) -> None:
+        """The listener was told something: by a bell, when it has already read what it is about."""
+        last = self._pending[-1] if self._pending else None
+        if last and last.applied_batch.batch.cursor is not None and not last.notifications:
+            last.notifications = notifications
+        else:
+            self._heard = notifications
+
+    def applied(self, applied: Applied) -> None:
+        """The listener carried a batch into the cache."""
+        if applied.batch.changed_at is not None:
+            second, latency = int(applied.applied_at), applied.applied_at - applied.batch.changed_at
+            self._worst[second] = max(self._worst.get(second, 0.0), latency)
+        if not applied.newer:
+            return
+        heard = max(applied.newer, applied.batch.received)
+        if len(self._pending) < MOST:
+            keys = frozenset(change.key for change in applied.batch.changes)
+            dot = Dot(applied, keys, applied.newer, heard, self._heard)
+            self._heard = ()
+            self._pending.append(dot)
+            for key in self._painted.keys() & keys:  # the label was faster than Redis's answer
+                if self._painted[key] > applied.heard_at:
+                    self._show_dot(dot, self._painted[key])
+        else:
+            self._pending[-1].rows += applied.newer
+            self._pending[-1].heard += heard
+
+    def shown(self, key: str, at: float, label: str, value: object) -> None:
+        """The painter set a label that follows `key`."""
+        _remember(self._painted, key, at)
+        its = [dot for dot in self._pending if key in dot.keys]
+        for dot in its:
+            self._show_dot(dot, at)
+        if its:
+            its[-1].painted = (label, value)
+            its[-1].messages += 1
+        else:
+            self._painting.append(painted_line(label, value))
+
+    def _show_dot(self, dot: Dot, at: float) -> None:
+        if dot.shown_at is None:
+            dot.shown_at = at
+            self._show.add(dot.applied_batch.applied_at, at)
+
+    # What is shown
+
+    def frame(self, now: float, stats: Stats) -> dict[str, Any]:
+        """What has passed since the last frame, and the numbers as they are now."""
+        ready = [dot for dot in self._pending if _is_ready(dot, now)]
+        self._pending = [dot for dot in self._pending if not _is_ready(dot, now)]
+        self.dots += len(ready)
+        self.conflated += sum(dot.rows - 1 for dot in ready)
+        lines = list(self._painting)
+        self._painting.clear()
+        for dot in ready:
+            lines += self._lines(dot)
+        return {
+            "dots": [self._dot(dot, ready[0].applied_batch.heard_at) for dot in ready],
+            "counts": {
+                "written": self.written,
+                "heard": stats.received - self._before.received,
+                "applied": stats.applied - self._before.applied,
+                "dots": self.dots,
+                "conflated": self.conflated,
+                "aside": stats.quarantined - self._before.quarantined,
+            },
+            "hops": [
+                _ms(h) for h in (self._write.hop, stats.announce, stats.apply, self._show.hop)
+            ],
+            "latency": _ms(stats.latency),
+            "minute": self._minute(int(now)),
+            "lines": lines[-LINES:],
+        }
+
+    def _lines(self, dot: Dot) -> Iterator[Line]:
+        """What was said about a batch: by PostgreSQL, by the listener, by the kernel."""
+        yield heard_line(dot.notifications)
+        yield applied_line(dot.applied_batch, self._table)
+        if dot.painted:
+            yield painted_line(*dot.painted, dot.messages)
+
+    def _dot(self, dot: Dot, first: float) -> dict[str, Any]:
+        applied = dot.applied_batch
+        key = next(iter(dot.keys))
+        announce = (
+            None
+            if applied.batch.changed_at is None
+            else applied.heard_at - applied.batch.changed_at
+        )
+        show = None if dot.shown_at is None else dot.shown_at - applied.applied_at
+        hops = (
+            self._writing.get(key) if len(dot.keys) == 1 else None,
+            announce,
+            applied.applied_at - applied.heard_at,
+            show,
+        )
+        return {
+            "after": round(1000 * (applied.heard_at - first)),
+            "applied": dot.rows,
+            "heard": dot.heard,
+            "shown": dot.shown_at is not None,
+            "hops": [None if hop is None else _rounded(max(0.0, hop)) for hop in hops],
+        }
+
+    def _minute(self, now: int) -> list[float | None]:
+        """The worst latency of each of the last seconds, in ms; the newest is the last."""
+        for second in list(islice(self._worst, max(0, len(self._worst) - 2 * SECONDS))):
+            del self._worst[second]
+        seconds = (self._worst.get(second) for second in range(now - SECONDS + 1, now + 1))
+        return [None if worst is None else _rounded(max(0.0, worst)) for worst in seconds]
+
+
+def _remember(of_keys: dict[str, float], key: str, seconds: float) -> None:
+    of_keys[key] = seconds
+    if len(of_keys) > KEYS:
+        del of_keys[next(iter(of_keys))]
+
+
+def _is_ready(dot: Dot, now: float) -> bool:
+    return dot.shown_at is not None or now - dot.applied_batch.applied_at >= HOLD
+
+
+def _ms(hop: Hop) -> list[float | None]:
+    return [None if one is None else _rounded(one) for one in (hop.last, hop.median)]
+
+
+def _rounded(seconds: float) -> float:
+    return round(1000 * seconds, 2)
