@@ -46,11 +46,11 @@ class Options:
     """And the most bytes, about."""
 
     retention: float = 86_400.0
-    """How long the change table remembers a deleted key. A cache that was away for longer is
-    filled again."""
-    prune_interval: float = 3_600.0
-    """Between two searches for deleted keys to forget."""
-    prune_rows: int = 2_000
-    """Keys examined in one step of such a search."""
-    prune_pause: float = 0.1
-    """Between two steps."""
+    """How long the change log remembers a change. A cache that was away for longer is filled
+    again."""
+    prune_interval: float = 600.0
+    """Between two searches for changes to forget."""
+    prune_rows: int = 500
+    """Changes examined in one step of pruning."""
+    prune_pause: float = 0.05
+    """Between two steps, while there is much to prune."""

@@ -27,6 +27,21 @@ KEEPALIVE: dict[str, Any] = {
 """libpq's settings (s, s, probes, ms) that notice a peer which is gone without a word."""
 
 
+PIN = """
+    SELECT pg_catalog.current_setting('search_path'),
+           pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false)
+"""
+"""From here on, an unqualified name is PostgreSQL's own, whatever others have created."""
+
+SESSION = """
+    SET client_encoding = 'UTF8'; SET quote_all_identifiers = off;
+    SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;
+    SET idle_session_timeout = 0; SET lock_timeout = 0;
+    SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'
+"""
+"""What a role or a database may have set otherwise; transaction_timeout is new in PostgreSQL 17."""
+
+
 class SilentError(psycopg.OperationalError):
     """The server was silent for too long."""
 
@@ -40,6 +55,8 @@ class PatientConnection(psycopg.Connection[Any]):
     """
 
     silence_timeout = SILENCE_TIMEOUT
+    own_search_path = ""
+    """The account's search_path, before the session's was pinned."""
 
     def wait(self, gen: PQGen[RV], *args: Any, **options: Any) -> RV:
         """Wait for the server as psycopg does, but not for ever."""
@@ -70,11 +87,14 @@ def open_postgres(
     name: str,
     *,
     silence_timeout: float = SILENCE_TIMEOUT,
+    pinned: bool = True,
     **options: Any,
 ) -> PatientConnection:
     """Connect to the primary as the application `reactive_demo NAME`, in autocommit mode.
 
-    Further options are libpq's and psycopg's. Raises psycopg.OperationalError within 5 s.
+    A `pinned` session resolves names in pg_catalog and has no time-outs; one that may belong to a
+    pooler is not pinned, and must qualify what it says. Further options are libpq's and psycopg's.
+    Raises psycopg.OperationalError within 5 s.
     """
     defaults: dict[str, Any] = {
         "autocommit": True,
@@ -86,6 +106,13 @@ def open_postgres(
         database_url, application_name=f"reactive_demo {name}", **{**defaults, **options}
     )
     connection.silence_timeout = silence_timeout
+    if pinned:
+        try:
+            connection.own_search_path = connection.execute(PIN).fetchone()[0]  # type: ignore[index]
+            connection.execute(SESSION)
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 

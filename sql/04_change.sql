@@ -1,10 +1,14 @@
--- The change table: which keys changed, and since when. One row for each key, not an event log.
+-- The change log: which keys changed, and in which transaction. It holds no rows of yours and does
+-- not say whether a key was deleted: a reader takes the row from the table itself, in the same
+-- statement. Absent there means deleted.
 --
--- It holds no rows of yours and does not say whether a key was deleted: how the key looks now is
--- read from the table itself, in the same statement. Absent there means deleted.
---
+--   key       NULL: the whole table was truncated
 --   version   greater for every later change of a key; the cache writes only what is newer
 --   xid       the transaction that changed it: what a reader has not seen yet is found by it
+--
+-- A change is one INSERT. Nothing here is unique, so a write of yours never conflicts with our
+-- bookkeeping: not under REPEATABLE READ, not in a restore, not with a key of any length. What a
+-- later change of the same key supersedes is removed by the listener (see feeds/pruning.py).
 
 CREATE SCHEMA IF NOT EXISTS reactive;
 
@@ -12,27 +16,38 @@ CREATE SEQUENCE IF NOT EXISTS reactive.version;
 
 CREATE TABLE IF NOT EXISTS reactive.change (
     table_name text        NOT NULL,
-    key        text        NOT NULL,
+    key        text,
     version    bigint      NOT NULL,
     xid        xid8        NOT NULL,
-    changed_at timestamptz NOT NULL,
-    PRIMARY KEY (table_name, key)
+    changed_at timestamptz NOT NULL
 );
 
--- CREATE INDEX IF NOT EXISTS would wait for every writer, even where the index exists.
+-- The captured tables: what their keys are, and what is left out.
+CREATE TABLE IF NOT EXISTS reactive.captured (
+    table_name  text   PRIMARY KEY, -- schema-qualified and quoted, as regclass prints it
+    key_columns text[] NOT NULL,
+    excluded    text[] NOT NULL DEFAULT '{}',
+    incarnation uuid   NOT NULL DEFAULT gen_random_uuid(),
+    pruned_xid  xid8   NOT NULL DEFAULT '0' -- what it deleted, or transactions before, may be forgotten
+);
+
+-- CREATE INDEX IF NOT EXISTS would wait for every writer, even where the index exists. Earlier
+-- versions kept one row for each key, and truncations in reactive.captured.
 DO $$ BEGIN
-    IF to_regclass('reactive.change_xid') IS NULL THEN
+    IF EXISTS (SELECT FROM pg_catalog.pg_constraint c
+               WHERE c.conrelid = 'reactive.change'::pg_catalog.regclass AND c.contype = 'p') THEN
+        ALTER TABLE reactive.change DROP CONSTRAINT change_pkey;
+        ALTER TABLE reactive.change ALTER COLUMN key DROP NOT NULL;
+        ALTER TABLE reactive.captured DROP COLUMN truncated_version, DROP COLUMN truncated_xid;
+        UPDATE reactive.captured SET incarnation = pg_catalog.gen_random_uuid();
+    END IF;
+    IF pg_catalog.to_regclass('reactive.change_xid') IS NULL THEN
         CREATE INDEX change_xid ON reactive.change (table_name, xid);
     END IF;
+    IF pg_catalog.to_regclass('reactive.change_key') IS NULL THEN
+        CREATE INDEX change_key ON reactive.change (pg_catalog.hashtextextended(key, 0));
+    END IF;
+    IF pg_catalog.to_regclass('reactive.change_truncated') IS NULL THEN
+        CREATE INDEX change_truncated ON reactive.change (table_name, xid) WHERE key IS NULL;
+    END IF;
 END $$;
-
--- The captured tables: what their keys are, what is left out, and when they were last truncated.
-CREATE TABLE IF NOT EXISTS reactive.captured (
-    table_name        text   PRIMARY KEY, -- schema-qualified and quoted, as regclass prints it
-    key_columns       text[] NOT NULL,
-    excluded          text[] NOT NULL DEFAULT '{}',
-    incarnation       uuid   NOT NULL DEFAULT gen_random_uuid(),
-    truncated_version bigint NOT NULL DEFAULT 0,
-    truncated_xid     xid8   NOT NULL DEFAULT '0',
-    pruned_xid        xid8   NOT NULL DEFAULT '0' -- keys deleted by it, or before, may be forgotten
-);

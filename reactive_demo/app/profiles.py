@@ -8,14 +8,17 @@ import psycopg
 from psycopg.rows import dict_row
 
 from reactive_demo.app.pool import Pool
-from reactive_demo.errors import ReactiveDemoError
-from reactive_demo.postgres import open_postgres, unavailable
+from reactive_demo.errors import ReactiveDemoError, RefusedError, UnavailableError
+from reactive_demo.postgres import PatientConnection, open_postgres, unavailable
 from reactive_demo.signals import Signal
 
 __all__ = ["COUNTERS", "Profiles"]
 
 COUNTERS = ("followings", "followers", "likes")
 """The counters of a profile; their columns are called `<counter>_count`."""
+
+WRITE_TIMEOUT = 20.0
+"""Seconds after which a server that is silent counts as away."""
 
 
 class Profiles:
@@ -30,7 +33,7 @@ class Profiles:
         self.database_url = database_url
         self.wrote: Signal[[str, float, float]] = Signal()
         """Sent after each increment: username, when the write began, and when it was done."""
-        self._pool = Pool(lambda: open_postgres(database_url, "write", row_factory=dict_row))
+        self._pool = Pool(lambda: _connect(database_url))
 
     def increment(self, username: str, counter: str) -> int | None:
         """Add one to a counter, making the profile if there is none.
@@ -50,19 +53,7 @@ class Profiles:
         order = sorted(range(len(increments)), key=lambda number: increments[number][0])
         usernames, counters = ([increments[n][part] for n in order] for part in (0, 1))
         began = time.time()
-        try:
-            rows = self._execute(
-                "SELECT reactive.increment(who, counter) AS version"
-                " FROM unnest(%s::text[], %s::text[]) AS i (who, counter)",
-                usernames,
-                counters,
-            )
-        except psycopg.errors.InvalidParameterValue as error:
-            if not error.diag.message_hint:
-                raise  # a row too long to be announced
-            raise ReactiveDemoError(
-                f"{error.diag.message_primary}: {error.diag.message_hint}"
-            ) from None
+        rows = self._execute(INCREMENT, usernames, counters)
         if self.wrote:
             for username in set(usernames):
                 self.wrote(username, began, time.time())
@@ -71,16 +62,12 @@ class Profiles:
 
     def get(self, username: str) -> dict[str, Any] | None:
         """Return the row as the database has it now, or None."""
-        rows = self._execute("SELECT * FROM public.profile WHERE username = %s", username)
+        rows = self._execute(GET, username)
         return rows[0] if rows else None
 
     def delete(self, username: str) -> bool:
         """Delete the profile; return whether there was one."""
-        return bool(
-            self._execute(
-                "DELETE FROM public.profile WHERE username = %s RETURNING username", username
-            )
-        )
+        return bool(self._execute(DELETE, username))
 
     def rename(self, username: str, new: str) -> bool:
         """Change the profile's name; return whether there was one.
@@ -90,7 +77,7 @@ class Profiles:
         try:
             return bool(
                 self._execute(
-                    "UPDATE public.profile SET username = %s WHERE username = %s RETURNING 1 AS n",
+                    RENAME,
                     new,
                     username,
                 )
@@ -114,8 +101,52 @@ class Profiles:
     def _execute(self, statement: str, *arguments: object) -> list[dict[str, Any]]:
         try:
             with self._pool.lend() as connection:
-                return connection.execute(statement.encode(), arguments).fetchall()
+                rows: list[dict[str, Any]] = connection.execute(
+                    statement.encode(), arguments
+                ).fetchall()
+                return rows
+        except UnicodeEncodeError as error:
+            raise RefusedError(f"The database's encoding has no {error.object!r}.") from None
+        except psycopg.errors.InvalidParameterValue as error:
+            if not error.diag.message_hint:
+                raise  # a row too long to be announced
+            raise RefusedError(f"{error.diag.message_primary}: {error.diag.message_hint}") from None
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            raise UnavailableError(
+                f"PostgreSQL takes no writes for now ({error.diag.message_primary}): a database "
+                "that is read-only, or a standby; try again when that is over."
+            ) from None
         except psycopg.OperationalError as error:
             if error.sqlstate and not error.sqlstate.startswith("57P"):
                 raise  # it answered; 57P is a server that shuts down
             raise unavailable(self.database_url, error) from error
+
+
+def _connect(database_url: str) -> PatientConnection:
+    """Connect as it suits a pooler in transaction mode: nothing is left in the session."""
+    return open_postgres(
+        database_url,
+        "write",
+        pinned=False,
+        prepare_threshold=None,
+        row_factory=dict_row,
+        silence_timeout=WRITE_TIMEOUT,
+    )
+
+
+# Qualified throughout: these sessions may be a pooler's, and are not pinned to pg_catalog.
+INCREMENT = """
+    SELECT reactive.increment(i.who, i.counter) AS version
+    FROM ROWS FROM (
+        pg_catalog.unnest(%s::pg_catalog.text[]), pg_catalog.unnest(%s::pg_catalog.text[])
+    ) AS i (who, counter)
+"""
+GET = "SELECT * FROM public.profile WHERE username OPERATOR(pg_catalog.=) %s::pg_catalog.text"
+DELETE = """
+    DELETE FROM public.profile WHERE username OPERATOR(pg_catalog.=) %s::pg_catalog.text
+    RETURNING username
+"""
+RENAME = """
+    UPDATE public.profile SET username = %s
+    WHERE username OPERATOR(pg_catalog.=) %s::pg_catalog.text RETURNING username
+"""

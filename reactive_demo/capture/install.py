@@ -16,7 +16,9 @@ from tenacity import (
 )
 
 from reactive_demo.capture.lock_waits import watched
-from reactive_demo.errors import ReactiveDemoError, first_line
+from reactive_demo.errors import ReactiveDemoError, RefusedError, first_line
+from reactive_demo.feeds.table import check_trust, resolve
+from reactive_demo.postgres import open_postgres
 
 __all__ = [
     "CAPTURE",
@@ -61,10 +63,14 @@ def install(
     columns = None if exclude is None else list(exclude)
 
     def work(connection: psycopg.Connection) -> None:
+        connection.execute("CREATE SCHEMA IF NOT EXISTS reactive")
+        check_trust(connection)  # once more: somebody may have created it a moment ago
         execute_files(connection, steps)
         if table == "profile":
             _drop_notify_trigger(connection)
-        connection.execute("SELECT reactive.capture(%s::regclass, %s)", [table, columns])
+        connection.execute(
+            "SELECT reactive.capture(%s::regclass, %s)", [_found(connection, table), columns]
+        )
 
     change_schema(database_url, f"table {table}", work)
 
@@ -112,10 +118,19 @@ def uncapture(connection: psycopg.Connection, table: str) -> None:
     """Take capture off, if it is on: else the table's lock would be taken for nothing."""
     if _exists(connection, "reactive.captured"):
         connection.execute(
-            "SELECT reactive.uncapture(%(table)s::regclass) FROM reactive.captured"
-            " WHERE table_name = reactive.name_of(%(table)s::regclass)",
-            {"table": table},
+            "SELECT reactive.uncapture(table_name::regclass) FROM reactive.captured"
+            " WHERE table_name = %s",
+            [_found(connection, table)],
         )
+
+
+def _found(connection: psycopg.Connection, table: str) -> str:
+    """Return the table's name, schema-qualified; raise RefusedError if there is none."""
+    if (name := resolve(connection, table)) is None:
+        raise RefusedError(
+            f"There is no table {table} in this database: create it, or name another."
+        )
+    return name
 
 
 def _exists(connection: psycopg.Connection, relation: str) -> bool:
@@ -160,10 +175,11 @@ def _attempt(
 ) -> None:
     """One transaction, one installation at a time."""
     with (
-        psycopg.connect(database_url, connect_timeout=5) as connection,
+        open_postgres(database_url, "install", autocommit=False) as connection,
         watched(database_url, connection.info.backend_pid, blockers),
     ):
         connection.execute("SET LOCAL client_min_messages = warning")
+        check_trust(connection)
         connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}".encode())
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('reactive_demo', 0))")
         work(connection)

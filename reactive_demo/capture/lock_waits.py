@@ -6,6 +6,8 @@ from contextlib import contextmanager, suppress
 
 import psycopg
 
+from reactive_demo.postgres import open_postgres
+
 __all__ = ["watched"]
 
 LOOK = 0.1
@@ -31,7 +33,7 @@ def watched(database_url: str, pid: int, blockers: list[str]) -> Iterator[None]:
             return
         with (
             suppress(psycopg.Error),
-            psycopg.connect(database_url, autocommit=True, connect_timeout=5) as connection,
+            open_postgres(database_url, "lock waits") as connection,
         ):
             while True:
                 if found := connection.execute(BLOCKERS, [pid]).fetchall():

@@ -16,7 +16,7 @@ from reactive_demo.feeds.pruning import Pruning
 from reactive_demo.feeds.rows import Rows, pack
 from reactive_demo.feeds.session import Session
 from reactive_demo.feeds.statements import Statements
-from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTINGS, describe
+from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTINGS, capture_always, describe
 from reactive_demo.options import Options
 from reactive_demo.waiting import StopEvent
 
@@ -52,11 +52,13 @@ class ChangeTableSession(Session):
         super().__init__(feed.database_url, feed.table, CHANNEL, feed.options)
         try:
             table = describe(self.connection, feed.table)
+            capture_always(self.connection, table.name)
             self.connection.execute(SETTINGS)
             idle = f"SET idle_session_timeout = '{3 * self.options.heartbeat:g}s'"
             self.connection.execute(idle.encode())
             self._statements = Statements(table, self.connection)
-            self._rows = Rows(self._statements, self.options)
+            self._incarnation = str(self._statements.one("incarnation")[0])
+            self._rows = Rows(self._statements, self.options, self._check_unchanged)
             self._pruning = Pruning(self._statements, self.options)
         except BaseException:
             self.connection.close()
@@ -64,8 +66,8 @@ class ChangeTableSession(Session):
         self._cursor = Cursor("0:0:")
 
     def incarnation(self) -> str:
-        """Return what a cursor belongs to: this server, timeline, database and capture."""
-        return str(self._statements.one("incarnation")[0])
+        """Return what a cursor belongs to: this server, timeline, database, capture and schema."""
+        return self._incarnation
 
     def can_resume(self, cursor: str) -> bool:
         """Return whether no key that changed after `cursor` was pruned, and it is this server's."""
@@ -118,15 +120,14 @@ class ChangeTableSession(Session):
             elif time.monotonic() - told < options.heartbeat:
                 yield Batch(State.LIVE)
             else:  # a sign of life: is this still the leader, does Redis still hold the data,
-                self.incarnation()  # and the table its trigger?
+                self._check_unchanged()  # and is the table what it was?
                 yield Batch(State.LIVE, cursor=self._cursor.snapshot)
                 told = time.monotonic()
             self._pruning.step(self._cursor.xmin)
             if armed and len(self._heard()) > woken:  # more than what woke it: there is much to do
                 armed = self._disarm()
             elif armed:
-                pause = options.prune_pause if self._pruning.under_way else options.heartbeat
-                woken = self._sleep(stopping, pause)
+                woken = self._sleep(stopping, options.heartbeat)
             elif found:
                 stopping.wait(min(found * options.coalesce_delay, options.max_coalesce_delay))
                 wait = options.min_poll
@@ -155,6 +156,9 @@ class ChangeTableSession(Session):
             else:
                 found = True
                 yield batch
+
+    def _check_unchanged(self) -> None:
+        self._statements.check_unchanged(self._incarnation)
 
     def _arm(self) -> bool:
         """Hold the bell, so that whatever is written from now on rings; not while a write runs."""

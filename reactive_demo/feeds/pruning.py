@@ -1,13 +1,12 @@
-"""Pruning: forget keys that were deleted long ago, since the change table need not keep them.
+"""Pruning: keep the change log short, a little at a time.
 
-Only what this session has read is taken. A session whose cache was away meets the number of the
-last transaction so forgotten, and fills its cache. The table may be large, so a part of it is
-examined, and a moment later the next.
+What a later change of the same key supersedes is removed once it is read, and anything older than
+the retention. A session whose cache was away for longer meets the number of the last transaction
+so forgotten, and fills its cache.
 """
 
 import logging
 import time
-from typing import Any
 
 import psycopg
 
@@ -18,36 +17,44 @@ __all__ = ["Pruning"]
 
 log = logging.getLogger(__name__)
 
+NOT_ALLOWED = (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)
+
 
 class Pruning:
-    """Examines the change table of one captured table, step by step."""
+    """Prunes the change log of one captured table, as far as this session has read it."""
 
     def __init__(self, statements: Statements, options: Options) -> None:
         self._statements = statements
         self._options = options
-        self._due_at = 0.0
-        self._reached = ""
-
-    @property
-    def under_way(self) -> bool:
-        """Whether the next step is due soon."""
-        return bool(self._reached)
+        self._examined = "0"
+        self._supersede_at = self._prune_at = 0.0
 
     def step(self, xmin: int) -> None:
-        """Examine some keys, if it is time; forget those deleted by transactions below `xmin`."""
-        if time.monotonic() < self._due_at:
+        """Prune a little, if it is time, of what was changed by transactions below `xmin`.
+
+        An account that may not delete prunes nothing, and a read-only server is left alone.
+        """
+        now = time.monotonic()
+        if now < min(self._supersede_at, self._prune_at):
             return
         options = self._options
-        span: dict[str, Any] = {"first": self._reached, "some": options.prune_rows}
-        last, count = self._statements.one("span", **span)
         try:
-            self._statements.execute(
-                "prune", **span, last=last, xmin=str(xmin), retention=f"{options.retention:g} s"
-            )
-        except psycopg.errors.InsufficientPrivilege as error:
-            log.info("deleted keys stay in the change table: %s", error.diag.message_primary)
-            count = 0
-        ended = count < options.prune_rows
-        self._reached = "" if ended else last
-        pause = options.prune_interval if ended else options.prune_pause
-        self._due_at = time.monotonic() + pause
+            if now >= self._supersede_at:
+                examined, last = self._statements.one(
+                    "supersede", since=self._examined, xmin=str(xmin), some=options.prune_rows
+                )
+                more = examined == options.prune_rows and last != self._examined
+                self._examined = last or self._examined
+                self._supersede_at = now + (options.prune_pause if more else options.heartbeat)
+            else:
+                (pruned,) = self._statements.one(
+                    "prune",
+                    xmin=str(xmin),
+                    some=options.prune_rows,
+                    retention=f"{options.retention:g} s",
+                )
+                more = pruned == options.prune_rows
+                self._prune_at = now + (options.prune_pause if more else options.prune_interval)
+        except NOT_ALLOWED as error:
+            log.info("the change log is not pruned: %s", error.diag.message_primary)
+            self._supersede_at = self._prune_at = now + options.prune_interval

@@ -5,7 +5,7 @@ others: what cannot be read at once is read in halves, down to single rows, and 
 error in its place.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -32,11 +32,14 @@ class Rows:
 
     Each row begins with key, row, version and the seconds since the epoch when it was changed, all
     of them text. The row is None for a deleted one, and a psycopg.Error for one that cannot be
-    read.
+    read. `check_unchanged` raises if the table is not what it was.
     """
 
-    def __init__(self, statements: Statements, options: Options) -> None:
+    def __init__(
+        self, statements: Statements, options: Options, check_unchanged: Callable[[], None]
+    ) -> None:
         self._statements = statements
+        self._check_unchanged = check_unchanged
         self._connection = statements.connection
         self._options = options
         self._connection.execute(KEPT_PLAN)
@@ -117,7 +120,8 @@ class Rows:
             if len(keys) > 1:
                 middle = len(keys) // 2
                 return {**self._look_up(keys[:middle]), **self._look_up(keys[middle:])}
-            is_one = can_be(self._connection, self._statements.table, keys[0])
+            if not (is_one := can_be(self._connection, self._statements.table, keys[0])):
+                self._check_unchanged()  # else the key's type may have changed
             return {keys[0]: (error if is_one else None, None)}
         return {key: (row, version) for key, row, version in found}
 

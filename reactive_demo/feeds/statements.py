@@ -1,14 +1,12 @@
 """The statements of `queries.sql`, written out for one captured table."""
 
-import re
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from reactive_demo.errors import NotCapturedError
+from reactive_demo.feeds.queries import query
 from reactive_demo.feeds.table import CapturedTable, listed
 
 __all__ = ["Statements"]
@@ -17,6 +15,16 @@ NEXT_XID = sql.SQL("pg_snapshot_xmax(pg_current_snapshot())")
 """What a statement sees was written by a transaction before this one. A greater number is of
 another server, from which the table was brought here by pg_dump: it says nothing."""
 
+VERSION_OF_KEY = sql.SQL("""coalesce((
+    SELECT max(v.version) FROM reactive.change v
+    WHERE hashtextextended(v.key, 0) = hashtextextended(c.key, 0) AND v.key = c.key
+      AND v.table_name = %(table)s), 0)::text""")
+"""0 for a key that did not change within the retention: any change of it is newer."""
+
+NAMES = (
+    *("incarnation", "now", "changes_since", "look_up", "read_one", "estimate"),
+    *("arm", "disarm", "supersede", "prune"),
+)
 NOTHING = sql.SQL("")
 
 
@@ -31,19 +39,19 @@ class Statements:
             "table": table.table,
             "key": table.key_text,
             "row": table.row,
-            "columns": listed(table.columns),
-            "first_column": table.columns[0],
+            "columns": listed(table.key_parts),
             "next_xid": NEXT_XID,
             "row_of_key": sql.SQL("CASE WHEN {} = c.key THEN {} END").format(
                 table.key_text, table.row
             ),
             "joined": sql.SQL("LEFT JOIN {} t ON {}").format(table.table, found),
+            "version_of_key": VERSION_OF_KEY,
             "limit": NOTHING,
-            "incarnation": sql.SQL(_queries()["incarnation"]).format(),
+            "incarnation": sql.SQL(query("incarnation")).format(),
         }
         without_rows = {"row_of_key": sql.SQL("NULL"), "joined": NOTHING}
         self._made = {
-            **{name: self._make(name) for name in _queries() if name != "page"},
+            **{name: self._make(name) for name in NAMES},
             "some_changes_since": self._make("changes_since", limit=sql.SQL("LIMIT %(some)s")),
             "changed_keys_since": self._make("changes_since", **without_rows),
         }
@@ -74,18 +82,14 @@ class Statements:
             raise self.gone()
         return found
 
+    def check_unchanged(self, incarnation: str) -> None:
+        """Raise NotCapturedError if the table, or its capture, is not what it was."""
+        if self.one("incarnation")[0] != incarnation:
+            raise NotCapturedError(f"The table {self.table.name} was changed; it is read again.")
+
     def gone(self) -> NotCapturedError:
         """Return the error for a table that is not captured any more."""
         return NotCapturedError(f"Capture was taken off {self.table.name}, or put on it anew.")
 
     def _make(self, name: str, **parts: sql.Composable) -> sql.Composed:
-        return sql.SQL(_queries()[name]).format(**{**self._parts, **parts})
-
-
-@cache
-def _queries() -> dict[str, Any]:
-    """Return the text of each query by its name."""
-    text = (files(__package__) / "queries.sql").read_text(encoding="utf-8")
-    _, *parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)
-    bodies = (re.sub(r"^--.*\n", "", part, flags=re.MULTILINE).strip() for part in parts[1::2])
-    return dict(zip(parts[::2], bodies, strict=True))
+        return sql.SQL(query(name)).format(**{**self._parts, **parts})

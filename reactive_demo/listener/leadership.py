@@ -11,6 +11,7 @@ a failure of its own; `docs/architecture.md` has the whole protocol.
                                       the others stop
 """
 
+import logging
 from contextlib import suppress
 
 import psycopg
@@ -21,6 +22,8 @@ from reactive_demo.feeds import Feed, Session
 from reactive_demo.redis_cache.cache import Cache
 
 __all__ = ["Leadership"]
+
+log = logging.getLogger(__name__)
 
 PREEMPT_ATTEMPTS = 10
 """How often a listener tries to preempt the leader before it stands by like others."""
@@ -49,12 +52,24 @@ class Leadership:
         """Whether a newer listener was started with `takeover`, and this one was too."""
         return self._term is not None and self._cache.current_term(self._kind) > self._term
 
-    def try_lead(self, session: Session) -> bool:
-        """Take the advisory lock, if it is free."""
-        row = session.connection.execute(
-            "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [self.role]
-        ).fetchone()
-        return bool(row and row[0])
+    def try_lead(self, session: Session) -> str:
+        """Take the advisory lock, if it is free; return why not, or ''.
+
+        Anyone who may connect can take it. A holder that may not read the change log is no
+        listener: it is ignored, once Redis has seen no leader for three heartbeats.
+        """
+        (taken, pid, user, name, may_listen), *_ = session.connection.execute(
+            sql.SQL(TRY_LEAD).format(role=sql.Literal(self.role), holds=sql.SQL(HOLDS))
+        )
+        if taken:
+            return ""
+        if may_listen is not False:
+            return "another listener leads"
+        reason = f"process {pid} of {user} ({name or 'no name'}) holds the leader's lock"
+        if self._cache.seconds_without_leader() < 3 * session.options.heartbeat:
+            return reason
+        log.warning("%s, and is no listener: it is ignored", reason)
+        return ""
 
     def acquire_lease(self, session: Session) -> Lease | None:
         """Take the lease that goes with the lead; a feed without cursors needs none.
@@ -76,7 +91,7 @@ class Leadership:
         The old leader reconnects immediately and must not find the lock free, so terminate it and
         queue for its lock in one message; again, if that was too late all the same.
         """
-        statements = sql.SQL(PREEMPT).format(role=sql.Literal(self.role))
+        statements = sql.SQL(PREEMPT).format(role=sql.Literal(self.role), holds=sql.SQL(HOLDS))
         for _ in range(PREEMPT_ATTEMPTS):
             with suppress(psycopg.errors.LockNotAvailable), connection.transaction():
                 connection.execute("SET LOCAL lock_timeout = '500ms'")
@@ -84,12 +99,20 @@ class Leadership:
                 return
 
 
+HOLDS = """
+    l.locktype = 'advisory' AND l.granted AND l.pid <> pg_backend_pid() AND l.objsubid = 1
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND (l.classid::bigint << 32 | l.objid::bigint) = k.key
+"""
+TRY_LEAD = """
+    SELECT pg_try_advisory_lock(k.key), a.pid, a.usename, a.application_name,
+           has_table_privilege(a.usesysid, to_regclass('reactive.change'), 'SELECT')
+    FROM hashtextextended({role}, 0) AS k (key)
+    LEFT JOIN pg_locks l ON {holds} LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+    LIMIT 1
+"""
 PREEMPT = """
-    SELECT pg_terminate_backend(pid)
-    FROM pg_locks, hashtextextended({role}, 0) AS key
-    WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
-      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND objsubid = 1
-      AND (classid::bigint << 32 | objid::bigint) = key;
+    SELECT pg_terminate_backend(l.pid)
+    FROM pg_locks l, hashtextextended({role}, 0) AS k (key) WHERE {holds};
     SELECT pg_advisory_lock(hashtextextended({role}, 0))
 """

@@ -10,10 +10,12 @@ It is a state machine that anyone may watch:
     live -> degraded -> live                          Redis does not answer; the batch is kept
     ... -> stopped                                    asked to, superseded, or by an error
 
-`check()` raises the error. A lost connection is made again, after 0.1 s to 2 s with full jitter.
+Whatever a server reports is tried again, with growing back-off, the reason and a count in
+`status_text`; only a wrong URL or a bug ends the thread, and then `check()` raises it.
 """
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -24,21 +26,16 @@ from typing import Self
 
 import psycopg
 import redis
-from tenacity import (
-    RetryCallState,
-    RetryError,
-    Retrying,
-    retry_if_exception,
-    sleep_using_event,
-    stop_when_event_set,
-    wait_random_exponential,
-)
 
 from reactive_demo.changes import Batch, Lease, State
-from reactive_demo.errors import FencedError, NotCapturedError, ReactiveDemoError, first_line
+from reactive_demo.errors import (
+    ConfigurationError,
+    ReactiveDemoError,
+    first_line,
+)
 from reactive_demo.feeds import Feed, Session
 from reactive_demo.listener.leadership import Leadership
-from reactive_demo.listener.quarantine import Quarantine
+from reactive_demo.listener.quarantine import Outcome, Quarantine
 from reactive_demo.listener.stats import Recorder, Stats
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.signals import Signal
@@ -48,14 +45,12 @@ __all__ = ["Applied", "Listener"]
 
 log = logging.getLogger(__name__)
 
-FENCED_PAUSE = 0.1
-"""Seconds before a fenced leader tries again: two that know one Redis by different names would
-otherwise take turns at full speed."""
+MIN_BACKOFF = 0.1
+"""Seconds that the first back-off takes at most; doubled each time, up to `Options.max_backoff`."""
 
 STOP_TIMEOUT = 0.2
 """Seconds that `stop()` waits for the thread; one that hangs in a connect ends on its own."""
 
-STANDS_BY = "another listener leads"
 SUPERSEDED = "a newer listener took over; start this one again to lead"
 
 
@@ -94,16 +89,9 @@ class Listener:
         self._state = State.CONNECTING
         self._reason = ""
         self._error: Exception | None = None
+        self._was_live = False
         self._observers: list[Callable[[str], None]] = []
         self._thread = threading.Thread(target=self._run, name="reactive_demo listen", daemon=True)
-        self._retry = Retrying(
-            retry=retry_if_exception(_passes),
-            wait=wait_random_exponential(multiplier=0.1, max=feed.options.max_backoff),
-            stop=stop_when_event_set(self._stopping),
-            sleep=sleep_using_event(self._stopping),
-            before_sleep=self._note_failure,
-        )
-        self._retry_write = self._retry.copy()  # one such object counts one operation's attempts
 
     @property
     def state(self) -> State:
@@ -189,13 +177,20 @@ class Listener:
     # The thread
 
     def _run(self) -> None:
+        failures = 0
         try:
             while not self._stopping.is_set():
-                self._retry(self._connect_and_follow)
+                self._was_live = False
+                try:
+                    self._connect_and_follow()
+                except Exception as error:
+                    if not _passes(error):
+                        raise
+                    failures = 1 if self._was_live else failures + 1
+                    self._note_failure(error, failures)
+                    self._back_off(failures)
                 if not self._stopping.is_set():
                     self._recorder.count(reconnects=1)
-        except RetryError:
-            pass  # stopped while it tried again
         except Exception as error:
             log.exception("the listener ended")
             self._error = error
@@ -205,17 +200,12 @@ class Listener:
 
     def _connect_and_follow(self) -> None:
         """Open a session and follow it until it is lost or the listener stops."""
-        self._become(State.CONNECTING)
+        if self._state is not State.CONNECTING:  # else it says why it tries again
+            self._become(State.CONNECTING)
         with self.feed.open() as session:
             self._become(State.LISTENING)
-            try:
-                if self._await_lead(session):
-                    self._follow(session, self._leadership.acquire_lease(session))
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                log.info("connection lost: %s", error)
-            except FencedError as error:
-                log.info("look again: %s", error)
-                self._stopping.wait(FENCED_PAUSE)
+            if self._await_lead(session):
+                self._follow(session, self._leadership.acquire_lease(session))
 
     def _await_lead(self, session: Session) -> bool:
         """Stand by until no other listener leads; return False if it never will."""
@@ -224,10 +214,10 @@ class Listener:
             if self._leadership.is_superseded:
                 self._become(State.STOPPED, SUPERSEDED)
                 self._stopping.set()
-            elif self._leadership.try_lead(session):
+            elif not (reason := self._leadership.try_lead(session)):
                 return True
             else:
-                self._become(State.STANDBY, STANDS_BY)
+                self._become(State.STANDBY, reason)
                 session.drain(self._stopping, self.feed.options.standby_poll)
         return False
 
@@ -248,11 +238,12 @@ class Listener:
                 self._write(batch, lease)
                 lease = lease and replace(lease, sequence=lease.sequence + 1)
             self._become(batch.state, batch.progress)  # live is one who has written all there was
+            self._was_live |= batch.state is State.LIVE
 
     def _write(self, batch: Batch, lease: Lease | None) -> None:
         heard_at = time.time()
         self._recorder.count(received=batch.received or batch.rows, undecodable=batch.undecodable)
-        outcome = self._retry_write(self._quarantine.write, batch, lease)
+        outcome = self._write_until_taken(batch, lease)
         applied_at = time.time()
         if outcome.newer:
             self._recorder.time(batch.changed_at, heard_at, applied_at)
@@ -263,15 +254,34 @@ class Listener:
         if self.applied and batch.changes:
             self.applied(Applied(batch, outcome.newer, heard_at, applied_at))
 
-    def _note_failure(self, attempt: RetryCallState) -> None:
-        """Say which server does not answer, before the next attempt."""
-        error = attempt.outcome.exception() if attempt.outcome else None
+    def _write_until_taken(self, batch: Batch, lease: Lease | None) -> Outcome:
+        """Write the batch; while Redis does not take it, keep it and try again."""
+        failures = 0
+        while True:
+            try:
+                return self._quarantine.write(batch, lease)
+            except redis.RedisError as error:
+                failures += 1
+                self._note_failure(error, failures)
+                self._back_off(failures)
+                if self._stopping.is_set():
+                    raise
+
+    def _back_off(self, failures: int) -> None:
+        """Wait before the next attempt, with full jitter; `stop()` ends it."""
+        longest = min(self.feed.options.max_backoff, MIN_BACKOFF * 2 ** min(failures, 20))
+        self._stopping.wait(random.uniform(longest / 4, longest))  # noqa: S311
+
+    def _note_failure(self, error: Exception, failures: int) -> None:
+        """Say what went wrong before the next attempt, and at how many in a row."""
+        state, reason = State.CONNECTING, str(error)
         if isinstance(error, redis.RedisError):
-            self._become(State.DEGRADED, f"Redis does not answer ({first_line(error)})")
-        elif isinstance(error, NotCapturedError):
-            self._become(State.CONNECTING, str(error))
-        else:
-            self._become(State.CONNECTING, f"PostgreSQL does not answer ({first_line(error)})")
+            state, reason = State.DEGRADED, f"Redis does not answer ({first_line(error)})"
+        elif isinstance(error, psycopg.Error):
+            reason = f"PostgreSQL does not answer ({first_line(error)})"
+        elif not isinstance(error, ReactiveDemoError):
+            reason = f"{type(error).__name__}: {error}"
+        self._become(state, f"{reason}; attempt {failures}" if failures > 1 else reason)
         log.info("%s", self.status_text)
 
     # What others see
@@ -299,19 +309,10 @@ class Listener:
             self._become(State.STOPPED)
 
 
-_LOST = (
-    psycopg.OperationalError,
-    redis.ConnectionError,
-    redis.TimeoutError,
-    redis.OutOfMemoryError,
-    redis.ReadOnlyError,
-    NotCapturedError,
-)
-_REFUSES = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN")
-"""How Redis begins when it takes no write for now: its disk is full, or its replicas are away."""
-
-
-def _passes(error: BaseException) -> bool:
-    """Return whether it passes when a server is back, or the table captured."""
-    refuses = isinstance(error, redis.ResponseError) and str(error).startswith(_REFUSES)
-    return refuses or isinstance(error, _LOST)
+def _passes(error: Exception) -> bool:
+    """Return whether it may pass: what a server or the machine reports, and not a bug of ours."""
+    if isinstance(error, psycopg.errors.SyntaxError | redis.DataError | ConfigurationError):
+        return False
+    if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
+        return False  # libpq cannot read the URL
+    return isinstance(error, psycopg.Error | redis.RedisError | ReactiveDemoError | OSError)

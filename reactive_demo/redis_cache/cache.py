@@ -11,6 +11,7 @@ data and the cursor that says how far a feed was read.
 """
 
 import json
+import math
 import re
 import time
 import uuid
@@ -190,6 +191,12 @@ class Cache:
     def current_term(self, kind: str) -> int:
         """Return the number of the newest term; 0 if there is none, or Redis was emptied."""
         return int(cast("str", self._redis.hget(self._feed, f"newest {kind}")) or 0)
+
+    def seconds_without_leader(self) -> float:
+        """Return how long ago a leader last wrote, by Redis's clock; infinity if none ever did."""
+        alive = cast("str | None", self._redis.hget(self._feed, "alive"))
+        now, _ = self._redis.time()
+        return math.inf if alive is None else now - float(alive)
 
     # Quarantine
 

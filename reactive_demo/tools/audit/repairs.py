@@ -52,10 +52,7 @@ def _record(database_url: str, table: str, keys: Iterable[str]) -> None:
     """Note each key as changed, in a transaction of its own: so none waits for two locks."""
     with open_postgres(database_url, "repair") as connection:
         for key in keys:
-            connection.execute(
-                "SELECT reactive.record_change(%s, %s), pg_notify('reactive_change', %s)",
-                [table, key, table],
-            )
+            connection.execute("SELECT reactive.record_change(%s, %s)", [table, key])
 
 
 def _await(

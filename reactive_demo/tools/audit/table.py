@@ -7,8 +7,8 @@ import psycopg
 from psycopg import sql
 
 from reactive_demo.changes import Versioned
-from reactive_demo.errors import NotCapturedError
-from reactive_demo.feeds.table import SETTINGS, CapturedTable, can_be, describe, operators
+from reactive_demo.feeds.statements import VERSION_OF_KEY
+from reactive_demo.feeds.table import SETTINGS, can_be, describe, describe_uncaptured
 
 __all__ = ["Table"]
 
@@ -29,7 +29,7 @@ class Table:
         self._connection = connection
         self.versioned = captured
         """Whether its changes have versions."""
-        self._facts = facts = (describe if captured else _describe_uncaptured)(connection, name)
+        self._facts = facts = (describe if captured else describe_uncaptured)(connection, name)
         self.name = facts.name
         """Schema-qualified and quoted."""
         connection.execute(SETTINGS)
@@ -44,13 +44,15 @@ class Table:
         sample: sql.Composable = sql.SQL("")
         if share < 1:
             sample = sql.SQL("TABLESAMPLE BERNOULLI ({})").format(sql.Literal(100 * share))
-        query = sql.SQL("SELECT {key}, {row}, {version} FROM {table} t {sample} {changes}").format(
+        query = sql.SQL(
+            "SELECT c.key, c.row, {version}"
+            " FROM (SELECT {key} AS key, {row} AS row FROM {table} t {sample}) c"
+        ).format(
             key=self._facts.key_text,
             row=self._facts.row,
             version=self._version(),
             table=self._facts.table,
             sample=sample,
-            changes=self._changes(self._facts.key_text),
         )
         with self._connection.cursor() as reader:
             for row in reader.stream(query, {"table": self.name}, size=PORTION):
@@ -60,21 +62,20 @@ class Table:
         """The rows of `keys` as they are now; a key that the table has not has no row."""
         query = sql.SQL(
             """
-            SELECT k.key, CASE WHEN {key} = k.key THEN {row} END, {version}
-            FROM unnest(%(keys)s::text[]) AS k (key) LEFT JOIN {table} t ON {found} {changes}
+            SELECT c.key, CASE WHEN {key} = c.key THEN {row} END, {version}
+            FROM unnest(%(keys)s::text[]) AS c (key) LEFT JOIN {table} t ON {found}
             """
         ).format(
             key=self._facts.key_text,
             row=self._facts.row,
             version=self._version(),
             table=self._facts.table,
-            found=self._facts.found_by(sql.SQL("k.key")),
-            changes=self._changes(sql.SQL("k.key")),
+            found=self._facts.found_by(sql.SQL("c.key")),
         )
         try:
             found = self._connection.execute(query, {"table": self.name, "keys": list(keys)})
             return {row[0]: Versioned._make(row) for row in found.fetchall()}
-        except (psycopg.DataError, psycopg.IntegrityError):
+        except (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError):
             # A key that is none of this table's: anyone may write to Redis.
             if len(keys) == 1:
                 if can_be(self._connection, self._facts, keys[0]):
@@ -83,36 +84,5 @@ class Table:
             half = len(keys) // 2
             return {**self.look_up(keys[:half]), **self.look_up(keys[half:])}
 
-    def _version(self) -> sql.SQL:
-        return sql.SQL("coalesce(c.version, 0)::text" if self.versioned else "''")
-
-    def _changes(self, key: sql.Composable) -> sql.Composable:
-        if not self.versioned:
-            return sql.SQL("")
-        return sql.SQL(
-            "LEFT JOIN reactive.change c ON c.table_name = %(table)s AND c.key = {}"
-        ).format(key)
-
-
-def _describe_uncaptured(connection: "psycopg.Connection[Any]", name: str) -> CapturedTable:
-    """Describe a table whose cache is kept without versions, as NotifyFeed does."""
-    found = connection.execute(UNCAPTURED, [name]).fetchone()
-    if found is None:
-        raise NotCapturedError(
-            f"There is no table {name} with a primary key of one column: name another, or run "
-            f"`reactive-demo install --table {name}`."
-        )
-    equal, greater = operators(connection, found[0])
-    return CapturedTable(*(*found, equal, greater))
-
-
-UNCAPTURED = """
-    SELECT format('%%I.%%I', n.nspname, r.relname), '', format('t.%%I::text', a.attname),
-           ARRAY[quote_ident(a.attname)], ARRAY[format_type(a.atttypid, a.atttypmod)], NULL::text[]
-    FROM pg_class r
-    JOIN pg_namespace n ON n.oid = r.relnamespace
-    JOIN pg_index i ON i.indrelid = r.oid AND i.indisprimary AND i.indnkeyatts = 1
-    JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = i.indkey[0]
-    WHERE r.oid = to_regclass(%s)
-"""
-"""A table by its primary key, in the same terms as a captured one."""
+    def _version(self) -> sql.Composable:
+        return VERSION_OF_KEY if self.versioned else sql.SQL("''")
