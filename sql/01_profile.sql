@@ -1,7 +1,7 @@
 -- The profile table: the one place where the truth is kept.
 --
 -- A small Twitter-like profile with three counters. It is a plain table: nothing in it
--- knows of a cache. Everything this package adds of its own lives in the schema `reactive`.
+-- knows about a cache. Everything that this package adds lives in the schema `reactive`.
 
 CREATE TABLE IF NOT EXISTS public.profile (
     username         text   PRIMARY KEY,

@@ -1,12 +1,12 @@
--- Add one to a counter of a profile; the first change makes the profile.
+-- Add one to a counter of a profile; the first increment creates the profile.
 --
 --     SELECT reactive.increment('ada', 'likes');
 --
--- It returns the change's version, for who wants to wait for it, or NULL where changes have none (they
--- get one by sql/05_capture.sql).
+-- Returns the version of the change, to pass to `Cache.wait_for`; NULL unless the table is captured
+-- (sql/05_capture.sql), since only then do changes have versions.
 --
--- One INSERT ... ON CONFLICT does both. It is right when many clients are first at once:
--- an UPDATE that finds no row, followed by an INSERT, would lose all of them but one.
+-- One INSERT ... ON CONFLICT does both, and stays correct when several clients are first at once:
+-- an UPDATE that finds no row, followed by an INSERT, would lose all of their increments but one.
 
 CREATE OR REPLACE FUNCTION reactive.increment(who text, counter text) RETURNS bigint
 LANGUAGE plpgsql

@@ -1,10 +1,10 @@
--- The article's trigger: announce each change of a profile, with the row as JSON.
+-- The article's trigger: announce each change of a profile, with the whole row as JSON.
 --
 --     LISTEN profile_change;
 --
 -- The message goes out when the transaction commits, and only then. Its payload has three fields:
--- `operation` (INSERT, UPDATE or DELETE), `changed_at` (seconds since the epoch) and `row` (the new
--- row; for a DELETE the old one). JSON functions build it, and quote whatever a name contains.
+-- `operation` (INSERT, UPDATE or DELETE), `changed_at` (seconds since 1970) and `row` (the new row;
+-- for a DELETE, the old one). JSON functions build it, because they quote whatever a name contains.
 
 CREATE OR REPLACE FUNCTION reactive.notify_profile() RETURNS trigger
 LANGUAGE plpgsql

@@ -1,12 +1,12 @@
--- For write-behind: count the messages of a stream, each of them once.
+-- For write-behind: count each message of a stream exactly once.
 --
 --     SELECT reactive.store('likes', '{1-0,2-0}', '{ada,ada}', '{likes,likes}');
 --
--- A consumer that dies after its write and before its acknowledgement leaves messages that come
--- again. So their ids are stored with the counts, in one transaction: an id that is there already is not
--- counted. It returns how many were new.
+-- If a consumer dies between storing messages and acknowledging them, they are delivered again. So
+-- their ids are stored in the same transaction as the counts, and an id that is already there is not
+-- counted. Returns the number of new messages.
 --
--- Ids are kept for a week: longer than a consumer is away that has stored, and not acknowledged.
+-- Ids are kept for a week, far longer than any message should stay unacknowledged.
 
 CREATE SCHEMA IF NOT EXISTS reactive;
 
