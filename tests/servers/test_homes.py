@@ -11,7 +11,7 @@ import pytest
 
 from reactive_demo import ReactiveDemoError, Stack
 from reactive_demo.settings import CHECKOUT, Settings
-from stack.homes import Home, answer
+from servers.homes import Home, answer
 
 NAMES = {
     "spaces, quotes and letters": 'it\'s "my" $HOME\\ Grüße ☃',

@@ -8,7 +8,7 @@ import psycopg
 import redis
 
 from reactive_demo.servers.supervisor import GRACE
-from stack.homes import USER, Home, answer, socket_folders
+from servers.homes import USER, Home, answer, socket_folders
 from tools.waiting import until
 
 CLI_USER = (

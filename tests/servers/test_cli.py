@@ -11,7 +11,7 @@ import pytest
 
 from reactive_demo import Stack
 from reactive_demo.cli import main
-from stack.homes import Home, answer
+from servers.homes import Home, answer
 
 COMMANDS = ["lab", "run", "install", "uninstall", "listen", "resync", "audit", "doctor", "bench"]
 COMMANDS += ["faults", "reset", "serve"]
