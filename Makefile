@@ -57,7 +57,7 @@ $(BIN)/python: | $(UV)
 
 $(VENV)/.lab: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing the packages ..."
-	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable .
+	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[all]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python

@@ -40,7 +40,7 @@ def test_1_where_a_key_is_wrong_and_0_once_it_is_repaired(
         {
             "key": "user 3",
             "kind": "missing",
-            "words": "is in the table, and not in the cache",
+            "words": "is in the table, but not in the cache",
             "reason": "",
         }
     ]
