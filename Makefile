@@ -34,7 +34,7 @@ lint: $(VENV)/.test ## check style and types
 	$(BIN)/mypy
 
 notebooks: $(VENV)/.test ## run the notebooks and keep their outputs
-	$(BIN)/python tests/tools/execute_notebooks.py notebooks/*.ipynb
+	$(BIN)/python tests/tools/execute_notebooks.py notebooks/[0-9][0-9]_*.ipynb
 
 picture: $(VENV)/.test ## take README's picture from a live lab (needs Chromium)
 	$(UV) pip install --quiet --python $(BIN)/python pillow
