@@ -34,7 +34,7 @@ lint: $(VENV)/.test ## check style and types
 	$(BIN)/mypy
 
 notebooks: $(VENV)/.test ## run the notebooks and keep their outputs
-	PYTHONPATH=tests $(BIN)/python tests/tools/execute_notebooks.py notebooks/*.ipynb
+	PYTHONPATH=tests $(BIN)/python tests/tools/execute_notebooks.py notebooks/[0-9][0-9]_*.ipynb
 
 picture: $(VENV)/.test ## take README's picture from a live lab (needs Chromium)
 	$(UV) pip install --quiet --python $(BIN)/python pillow
@@ -57,7 +57,7 @@ $(BIN)/python: | $(UV)
 
 $(VENV)/.lab: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing the packages ..."
-	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable .
+	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[all]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python

@@ -10,52 +10,71 @@ The folders are the path of a change, in order:
     screen        labels that follow the cache
 
 Beside the path: `servers` runs the embedded PostgreSQL and Valkey, `tools` looks after a pipeline,
-and `tutorial` holds what only the notebooks need. Only this module and the command line know
-`tutorial`; names that need Jupyter are imported when they are first used.
+and `tutorial` contains what only the notebooks need. Only this module and the command line know
+`tutorial`. Names that need an extra are imported when they are first used.
 """
 
 import logging
 from importlib import import_module
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from reactive_demo.app.profiles import Profiles
 from reactive_demo.capture.install import install, read_sql, uninstall
-from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.changes import State
+from reactive_demo.errors import (
+    ConfigurationError,
+    LockTimeoutError,
+    NotCapturedError,
+    ReactiveDemoError,
+    RefusedError,
+    UnavailableError,
+)
+from reactive_demo.extras import naming_the_extra
 from reactive_demo.feeds import ChangeTableFeed, NotifyFeed
 from reactive_demo.listener.listener import Listener
+from reactive_demo.listener.stats import Stats
+from reactive_demo.options import Options
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.redis_cache.read_through import ReadThrough
 from reactive_demo.servers import Stack, connect
 
-_LATER = {
-    "reactive_demo.screen.label": ["LiveLabel"],
-    "reactive_demo.tutorial.chapter_setup": ["set_stage"],
-    "reactive_demo.tutorial.faults": ["FaultLab"],
-    "reactive_demo.tutorial.faults.board": ["FaultBoard"],
-    "reactive_demo.tutorial.web": ["ProfileApp"],
-    "reactive_demo.tutorial.widgets": [
-        *("AppWindows", "BurstButton", "FlowView", "ProfileCard", "Windows"),
-    ],
-}
-"""Names that need more than the base install: where to import them from."""
-
-__all__ = [  # noqa: PLE0604  (the rest are names too)
+__all__ = [  # what a base install can import; the names in _LATER are public too
     "Cache",
     "ChangeTableFeed",
+    "ConfigurationError",
     "Listener",
+    "LockTimeoutError",
+    "NotCapturedError",
     "NotifyFeed",
+    "Options",
     "Profiles",
     "ReactiveDemoError",
     "ReadThrough",
+    "RefusedError",
     "Stack",
+    "State",
+    "Stats",
+    "UnavailableError",
     "connect",
     "install",
     "read_sql",
     "uninstall",
-    *chain.from_iterable(_LATER.values()),
 ]
+
+_LATER = {
+    "AppWindows": "tutorial.widgets",
+    "BurstButton": "tutorial.widgets",
+    "FaultBoard": "tutorial.faults.board",
+    "FaultLab": "tutorial.faults",
+    "FlowView": "tutorial.widgets",
+    "LiveLabel": "screen.label",
+    "ProfileApp": "tutorial.web",
+    "ProfileCard": "tutorial.widgets",
+    "Windows": "tutorial.widgets",
+    "set_stage": "tutorial.chapter_setup",
+}
+"""Public names that need an extra, or that only notebooks use: where to import them from."""
 
 __path__.append(str(Path(__file__).parent / "_moved"))  # former addresses of modules
 
@@ -63,11 +82,11 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _LATER.items():
-        if name in names:
-            return getattr(import_module(module), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with naming_the_extra(f"`reactive_demo.{name}` needs"):
+        return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_LATER})

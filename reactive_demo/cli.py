@@ -8,11 +8,13 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from reactive_demo import servers as embedded
 from reactive_demo.capture.install import install, uninstall
-from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.errors import ConfigurationError, ReactiveDemoError
+from reactive_demo.extras import MissingExtraError, naming_the_extra
 from reactive_demo.settings import CHECKOUT, Settings
 
 __all__ = ["main"]
@@ -25,14 +27,15 @@ QUIET_LAB = Path(__file__).parent / "tutorial" / "jupyter"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; its exit status. What a user can mend is said in one sentence."""
+    """Run the command and return its exit status; report in one sentence what a user can mend."""
     parser = _parser()
     options, extra = parser.parse_known_args(arguments)
     if extra and options.run is not _lab:
         parser.error(f"unrecognized arguments: {' '.join(extra)}")
     options.extra = extra
     try:
-        return int(options.run(options) or 0)
+        with naming_the_extra(f"`reactive-demo {options.command}` needs"):
+            return int(options.run(options) or 0)
     except ReactiveDemoError as error:
         print(f"reactive-demo: {error}", file=sys.stderr)
         return 1
@@ -43,37 +46,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="reactive-demo",
-        description="Reactive caching with PostgreSQL and Redis, as a tutorial and to take home.",
-        epilog="DATABASE_URL and REDIS_URL, each on its own, replace the embedded server; "
-        "REACTIVE_DEMO_HOME is the folder of the embedded ones.",
+        description="Reactive caching with PostgreSQL and Redis: a tutorial and its library.",
+        epilog="DATABASE_URL and REDIS_URL each replace one of the embedded servers; "
+        "REACTIVE_DEMO_HOME is the folder of their data.",
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     lab = commands.add_parser(
         "lab",
         help="start or join the servers and open JupyterLab",
-        epilog="What is not an option here is passed on to `jupyter lab`.",
+        epilog="All other arguments are passed on to `jupyter lab`.",
     )
     lab.set_defaults(run=_lab)
 
     run = commands.add_parser(
-        "run", help="run a program with DATABASE_URL and REDIS_URL set, on running servers"
+        "run", help="run a program with DATABASE_URL and REDIS_URL set, while the servers run"
     )
-    run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD ...")
+    run.add_argument("program", nargs=argparse.REMAINDER, metavar="-- CMD ...")
     run.set_defaults(run=_run)
 
-    install_ = commands.add_parser("install", help="put capture on a table")
-    install_.add_argument("--table", default="profile", help="default: profile, made if absent")
+    install_ = commands.add_parser("install", help="start capturing the changes of a table")
+    install_.add_argument("--table", default="profile", help="default: profile, created if absent")
     install_.add_argument(
         "--exclude",
         action="append",
         metavar="COLUMN",
-        help="keep it out of the cache; default: what was kept out before",
+        help="keep this column out of the cache; default: the same columns as before",
     )
     install_.set_defaults(run=_install)
 
-    uninstall_ = commands.add_parser("uninstall", help="take capture off without trace")
-    uninstall_.add_argument("--table", help="default: all tables, and every function of ours")
+    uninstall_ = commands.add_parser("uninstall", help="stop capturing, and leave no trace")
+    uninstall_.add_argument("--table", help="default: all tables, and the schema `reactive` too")
     uninstall_.set_defaults(run=_uninstall)
 
     listen = commands.add_parser("listen", help="run a listener until SIGTERM or Ctrl-C")
@@ -88,53 +91,58 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="answer under this name too, as behind a proxy",
+        help="accept requests for this host name too, for use behind a proxy",
     )
-    serve.add_argument("--no-listener", action="store_true", help="another one runs elsewhere")
+    serve.add_argument(
+        "--no-listener", action="store_true", help="start no listener, because one runs elsewhere"
+    )
     serve.set_defaults(run=_serve)
 
-    resync = commands.add_parser("resync", help="fill the cache again from the table")
+    resync = commands.add_parser("resync", help="fill the cache again from its table")
     resync.add_argument("--table", default="profile")
     resync.set_defaults(run=_resync)
 
     audit = commands.add_parser(
         "audit",
-        help="compare every cached key with its row, content too",
-        epilog="Exit status: 0 all agree, 1 some keys are wrong, 2 it could not be found out. "
-        "What differs is looked at again after 1 and 5 s: what is late is not wrong. Of a table "
-        "of more than 100,000 rows, as many are drawn at random.",
+        help="compare every cached row with its row in the table",
+        epilog="Exit status: 0 if all rows agree, 1 if some are wrong, 2 if the comparison failed. "
+        "Rows that differ are compared again after 1 s and 5 s, because a late row is not wrong. "
+        "Of a table with more than 100,000 rows, a random sample of that size is compared.",
     )
     audit.add_argument("--table", default="profile")
-    audit.add_argument("--repair", action="store_true", help="put the wrong keys right, then exit")
+    audit.add_argument("--repair", action="store_true", help="repair the wrong rows, then exit")
     audit.add_argument("--json", action="store_true", help="print the report as JSON")
     audit.set_defaults(run=_audit)
 
     examine = commands.add_parser(
-        "doctor", help="say what is installed, what answers, and how to mend what does not"
+        "doctor",
+        help="check what is installed and which servers answer, and say how to mend the rest",
     )
     examine.set_defaults(run=_doctor)
 
-    bench = commands.add_parser("bench", help="measure our pipeline beside the article's")
-    bench.add_argument("--quick", action="store_true", help="less exact, in a minute")
-    bench.add_argument("--json", type=Path, metavar="FILE", help="keep the figures")
+    bench = commands.add_parser("bench", help="measure this pipeline beside the article's")
+    bench.add_argument("--quick", action="store_true", help="take a minute, and be less exact")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     bench.set_defaults(run=_bench)
 
     faults = commands.add_parser(
-        "faults", help="break both pipelines in every way, and tell which loses what"
+        "faults", help="break both pipelines in every way, and report what each one loses"
     )
     faults.set_defaults(run=_faults)
 
-    reset = commands.add_parser("reset", help="throw the embedded servers' data away")
+    reset = commands.add_parser("reset", help="delete the embedded servers' data")
     reset.set_defaults(run=_reset)
     return parser
 
 
 def _lab(options: argparse.Namespace) -> int:
     if not NOTEBOOKS.is_dir():
-        raise ReactiveDemoError(
-            f"There are no notebooks in {CHECKOUT}: they come with a clone of the repository, not "
-            "with the installed package."
+        raise ConfigurationError(
+            f"There are no notebooks in {CHECKOUT}: run this in a clone of the repository, because "
+            "the installed package does not contain them."
         )
+    if find_spec("jupyterlab") is None:
+        raise MissingExtraError("`reactive-demo lab` needs", "all")
     servers = _connect()
     command = [
         *(sys.executable, "-m", "jupyterlab"),
@@ -149,9 +157,11 @@ def _lab(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    command: list[str] = options.command[1:] if options.command[:1] == ["--"] else options.command
+    command: list[str] = options.program[1:] if options.program[:1] == ["--"] else options.program
     if not command:
-        raise ReactiveDemoError("Say what to run: reactive-demo run -- CMD ...")
+        raise ConfigurationError(
+            "There is no program to run: name one, `reactive-demo run -- CMD ...`."
+        )
     if shutil.which(command[0]) is None:
         print(f"reactive-demo: there is no program {command[0]!r}", file=sys.stderr)
         return 127
@@ -164,14 +174,14 @@ def _run(options: argparse.Namespace) -> int:
 def _install(options: argparse.Namespace) -> None:
     with _connect() as servers:
         install(servers.database_url, options.table, exclude=options.exclude)
-    print(f"The changes of the table {options.table} are captured.")
+    print(f"The changes of the table {options.table} are now captured.")
 
 
 def _uninstall(options: argparse.Namespace) -> None:
     with _connect() as servers:
         uninstall(servers.database_url, options.table)
     what = f"the rows of {options.table}" if options.table else "all rows"
-    print(f"The triggers are gone; {what} stayed as they were.")
+    print(f"The triggers were dropped; {what} stayed as they were.")
 
 
 def _listen(options: argparse.Namespace) -> None:
@@ -209,7 +219,7 @@ def _audit(options: argparse.Namespace) -> int:
     try:
         with _connect() as servers:
             report = command.run(servers, options.table, repairs=options.repair)
-    except Exception as error:  # noqa: BLE001  (1 would say that keys are wrong)
+    except Exception as error:  # noqa: BLE001  (status 1 would mean that rows are wrong)
         print(f"reactive-demo: {command.reason(error)}", file=sys.stderr)
         return 2
     print(json.dumps(report.facts(), indent=2) if options.json else report.text())
@@ -249,11 +259,11 @@ def _reset(_: argparse.Namespace) -> None:
     for folder in removed:
         print(f"removed {folder}")
     if not removed:
-        print("There was nothing to throw away.")
+        print("There was nothing to delete.")
 
 
 def _connect() -> embedded.Stack:
-    """Connect, and say on the error stream what takes its time."""
+    """Connect, and print to the error stream how long the embedded servers took."""
     settings = Settings.from_environment()
     started = time.monotonic()
     servers = embedded.connect(settings)
@@ -267,17 +277,19 @@ def _connect() -> embedded.Stack:
 
 
 def _become(servers: embedded.Stack, command: list[str]) -> int:
-    """Replace this process by `command`, which so gets every signal and keeps the servers."""
+    """Replace this process with `command`, which gets its signals and keeps the servers."""
     servers.hand_over()
     sys.stdout.flush()
     sys.stderr.flush()
     if os.name == "posix":
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, which is inherited
+        signal.signal(
+            signal.SIGPIPE, signal.SIG_DFL
+        )  # Python ignores it, and children inherit that
         try:
-            os.execvp(command[0], command)  # noqa: S606  (no shell is wanted)
+            os.execvp(command[0], command)  # noqa: S606  (needs no shell)
         except OSError as error:
             print(f"reactive-demo: {command[0]!r} cannot run: {error.strerror}", file=sys.stderr)
             return 126
-    import subprocess  # noqa: PLC0415  (Windows has no exec that a terminal waits for)
+    import subprocess  # noqa: PLC0415  (a Windows terminal does not wait for exec)
 
     return subprocess.call(command)

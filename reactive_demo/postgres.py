@@ -8,7 +8,7 @@ import psycopg
 from psycopg.abc import RV, PQGen
 
 from reactive_demo.errors import UnavailableError, first_line
-from reactive_demo.settings import without_password
+from reactive_demo.urls import without_password
 
 __all__ = ["PatientConnection", "SilentError", "open_postgres", "unavailable"]
 

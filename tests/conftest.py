@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from reactive_demo import Cache, Stack, connect
+from tools import course
 from tools.databases import new_database
 from tools.redis_server import RedisServer
 from tools.waiting import until
@@ -30,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     The folder is short (sockets) and others may pass through it (root's servers are nobody's).
     """
+    config.pluginmanager.register(course)
     worker = getattr(config, "workerinput", {}).get("workerid")
     if worker:
         world = Path(os.environ[WORLD]) / worker

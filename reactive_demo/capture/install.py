@@ -16,9 +16,9 @@ from tenacity import (
 )
 
 from reactive_demo.capture.lock_waits import watched
-from reactive_demo.errors import ReactiveDemoError, RefusedError, first_line
+from reactive_demo.errors import LockTimeoutError, RefusedError, first_line
 from reactive_demo.feeds.table import check_trust, resolve
-from reactive_demo.postgres import open_postgres
+from reactive_demo.postgres import open_postgres, unavailable
 
 __all__ = [
     "CAPTURE",
@@ -56,8 +56,10 @@ def install(
 
     The table `profile` is made if it is absent, and the trigger of `sql/03_notify.sql` is dropped.
     Columns in `exclude` stay out of the cache; None leaves out what was left out before.
-    Installing twice changes nothing. Raises ReactiveDemoError when the table is absent or has no
-    primary key, stays locked, or the database refuses.
+    Installing twice changes nothing.
+
+    Raises UnavailableError, LockTimeoutError if the table stays locked for 20 s, and RefusedError
+    if the database refuses, because the table is absent or has no primary key, for instance.
     """
     steps = [*PROFILE, *CAPTURE] if table == "profile" else CAPTURE
     columns = None if exclude is None else list(exclude)
@@ -78,7 +80,7 @@ def install(
 def uninstall(database_url: str, table: str | None = None) -> None:
     """Take capture off `table`; without a table, off all, with every function of ours.
 
-    The tables and their rows stay. Raises ReactiveDemoError as `install` does.
+    The tables and their rows stay. Raises as `install` does.
     """
     # Each in a transaction of its own. A writer locks first the table, then the change table; a
     # listener the other way round: who locked both, for all to wait, would be in a deadlock.
@@ -158,16 +160,22 @@ def change_schema(
         retrying(_attempt, database_url, work, blockers)
     except _BUSY:
         by = f" by {', '.join(blockers)}" if blockers else ""
-        raise ReactiveDemoError(
+        raise LockTimeoutError(
             f"The {what} stayed locked for {LOCK_WAIT:g} s{by}, and was not changed: end that "
             "transaction and try again."
         ) from None
+    except psycopg.OperationalError as error:
+        if error.sqlstate and not error.sqlstate.startswith("57P"):  # 57P: it is shutting down
+            raise _refused(error) from None
+        raise unavailable(database_url, error) from None
     except psycopg.Error as error:
-        reason = " ".join(filter(None, [error.diag.message_primary, error.diag.message_hint]))
-        reason = reason or first_line(error)
-        raise ReactiveDemoError(
-            f"The database refused ({reason}), and nothing in it was changed."
-        ) from None
+        raise _refused(error) from None
+
+
+def _refused(error: psycopg.Error) -> RefusedError:
+    reason = " ".join(filter(None, [error.diag.message_primary, error.diag.message_hint]))
+    reason = reason or first_line(error)
+    return RefusedError(f"The database refused ({reason}), and nothing in it was changed.")
 
 
 def _attempt(

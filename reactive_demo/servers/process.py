@@ -1,4 +1,4 @@
-"""A running server: started, waited for, recognised again if its keeper is killed, ended."""
+"""A running server: how it is started, awaited and stopped, also without its supervisor."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ import psutil
 import psycopg
 import redis
 
-from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.errors import ReactiveDemoError, UnavailableError
 from reactive_demo.servers.engines import Server
 from reactive_demo.servers.run_as import RunAs
 from reactive_demo.servers.server_dir import ServerDir
@@ -22,30 +22,30 @@ from reactive_demo.servers.server_dir import ServerDir
 __all__ = ["Running", "end_orphan"]
 
 READY_TIMEOUT = 60.0
-"""Seconds a server may take to answer: recovery after a crash takes a while."""
+"""Seconds a server may take to answer; recovery after a crash takes a while."""
 
 PR_SET_PDEATHSIG = 1
 
 
 class Running:
-    """A server that was started, and the folder of its socket."""
+    """A server process, and the folder of its socket."""
 
-    def __init__(self, server: Server, place: ServerDir, account: RunAs) -> None:
+    def __init__(self, server: Server, directory: ServerDir, account: RunAs) -> None:
         self.server = server
-        self.place = place
+        self.directory = directory
         self.account = account
         self.url = ""
         self._socket_folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, socket_folder: Path) -> None:
-        """Start the server and wait until it answers.
+        """Start the server and wait until it answers. Raises ReactiveDemoError.
 
-        The kernel stops it if this process dies, by kill -9 too (on Linux).
+        On Linux, the kernel stops it if this process dies, even by kill -9.
         """
         self._socket_folder = socket_folder
         self.url = self.server.url(socket_folder)
-        with self.place.log.open("ab") as log:
+        with self.directory.log.open("ab") as log:
             self._process = self.account.start(
                 self.server.command(socket_folder),
                 stdin=subprocess.DEVNULL,
@@ -53,16 +53,16 @@ class Running:
                 stderr=log,
                 preexec_fn=lambda: _die_with_parent(self.server.stop_signal),
             )
-        remember(self.place, self._process.pid, socket_folder)
+        remember(self.directory, self._process.pid, socket_folder)
         self._await_answer()
 
     @property
     def exited(self) -> bool:
-        """Whether it ended without being asked to."""
+        """Whether the process has ended."""
         return self._process is not None and self._process.poll() is not None
 
     def stop(self) -> None:
-        """Stop it cleanly, within half a minute."""
+        """Stop the server cleanly, within half a minute."""
         if self._process is not None and not self.exited:
             end(psutil.Process(self._process.pid), self.server.stop_signal)
             self._process.wait()
@@ -75,27 +75,28 @@ class Running:
             except (psycopg.Error, redis.RedisError) as error:
                 if self.exited:
                     raise ReactiveDemoError(
-                        f"{self.server.name} did not start ({self.place.last_words()}): its log "
-                        f"is {self.place.log}; `reactive-demo reset` starts anew without the data."
+                        f"{self.server.name} did not start ({self.directory.last_words()}): see "
+                        f"{self.directory.log}, or run `reactive-demo reset` to start over without "
+                        "the data."
                     ) from None
                 if time.monotonic() > deadline:
-                    raise ReactiveDemoError(
+                    raise UnavailableError(
                         f"{self.server.name} did not answer within {READY_TIMEOUT:.0f} s "
-                        f"({error}): its log is {self.place.log}."
+                        f"({error}): see {self.directory.log}."
                     ) from None
                 time.sleep(0.01)
 
 
-def remember(place: ServerDir, pid: int, socket_folder: Path) -> None:
-    """Write down which process the server is, so that `end_orphan` can recognise it."""
+def remember(directory: ServerDir, pid: int, socket_folder: Path) -> None:
+    """Record which process the server is, so that `end_orphan` can recognise it."""
     with suppress(psutil.NoSuchProcess):
         started = psutil.Process(pid).create_time()
-        place.write("server", {"pid": pid, "started": started, "socket": str(socket_folder)})
+        directory.write("server", {"pid": pid, "started": started, "socket": str(socket_folder)})
 
 
-def end_orphan(place: ServerDir, stop_signal: signal.Signals) -> None:
-    """End the server of a keeper that was killed, and remove its socket's folder."""
-    facts = place.read("server")
+def end_orphan(directory: ServerDir, stop_signal: signal.Signals) -> None:
+    """End a server whose supervisor was killed, and remove the folder of its socket."""
+    facts = directory.read("server")
     if not facts:
         return
     with suppress(psutil.NoSuchProcess):
@@ -103,11 +104,11 @@ def end_orphan(place: ServerDir, stop_signal: signal.Signals) -> None:
         if process.create_time() == facts["started"]:
             end(process, stop_signal)
     shutil.rmtree(facts["socket"], ignore_errors=True)
-    place.forget("server")
+    directory.forget("server")
 
 
 def end(process: psutil.Process, stop_signal: signal.Signals) -> None:
-    """Ask `process` to stop, and make it stop if it has not done so after 20 s."""
+    """Ask `process` to stop; kill it if it has not stopped after 20 s."""
     with suppress(psutil.NoSuchProcess):
         process.send_signal(stop_signal)
         try:
@@ -120,7 +121,7 @@ def end(process: psutil.Process, stop_signal: signal.Signals) -> None:
 
 
 def _die_with_parent(stop_signal: signal.Signals) -> None:
-    """Have the kernel send `stop_signal` when the keeper dies; leave the terminal's group."""
+    """Leave the terminal's group; on Linux, be sent `stop_signal` when the supervisor dies."""
     os.setsid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(stop_signal))

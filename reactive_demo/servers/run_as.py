@@ -1,9 +1,9 @@
-"""As whom the servers run. PostgreSQL refuses root, so root lends it a smaller account.
+"""The account that runs the servers: PostgreSQL refuses to run as root.
 
-An ordinary user runs the servers as himself. For root there are two ways:
+An ordinary user runs the servers under their own account. Root has two ways:
 
-- a user namespace, in which root's own files belong to `nobody`: nothing is created or changed;
-- where namespaces are refused (many containers), the real `nobody`, who then owns the data.
+- a user namespace in which root's files belong to `nobody`: no file changes its owner;
+- the real `nobody`, which then owns the data, where namespaces are refused (many containers).
 """
 
 import os
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.errors import ConfigurationError
 
 __all__ = ["RunAs"]
 
@@ -24,16 +24,16 @@ UNPRIVILEGED = "nobody"
 
 @dataclass(frozen=True)
 class RunAs:
-    """How to start a program that must not be root."""
+    """A way to start a program that must not be root."""
 
     prefix: tuple[str, ...] = ()
     """Words before the command."""
     owner: tuple[int, int] | None = None
-    """User and group id to become, and to give the files to; None for one's own."""
+    """User and group id to switch to, which also own the files; None to stay as it is."""
 
     @classmethod
     def for_servers(cls) -> "RunAs":
-        """Choose the account: one's own, a namespace, or `nobody`."""
+        """Return the current account, a namespace or `nobody`, whichever works first."""
         if os.geteuid() != 0:
             return cls()
         nobody = pwd.getpwnam(UNPRIVILEGED)
@@ -46,7 +46,7 @@ class RunAs:
         return cls(owner=(nobody.pw_uid, nobody.pw_gid))
 
     def run(self, command: Sequence[object], **options: Any) -> "subprocess.CompletedProcess[str]":
-        """Run a program to its end."""
+        """Run a program and wait for it."""
         return subprocess.run(self._words(command), text=True, **self._options(options))  # noqa: PLW1510
 
     def start(
@@ -55,25 +55,28 @@ class RunAs:
         """Start a program."""
         return subprocess.Popen(
             self._words(command),
-            preexec_fn=preexec_fn,  # noqa: PLW1509  (the keeper has one thread)
+            preexec_fn=preexec_fn,  # noqa: PLW1509  (the supervisor has one thread)
             **self._options(options),
         )
 
     def own(self, folder: Path) -> None:
-        """Give `folder` and what is in it to the account."""
+        """Make the account the owner of `folder` and everything in it.
+
+        Raises ConfigurationError if the account cannot enter it.
+        """
         uid, gid = self.owner or (os.geteuid(), os.getegid())
         for path in (folder, *folder.rglob("*")):
             if path.lstat().st_uid != uid:
                 os.chown(path, uid, gid, follow_symlinks=False)
         if not self.reaches(folder):
-            raise ReactiveDemoError(
-                f"PostgreSQL refuses to run as root, and user {UNPRIVILEGED}, who runs it "
+            raise ConfigurationError(
+                f"PostgreSQL refuses to run as root, and the user {UNPRIVILEGED}, which runs it "
                 f"instead, cannot enter {folder}: set REACTIVE_DEMO_HOME to a folder that others "
                 "may pass through, such as /var/lib/reactive_demo, or run as an ordinary user."
             )
 
     def reaches(self, folder: Path) -> bool:
-        """Whether the account may enter `folder`."""
+        """Return whether the account may enter `folder`."""
         if not (self.owner or self.prefix):
             return True
         return self.run(["ls", folder], capture_output=True, check=False).returncode == 0
@@ -82,7 +85,7 @@ class RunAs:
         return [*self.prefix, *map(str, command)]
 
     def _options(self, options: dict[str, Any]) -> dict[str, Any]:
-        # The locale is fixed: messages are read by programs, and macOS needs one.
+        # A fixed locale: this package reads the messages, and macOS needs one.
         options.setdefault("env", {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"})
         options.setdefault("cwd", "/")
         if self.owner:

@@ -1,8 +1,8 @@
-"""The keeper: a small process that owns one server, for as long as anyone uses it.
+"""The supervisor: a small process that owns one server for as long as anyone uses it.
 
-Whoever needs the server first starts the keeper and hands it the keeper's lock; later ones find
-the lock taken and join. The keeper stops the server, and itself, a few seconds after the last
-user is gone. It restarts a server that crashed.
+The first user of the server starts the supervisor and hands it the supervisor's lock; later users
+find the lock taken, and join. The supervisor restarts a server that crashed. A few seconds after
+the last user is gone, it stops the server and exits.
 """
 
 import os
@@ -25,19 +25,19 @@ from reactive_demo.servers.server_dir import ServerDir, try_lock
 __all__ = ["spawn"]
 
 GRACE = 3.0
-"""Seconds without users after which the server stops: a kernel restart takes less."""
+"""Seconds without users before the server stops: longer than a kernel restart takes."""
 
 POLL = 0.25
-"""Seconds between two looks at the users' lock."""
+"""Seconds between two attempts to take the users' lock."""
 
 
-def spawn(name: str, place: ServerDir, lock: int) -> "subprocess.Popen[bytes]":
-    """Start the keeper of server `name`; it inherits `lock`, the keeper's lock."""
+def spawn(name: str, directory: ServerDir, lock: int) -> "subprocess.Popen[bytes]":
+    """Start the supervisor of server `name`, which inherits `lock`, the supervisor's lock."""
     package_parent = str(Path(__file__).resolve().parents[2])
     known = os.environ.get("PYTHONPATH")
-    with place.log.open("wb") as log:
+    with directory.log.open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", __name__, name, str(place.folder), str(lock)],
+            [sys.executable, "-m", __name__, name, str(directory.folder), str(lock)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -47,58 +47,58 @@ def spawn(name: str, place: ServerDir, lock: int) -> "subprocess.Popen[bytes]":
                 "PYTHONPATH": os.pathsep.join(filter(None, [package_parent, known])),
             },
             pass_fds=[lock],
-            start_new_session=True,  # a Ctrl-C in the terminal is not for the keeper
+            start_new_session=True,  # Ctrl-C in the terminal must not reach it
         )
 
 
-def keep(name: str, place: ServerDir) -> None:
-    """Run server `name` until nobody uses it."""
-    place.forget("state")
-    end_orphan(place, SERVERS[name].stop_signal)
+def supervise(name: str, directory: ServerDir) -> None:
+    """Run server `name` until it has no users."""
+    directory.forget("state")
+    end_orphan(directory, SERVERS[name].stop_signal)
     account = RunAs.for_servers()
-    _give(place, account)
-    server = SERVERS[name](place, account)
+    _give(directory, account)
+    server = SERVERS[name](directory, account)
     server.prepare()
     socket_folder = _socket_folder(account)
-    running = Running(server, place, account)
+    running = Running(server, directory, account)
     try:
         running.start(socket_folder)
-        place.write("state", {"url": running.url})
-        while not _unused(place):
+        directory.write("state", {"url": running.url})
+        while not _unused(directory):
             if running.exited:
-                place.forget("state")  # who joins now waits
+                directory.forget("state")  # new users wait
                 time.sleep(1)
                 running.start(socket_folder)
-                place.write("state", {"url": running.url})
+                directory.write("state", {"url": running.url})
     finally:
-        place.forget("state")
+        directory.forget("state")
         running.stop()
         shutil.rmtree(socket_folder, ignore_errors=True)
-        place.forget("server")
+        directory.forget("server")
 
 
-def _unused(place: ServerDir) -> bool:
-    """Whether nobody holds the users' lock for the time of grace; if so, it is kept for good."""
+def _unused(directory: ServerDir) -> bool:
+    """Return whether the users' lock stays free for the grace period; if so, keep it for good."""
     deadline = time.monotonic() + GRACE
-    while (handle := try_lock(place.users)) is not None:
+    while (handle := try_lock(directory.users)) is not None:
         if time.monotonic() > deadline:
-            return True  # still held: who comes now waits until the keeper has exited
+            return True  # and keep it: new users wait until this process has exited
         os.close(handle)
         time.sleep(POLL)
     time.sleep(POLL)
     return False
 
 
-def _give(place: ServerDir, account: RunAs) -> None:
-    """Let the account into the server's folder, and into its parent if that holds no more."""
-    home = place.folder.parent
+def _give(directory: ServerDir, account: RunAs) -> None:
+    """Give the account the server's folder, and the parent if that contains nothing else."""
+    home = directory.folder.parent
     if account.owner and {entry.name for entry in home.iterdir()} <= set(SERVERS):
         os.chown(home, *account.owner)
-    account.own(place.folder)
+    account.own(directory.folder)
 
 
 def _socket_folder(account: RunAs) -> Path:
-    """Make a folder with a short path: a socket's may have about 100 bytes."""
+    """Make a folder with a short path: that of a socket is limited to about 100 bytes."""
     parent = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108  (mkdtemp is safe there)
     folder = Path(tempfile.mkdtemp(prefix="reactive_demo-", dir=parent))
     account.own(folder)
@@ -110,18 +110,18 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Keep the server named on the command line; what goes wrong is told to the users."""
-    name, folder, _lock = sys.argv[1:]  # the lock stays open, and so held, until this exits
-    place = ServerDir(Path(folder))
+    """Supervise the server named on the command line; report to its users what goes wrong."""
+    name, folder, _lock = sys.argv[1:]  # open, and so held, until this process exits
+    directory = ServerDir(Path(folder))
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, _terminate)
     try:
-        keep(name, place)
+        supervise(name, directory)
     except ReactiveDemoError as error:
-        place.write("state", {"error": str(error)})
+        directory.write("state", {"error": str(error)})
     except Exception as error:
         traceback.print_exc()
-        place.write("state", {"error": f"{error}: see {place.log}."})
+        directory.write("state", {"error": f"{error}: see {directory.log}."})
         raise
 
 

@@ -1,4 +1,4 @@
-"""The services of the command line: they run in the foreground until they are told to stop."""
+"""The services behind `reactive-demo listen` and `resync`, which run in the foreground."""
 
 import logging
 import signal
@@ -6,7 +6,7 @@ import threading
 import time
 
 from reactive_demo.changes import State
-from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.errors import UnavailableError
 from reactive_demo.feeds import ChangeTableFeed
 from reactive_demo.listener.listener import Listener
 from reactive_demo.options import Options
@@ -20,27 +20,29 @@ log = logging.getLogger(__name__)
 def listen(
     database_url: str, redis_url: str, table: str, *, options: Options | None = None
 ) -> None:
-    """Follow `table` until SIGTERM or SIGINT, and log each change of state.
+    """Run a listener for `table` until SIGTERM or SIGINT, and log its state when that changes.
 
-    Raises what ended the listener, if anything did.
+    Raises the error that ends the listener.
     """
     ended = ended_by_signal()
 
-    def told(words: str) -> None:
-        log.info("%s: %s", table, words)
-        if words.startswith(State.STOPPED):
+    def log_status(text: str) -> None:
+        log.info("%s: %s", table, text)
+        if text.startswith(State.STOPPED):
             ended.set()
 
     feed = ChangeTableFeed(database_url, table, options=options)
     with Listener(feed, Cache(redis_url, table)) as listener:
-        listener.observe(told)
+        listener.observe(log_status)
         ended.wait()
 
 
 def resync(database_url: str, redis_url: str, table: str, timeout: float = 3600) -> int:
-    """Fill the cache of `table` again; how many rows it holds then.
+    """Fill the cache of `table` again; return how many rows it holds then.
 
-    The listener that leads does it; if none does, one is run for as long as it takes.
+    The leader fills it; without one, a listener runs until it is done.
+
+    Raises UnavailableError after `timeout` seconds, and the error that ends the listener.
     """
     cache = Cache(redis_url, table)
     cache.forget_cursor()
@@ -49,13 +51,15 @@ def resync(database_url: str, redis_url: str, table: str, timeout: float = 3600)
         while not cache.has_cursor():
             listener.check()
             if time.monotonic() > deadline:
-                raise ReactiveDemoError(f"The cache was not filled within {timeout:g} s.")
+                raise UnavailableError(
+                    f"The cache was not filled within {timeout:g} s: see the log of the leader."
+                )
             time.sleep(0.05)
     return sum(1 for _ in cache.scan())
 
 
 def ended_by_signal() -> threading.Event:
-    """Log to the error stream from now on; an event that SIGTERM and SIGINT set."""
+    """Log to the error stream from now on; return an event that SIGTERM and SIGINT set."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -8,7 +8,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from redis.connection import parse_url
 
 from reactive_demo.errors import ReactiveDemoError, first_line
-from reactive_demo.settings import without_password
+from reactive_demo.urls import without_password
 
 __all__ = [
     "Address",

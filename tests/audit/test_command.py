@@ -40,7 +40,7 @@ def test_1_where_a_key_is_wrong_and_0_once_it_is_repaired(
         {
             "key": "user 3",
             "kind": "missing",
-            "words": "is in the table, and not in the cache",
+            "words": "is in the table, but not in the cache",
             "reason": "",
         }
     ]
@@ -71,8 +71,8 @@ def test_2_where_a_server_does_not_answer(
 def test_2_where_the_table_is_not_captured(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "--table", "plain"]) == 2
     assert capsys.readouterr().err == (
-        "reactive-demo: The changes of the table plain are not captured, or there is no such "
-        "table: run `reactive-demo install --table plain`.\n"
+        "reactive-demo: The table plain is not captured in this database: run "
+        "`reactive-demo install --table plain`, or `install(database_url)`.\n"
     )
 
 
@@ -104,7 +104,10 @@ def test_help_tells_the_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["audit", "--help"])
     words = " ".join(capsys.readouterr().out.split())
-    assert "Exit status: 0 all agree, 1 some keys are wrong, 2 it could not be found out." in words
+    assert (
+        "Exit status: 0 if all rows agree, 1 if some are wrong, 2 if the comparison failed."
+        in words
+    )
 
 
 def test_a_table_named_with_its_schema(

@@ -30,8 +30,8 @@ def test_what_says_the_same_does_not_differ(stored: str | None, held: str | None
 @pytest.mark.parametrize(
     ("stored", "held", "kind", "words"),
     [
-        ('{"a":1}', None, Kind.MISSING, "is in the table, and not in the cache"),
-        (None, '{"a":1}', Kind.EXTRA, "is in the cache, and not in the table"),
+        ('{"a":1}', None, Kind.MISSING, "is in the table, but not in the cache"),
+        (None, '{"a":1}', Kind.EXTRA, "is in the cache, but not in the table"),
         ('{"a":1}', '{"a":2}', Kind.CONTENT, "a is 2 in the cache and 1 in the table"),
         ('{"a":1}', "{}", Kind.CONTENT, "a is absent in the cache and 1 in the table"),
         ("{}", '{"s":"x"}', Kind.CONTENT, 's is "x" in the cache and absent in the table'),
@@ -41,8 +41,8 @@ def test_what_says_the_same_does_not_differ(stored: str | None, held: str | None
             Kind.CONTENT,
             "a is 0.1 in the cache and 0.10000000000000000001 in the table",
         ),
-        ('{"a":1}', "[1]", Kind.UNREADABLE, "what the cache holds is no row"),
-        ('{"a":1}', "[" * 100_000, Kind.UNREADABLE, "what the cache holds is no row"),
+        ('{"a":1}', "[1]", Kind.UNREADABLE, "the cache holds something that is not a row"),
+        ('{"a":1}', "[" * 100_000, Kind.UNREADABLE, "the cache holds something that is not a row"),
     ],
 )
 def test_a_difference_is_told_in_words(
@@ -93,7 +93,7 @@ def test_the_report_reads_well() -> None:
     assert sample.text().splitlines() == [
         "t: 100,000 of 1,000,000 rows compared, drawn at random.",
         "  at once    all agree",
-        "So, in 95 cases of 100, fewer than 30 of all rows are wrong in the cache.",
+        "So, with 95 % confidence, fewer than 30 of all rows are wrong in the cache.",
     ]
     empty = Report("t", 0, 0, None, [Look(0, 0)], [])
     assert empty.text().splitlines()[1:] == ["  at once    all agree", "Nothing is wrong."]

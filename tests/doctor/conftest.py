@@ -49,10 +49,11 @@ def refused_port() -> int:
 
 
 @pytest.fixture
-def silent_port() -> Iterator[int]:
-    """A port where somebody listens who never says a word."""
+def silent_server() -> Iterator[socket.socket]:
+    """A server that lets clients connect and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
+        server.setblocking(False)
+        yield server
 
 
 @pytest.fixture

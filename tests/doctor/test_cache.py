@@ -42,7 +42,7 @@ def test_a_wrong_password(start_redis: StartRedis) -> None:
     client.config_set("requirepass", "right")
     (line,) = examine(url_of(client, ":wr0ng@"))
     assert line.state is State.MEND
-    assert line.words.startswith("refuses us (")
+    assert line.words.startswith("refuses access (")
     assert "wr0ng" not in line.words
 
 
@@ -103,7 +103,7 @@ def test_an_eviction_policy_that_takes_the_tombstones_first(
     client.config_set("maxmemory-policy", policy)
     line = find("Redis eviction", examine(url_of(client)))
     assert line.state is State.WARNING
-    assert line.words.startswith(f"{policy} (no memory limit is set) evicts the keys that expire")
+    assert line.words.startswith(f"{policy} (no memory limit is set) evicts keys that expire first")
 
 
 def test_an_eviction_policy_that_fits_a_cache(start_redis: StartRedis, find: Find) -> None:

@@ -57,7 +57,7 @@ def test_a_server_that_is_too_old() -> None:
 def test_a_server_of_another_version_than_the_tested_one(number: int) -> None:
     line = database.version(number, "your own")
     assert line.state is State.OK
-    assert line.words.endswith("18 is the one that was tested")
+    assert line.words.endswith("18 is the tested version")
 
 
 def test_a_replica_hears_nothing(replica_url: str, find: Find) -> None:
@@ -111,6 +111,6 @@ def test_the_schema_in_each_of_its_states(database_url: str, find: Find) -> None
     assert words() == "the table profile and its trigger are in place"
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("ALTER TABLE profile DISABLE TRIGGER ALL")
-        assert words().startswith("the table profile is there, without a trigger")
+        assert words().startswith("the table profile exists, without a trigger")
         connection.execute("DROP SCHEMA reactive CASCADE")
-        assert words().startswith("the table profile is there, without a trigger")
+        assert words().startswith("the table profile exists, without a trigger")

@@ -42,7 +42,7 @@ def test_a_package_that_is_not_the_tested_one_is_a_warning() -> None:
     assert odd == Line(
         "jupyterlab",
         State.WARNING,
-        "4.6.5, and 4.6.6 was tested: `make clean lab` installs that one.",
+        "4.6.5, and 4.6.6 was tested: `make clean lab` installs that version.",
     )
 
 
@@ -66,7 +66,7 @@ def test_a_package_out_of_bounds(name: str, version: str) -> None:
 def test_ipykernel_7_0_and_what_it_breaks() -> None:
     _, odd = machine.packages(WANTED, {**TESTED, "ipykernel": "7.0.1"}, TESTED)
     assert (odd.subject, odd.state) == ("ipykernel", State.MEND)
-    assert odd.words.startswith("7.0.1 loses what a thread writes to a widget")
+    assert odd.words.startswith("7.0.1 loses widget updates from threads")
 
 
 def test_when_every_package_is_odd_no_line_praises_the_others() -> None:
@@ -76,7 +76,7 @@ def test_when_every_package_is_odd_no_line_praises_the_others() -> None:
 def test_a_package_that_was_only_put_on_the_path() -> None:
     (line,) = machine.packages([], {}, {})
     assert line.state is State.WARNING
-    assert "is not installed" in line.words
+    assert "not installed" in line.words
 
 
 def test_there_is_disk_for_folders_that_are_not_made_yet(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_there_is_disk_for_folders_that_are_not_made_yet(tmp_path: Path) -> None
 def test_little_disk_is_a_warning(tmp_path: Path) -> None:
     line = machine.disk("disk", tmp_path / "home", lambda _: 499_000_000)
     assert line.state is State.WARNING
-    assert line.words == "only 499 MB are free: remove what you do not need."
+    assert line.words == "only 499 MB are free: free some space."
 
 
 def test_sockets_have_short_paths_here() -> None:
@@ -105,7 +105,7 @@ def test_a_folder_whose_path_is_too_long_for_sockets(tmp_path: Path) -> None:
 def test_a_machine_without_chromium_and_redis_server_is_well(tmp_path: Path) -> None:
     for line in machine.programs(path=str(tmp_path)):
         assert line.state is State.OK
-        assert line.words == "none here; only some tests need it, and are skipped"
+        assert line.words == "not found; only tests need it, and skip without it"
 
 
 def test_programs_are_found_by_any_of_their_names(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_one_value_too_large_does_not_stop_the_others(
     assert listener.stats.refused == 0
     (wrong,) = audit(database, cache, again=()).wrong
     assert wrong.reason == listener.quarantine[LARGE]
-    assert str(wrong).endswith(f"; set aside: {wrong.reason}")
+    assert str(wrong).endswith(f"; in quarantine: {wrong.reason}")
 
     write(notes, NAMES[:3], "second")
     until("the rest goes on", lambda: bodies(cache)[NAMES[0]] == "second")

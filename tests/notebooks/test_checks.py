@@ -12,7 +12,7 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
-NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+from tools.course import each_notebook
 
 TAKE_LONG = {"02_cache_strategies", "05_profile_app", "06_break_it", "07_how_it_heals"}
 
@@ -33,13 +33,7 @@ else:
 StartKernel = Callable[[], Any]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, id=path.stem, marks=[pytest.mark.long] * (path.stem in TAKE_LONG))
-        for path in NOTEBOOKS
-    ],
-)
+@pytest.mark.parametrize("path", each_notebook(**{name: [pytest.mark.long] for name in TAKE_LONG}))
 @pytest.mark.usefixtures("blank")
 def test_each_check_fails_before_its_step_and_passes_after_it(
     path: Path, start_kernel: StartKernel

@@ -1,7 +1,6 @@
 """The committed notebooks are what `make notebooks` makes, each time, and they run in any order."""
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,11 +12,9 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from tools.course import NOTEBOOKS, ROOT, copy_course, each_notebook
 from tools.execute_notebooks import KERNEL, VIEW, clean
 from tools.notebook_style import VARIES
-
-ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 StartKernel = Callable[[], Any]
 
@@ -31,7 +28,7 @@ def test_the_outputs_are_the_same_each_time(tmp_path: Path) -> None:
         assert without_varying(text) == without_varying(first[name]), f"{name}: make notebooks"
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", each_notebook())
 def test_a_notebook_is_written_as_make_notebooks_writes_it(path: Path) -> None:
     text = path.read_text()
     notebook = nbformat.reads(text, as_version=4)
@@ -55,7 +52,7 @@ def test_what_needs_a_kernel_or_differs_is_not_kept() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", each_notebook())
 def test_a_notebook_runs_twice_in_a_row_and_after_a_restart(
     path: Path, start_kernel: StartKernel
 ) -> None:
@@ -78,7 +75,7 @@ def test_notebooks_run_in_any_order_while_the_others_are_open(start_kernel: Star
 
 def regenerated(folder: Path) -> dict[str, str]:
     """The texts of all notebooks, run by the tool on copies."""
-    shutil.copytree(ROOT / "notebooks", folder, ignore=shutil.ignore_patterns(".*"))
+    copy_course(folder)
     copies = sorted(folder.glob("*.ipynb"))
     subprocess.run(
         [sys.executable, ROOT / "tests" / "tools" / "execute_notebooks.py", *copies], check=True

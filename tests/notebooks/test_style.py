@@ -1,5 +1,7 @@
 """Every notebook keeps the rules, and every rule complains of a notebook that breaks it."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +11,11 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tools import notebook_style as style
+from tools.course import FOLDER, NOTEBOOKS, ROOT, each_notebook
 from tools.execute_notebooks import KERNEL, LANGUAGE, VIEW
 from tools.notebook_style import Notebook, complaints
 
-ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-PICTURES = sorted((ROOT / "notebooks" / "images").glob("*.svg"))
+PICTURES = sorted((FOLDER / "images").glob("*.svg"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 
 ALT = "A picture that is described in so many words that nobody needs to see it"
@@ -54,10 +55,17 @@ CLOSING = """## In this notebook you
 Next: [the same again](good.ipynb)."""
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", each_notebook())
 def test_a_notebook_keeps_the_rules(path: Path) -> None:
     found = complaints(Notebook(nbformat.read(path, as_version=4), path))
     assert not found, "\n".join([path.name, *found])
+
+
+@pytest.mark.parametrize("path", each_notebook())
+def test_a_notebook_is_formatted(path: Path) -> None:
+    command = [sys.executable, "-m", "ruff", "format", "--diff", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}\nruff format {path.name}"
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""One list of packages: what conda installs and what was tested is what pyproject.toml names."""
+"""pyproject.toml is the list of packages; environment.yml and constraints.txt agree with it."""
 
 import tomllib
 from pathlib import Path
@@ -8,6 +8,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from reactive_demo.extras import EXTRA_OF
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,11 +22,38 @@ def project() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def wanted(project: dict[str, Any]) -> list[Requirement]:
-    """What the package and its tests need."""
-    return [
-        Requirement(line)
-        for line in (*project["dependencies"], *project["optional-dependencies"]["test"])
-    ]
+    """The requirements of the package with the extra `test`, which includes the others."""
+    return [*map(Requirement, project["dependencies"]), *extra("test", project)]
+
+
+def extra(name: str, project: dict[str, Any]) -> list[Requirement]:
+    """The requirements of an extra, with those of the extras that it names."""
+    found = []
+    for requirement in map(Requirement, project["optional-dependencies"][name]):
+        if requirement.name == project["name"]:
+            found += [one for other in requirement.extras for one in extra(other, project)]
+        else:
+            found.append(requirement)
+    return found
+
+
+def test_the_base_install_is_three_packages(project: dict[str, Any]) -> None:
+    names = [Requirement(line).name for line in project["dependencies"]]
+    assert names == ["psycopg", "redis", "tenacity"]
+
+
+def test_the_extra_all_is_all_of_them_but_the_tests(project: dict[str, Any]) -> None:
+    others = [name for name in project["optional-dependencies"] if name not in ("all", "test")]
+    (all_of_them,) = map(Requirement, project["optional-dependencies"]["all"])
+    assert all_of_them.extras == set(others)
+
+
+def test_each_package_that_an_extra_is_named_for_is_in_that_extra(project: dict[str, Any]) -> None:
+    """Those that come with another package of the extra are not listed."""
+    come_along = {"IPython", "traitlets"}
+    for package, name in EXTRA_OF.items():
+        listed = {canonicalize_name(one.name) for one in extra(name, project)}
+        assert package in come_along or canonicalize_name(package) in listed
 
 
 def test_conda_installs_what_pyproject_names(

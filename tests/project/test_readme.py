@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.course import NOTEBOOKS
 from tools.notebook_style import IMAGE, dead_links
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +23,7 @@ def test_its_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_it_lists_every_notebook() -> None:
     listed = {name for name, _ in ROWS}
-    assert listed == {str(path.relative_to(ROOT)) for path in ROOT.glob("notebooks/*.ipynb")}
+    assert listed == {str(path.relative_to(ROOT)) for path in NOTEBOOKS}
 
 
 @pytest.mark.parametrize(("name", "minutes"), ROWS)

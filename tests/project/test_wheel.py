@@ -10,27 +10,13 @@ import psycopg
 import pytest
 
 from reactive_demo import Stack, read_sql
-from reactive_demo.capture.install import STEPS
+from reactive_demo.capture.install import CAPTURE, PROFILE
 from reactive_demo.servers.engines import PostgreSQL
 from reactive_demo.servers.run_as import RunAs
 from reactive_demo.servers.server_dir import ServerDir
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package's wheel."""
-    folder = tmp_path_factory.mktemp("wheel")
-    built = subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert built.returncode == 0, built.stdout + built.stderr
-    (found,) = folder.glob("*.whl")
-    return found
+FILES = sorted(path.name for path in (ROOT / "sql").glob("*.sql"))
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +54,13 @@ def outside(installed: Path, *arguments: str, **environ: str) -> subprocess.Comp
 def test_the_wheel_carries_all_that_is_not_python(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    sql = {f"reactive_demo/capture/sql/{path.name}" for path in (ROOT / "sql").glob("*.sql")}
+    sql = {f"reactive_demo/capture/sql/{name}" for name in FILES}
     jupyter = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "reactive_demo" / "tutorial" / "jupyter").rglob("*")
         if path.is_file()
     }
-    assert len(sql) >= len(STEPS)
+    assert {*PROFILE, *CAPTURE} <= set(FILES)
     assert any("labconfig" in path for path in jupyter)
     assert (
         sql | jupyter | {"reactive_demo/py.typed", "reactive_demo/tutorial/widgets/card.css"}
@@ -114,7 +100,7 @@ def test_the_installed_package_starts_servers(installed: Path) -> None:
     assert {path.name for path in home.iterdir()} == {"postgres", "valkey"}
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", FILES)
 def test_an_editable_install_reads_the_same_sql(name: str, installed: Path) -> None:
     text = (ROOT / "sql" / name).read_text()
     assert read_sql(name) == text
@@ -124,7 +110,7 @@ def test_an_editable_install_reads_the_same_sql(name: str, installed: Path) -> N
 def test_psql_runs_the_files_as_they_are_and_again(database_url: str, tmp_path: Path) -> None:
     postgres = PostgreSQL(ServerDir(tmp_path), RunAs.for_servers()).command(tmp_path)[0]
     psql = Path(str(postgres)).with_name("psql")
-    for path in sorted((ROOT / "sql").glob("*.sql")) * 2:
+    for path in [ROOT / "sql" / name for name in FILES] * 2:
         done = subprocess.run(
             [psql, "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-f", path, database_url],
             capture_output=True,

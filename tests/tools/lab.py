@@ -12,11 +12,10 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
+from tools.course import ROOT, copy_course
 from tools.waiting import until
 
 OPTIONS = ["--no-browser", "--port=0", "--expose-app-in-browser"]
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,9 @@ class Lab:
 def start_lab(folder: Path, *arguments: str) -> tuple[subprocess.Popen[bytes], Lab]:
     """Run `reactive-demo lab` in `folder`, with more arguments for JupyterLab."""
     checkout = folder / "checkout"
-    for name in ("reactive_demo", "notebooks", "sql"):
+    for name in ("reactive_demo", "sql"):
         shutil.copytree(ROOT / name, checkout / name)
+    copy_course(checkout / "notebooks")
     command = [sys.executable, "-m", "reactive_demo", "lab", *OPTIONS, *arguments]
     # The kernels too use the copy.
     return serve(command, checkout, folder, {"PYTHONPATH": str(checkout)})

@@ -1,9 +1,9 @@
-"""The consistency meter: whether each cached row equals its row.
+"""The audit: it finds out whether each cached row equals its row in the table.
 
-    audit(database_url, cache)    compares, and tells late from wrong
-    repair(database_url, report)  on demand only, and only the keys that are wrong
+    audit(database_url, cache)            compare, and tell late rows from wrong ones
+    repair(database_url, cache, report)   repair the wrong rows, and nothing else
 
-`table` reads the truth, `held` the cache, `verdict` compares without any I/O.
+`table` reads the table, `held` the cache; `verdict` compares, without any I/O.
 """
 
 from reactive_demo.tools.audit.meter import LIMIT, audit

@@ -1,39 +1,34 @@
-"""The meter on the command line: with a bar that shows how far it is."""
+"""The audit on the command line, with a progress bar where tqdm is installed."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import redis
-from tqdm import tqdm
 
 from reactive_demo.errors import ReactiveDemoError, first_line
 from reactive_demo.feeds.rows import UNREADABLE
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.servers import Stack
-from reactive_demo.tools.audit.meter import audit
+from reactive_demo.tools.audit.meter import Progress, audit
 from reactive_demo.tools.audit.repairs import repair
 from reactive_demo.tools.audit.verdict import Report
 
 __all__ = ["reason", "run"]
 
 EXPECTED = (ReactiveDemoError, psycopg.Error, redis.RedisError)
-"""What says by itself what is wrong."""
+"""Errors whose messages need no class name in front."""
 
-NOTICED = 1.0
-"""Seconds after which work is long enough for a bar."""
+BAR_DELAY = 1.0
+"""Seconds before the bar appears: most audits are over by then."""
 
 
 def run(servers: Stack, table: str, *, repairs: bool = False) -> Report:
-    """Compare, and repair what is wrong if asked to. Raises as `audit` and `repair` do."""
+    """Compare; with `repairs`, repair the wrong rows. Raises as `audit` and `repair` do."""
     cache = Cache(servers.redis_url, table)
     try:
-        # No bar where nobody looks: the error stream may be a log.
-        with tqdm(unit=" keys", disable=None, delay=NOTICED, leave=False, file=sys.stderr) as bar:
-
-            def progress(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
+        with _progress_bar() as progress:
             report = audit(servers.database_url, cache, progress=progress)
         if repairs and not report.agrees:
             report = repair(servers.database_url, cache, report)
@@ -42,11 +37,28 @@ def run(servers: Stack, table: str, *, repairs: bool = False) -> Report:
         cache.close()
 
 
+@contextmanager
+def _progress_bar() -> Iterator[Progress]:
+    """Show the progress on the error stream, if that is a terminal and tqdm is installed."""
+    try:
+        from tqdm import tqdm  # noqa: PLC0415  (in the extra notebook)
+    except ImportError:
+        yield lambda _done, _total: None
+        return
+    with tqdm(unit=" keys", disable=None, delay=BAR_DELAY, leave=False, file=sys.stderr) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress
+
+
 def reason(error: BaseException) -> str:
-    """An error in one line."""
+    """Return an error in one line."""
     if isinstance(error, UNREADABLE):
         return (
-            f"PostgreSQL cannot show a row ({first_line(error)}): the log of a listener names it."
+            f"PostgreSQL cannot show a row ({first_line(error)}): a listener's log names the row."
         )
     kind = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
     return kind + first_line(error)

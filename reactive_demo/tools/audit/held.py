@@ -1,4 +1,4 @@
-"""What the cache holds, as any client of Redis reads it."""
+"""The cached rows, as any client of Redis reads them."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from reactive_demo.redis_cache.cache import Cache
 __all__ = ["held"]
 
 NO_HASH = "no hash"
-"""In the place of a row: what is there is no JSON either."""
+"""In place of the row, where the key holds another type; it is no JSON either."""
 
 
 def held(client: redis.Redis, cache: Cache, keys: Sequence[str]) -> dict[str, Versioned]:
-    """The cached rows of `keys`; what is absent, or a tombstone, has no row."""
+    """Return the cached rows of `keys`; None as the row of an absent key or a tombstone."""
     with client.pipeline(transaction=False) as batch:
         for key in keys:
             batch.hmget(cache.redis_key(key), "row", "version")

@@ -1,4 +1,4 @@
-"""Compare a table with its cache, and look again at what differs."""
+"""Compare a table with its cache, and compare again the rows that differ."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,20 +20,20 @@ from reactive_demo.tools.audit.verdict import Difference, Look, Pair, Report, di
 __all__ = ["AGAIN", "LIMIT", "Sides", "audit"]
 
 LIMIT = 100_000
-"""Keys that are all compared; of a larger table, as many are drawn at random."""
+"""Rows that are all compared; of a larger table, a random sample of this size is."""
 
 AGAIN = (1.0, 5.0)
-"""Seconds to wait before each further look at what differs."""
+"""Seconds to wait before each further comparison of the rows that differ."""
 
 PORTION = 500
-"""Keys that are asked for at once."""
+"""Keys read at once."""
 
 Progress = Callable[[int, int], None]
-"""Told how many keys are compared, and of how many."""
+"""Called with how many keys are compared so far, and of how many."""
 
 
 class Sides:
-    """A table and its cache, to be compared key by key."""
+    """A table and its cache, compared key by key."""
 
     def __init__(self, table: Table, cache: Cache, client: redis.Redis) -> None:
         self.table = table
@@ -58,7 +58,7 @@ class Sides:
             yield cls(Table(connection, table or cache.table, captured=captured), cache, client)
 
     def differing(self, keys: Iterable[str]) -> dict[str, Pair]:
-        """The pairs that differ now."""
+        """Return the pairs that differ now."""
         found: dict[str, Pair] = {}
         for portion in into_batches(keys, PORTION):
             rows = held(self._client, self.cache, portion)
@@ -67,15 +67,15 @@ class Sides:
         return found
 
     def stored(self, share: float) -> Iterator[list[Pair]]:
-        """The table's rows, or a share of them, each beside what the cache has."""
+        """Yield the table's rows, or a share of them, each with its cached row."""
         for portion in into_batches(self.table.rows(share), PORTION):
             rows = held(self._client, self.cache, [one.key for one in portion])
             yield [Pair(one, rows[one.key]) for one in portion]
 
     def gone(self, but: set[str], limit: int) -> Iterator[list[Pair]]:
-        """The cached rows that the table has not, of `limit` keys at most and none of `but`.
+        """Yield cached rows that are not in the table, from `limit` keys that are not in `but`.
 
-        Redis walks its keys in the order of their hashes, so the first ones are as good as any.
+        Redis scans its keys in the order of their hashes, so the first ones are a fair sample.
         """
         keys = (key for key in self.cache.scan() if key not in but)
         for portion in into_batches(islice(keys, limit), PORTION):
@@ -85,11 +85,11 @@ class Sides:
             yield [pair for pair in pairs if pair.stored.row is None and _is_row(pair.held)]
 
     def told(self, pairs: Iterable[Pair]) -> list[Difference]:
-        """How they differ, and why if a listener left word, in the order of their keys."""
+        """Return how the pairs differ, by key; with the reason if the row is in quarantine."""
         found: list[Difference] = []
         for portion in into_batches(pairs, PORTION):
             aside: dict[str, tuple[str, str]] = {}
-            with suppress(NoPermissionError):  # an account that may read the rows will do
+            with suppress(NoPermissionError):  # the right to read rows is enough
                 aside = self.cache.quarantined([pair.stored.key for pair in portion])
             for pair in portion:
                 version, reason = aside.get(pair.stored.key, ("", ""))
@@ -109,12 +109,14 @@ def audit(
     again: Sequence[float] = AGAIN,
     progress: Progress = lambda _done, _total: None,
 ) -> Report:
-    """Compare every key of a table with its cache, content too; of a large table, a sample.
+    """Compare every row of a table with its cached row; of a large table, a sample of `limit` rows.
 
-    What differs is looked at `again` after some seconds, and only what differs then as well, and
-    has not moved on, is wrong. The table is the cache's unless another is named; with
+    Rows that differ are compared `again` after some seconds: wrong is only what differs then too
+    and has not changed in between. The table is the cache's unless you name another; with
     `captured=False` it need not be captured, and is compared without versions, as suits a
-    NotifyFeed. Nothing is written. Raises NotCapturedError, psycopg.Error or redis.RedisError.
+    NotifyFeed. Nothing is written.
+
+    Raises NotCapturedError, psycopg.Error or redis.RedisError.
     """
     with Sides.open(database_url, cache, table, captured=captured) as sides:
         rows = sides.table.count()
@@ -154,5 +156,5 @@ def _differing(pairs: Iterable[Pair]) -> dict[str, Pair]:
 
 
 def _is_row(held: Versioned) -> bool:
-    """What is no row, under a key that the table has not, is somebody else's."""
+    """Return whether this is a row; anything else under a key that the table lacks is not ours."""
     return held.row is not None and held.row.startswith("{")

@@ -1,7 +1,7 @@
-"""Put right what the meter found wrong, and nothing else.
+"""Repair the rows that the audit found wrong, and nothing else.
 
-A captured table's keys are noted in the change table as if they had changed. So the row travels
-like any other change: with a version newer than all before it, read and written by whoever leads,
+The keys of a captured table are recorded in the change table as if they had changed. So each row
+travels like any other change: with a newer version than before, read and written by the leader,
 under the same guard. The article's way has no guard: there the row is simply written.
 """
 
@@ -21,15 +21,16 @@ from reactive_demo.tools.audit.verdict import Pair, Report
 __all__ = ["repair"]
 
 TIMEOUT = 10.0
-"""Seconds that a repaired key may take to reach the cache."""
+"""Seconds that a repaired row may take to reach the cache."""
 
 
 def repair(database_url: str, cache: Cache, report: Report, *, timeout: float = TIMEOUT) -> Report:
-    """Repair the keys that `report` calls wrong; the report as it is after that.
+    """Repair the rows that `report` calls wrong; return the report as it is after that.
 
-    A listener is run for as long as it takes; where another leads, that one does the work. What
-    stays wrong is for `resync`. Raises NotCapturedError, psycopg.Error, redis.RedisError, or what
-    ended the listener.
+    The leader does the work; without one, a listener runs until it is done. Rows that stay wrong
+    need `resync`.
+
+    Raises NotCapturedError, psycopg.Error, redis.RedisError, or the error that ends the listener.
     """
     keys = [difference.key for difference in report.wrong]
     with Sides.open(database_url, cache, report.table, captured=report.captured) as sides:
@@ -37,7 +38,7 @@ def repair(database_url: str, cache: Cache, report: Report, *, timeout: float = 
         foreign = [key for key, pair in pairs.items() if not pair.stored.version]
         if sides.table.versioned:
             _record(database_url, report.table, [key for key in pairs if key not in foreign])
-            cache.put([Change(key, None) for key in foreign])  # no change can ever be of that key
+            cache.put([Change(key, None) for key in foreign])  # the table can have no such key
             feed = ChangeTableFeed(database_url, report.table)
             with Listener(feed, cache) as listener:
                 pairs = _await(sides, pairs, listener, timeout)
@@ -49,7 +50,7 @@ def repair(database_url: str, cache: Cache, report: Report, *, timeout: float = 
 
 
 def _record(database_url: str, table: str, keys: Iterable[str]) -> None:
-    """Note each key as changed, in a transaction of its own: so none waits for two locks."""
+    """Record each key as changed, in a transaction of its own: so none waits for two locks."""
     with open_postgres(database_url, "repair") as connection:
         for key in keys:
             connection.execute("SELECT reactive.record_change(%s, %s)", [table, key])
@@ -58,7 +59,7 @@ def _record(database_url: str, table: str, keys: Iterable[str]) -> None:
 def _await(
     sides: Sides, pairs: Mapping[str, Pair], listener: Listener, timeout: float
 ) -> dict[str, Pair]:
-    """Wait until no pair differs; those that still do after `timeout` seconds."""
+    """Wait until no pair differs; return those that still do after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while (left := sides.differing(pairs)) and time.monotonic() < deadline:
         listener.check()
@@ -68,7 +69,7 @@ def _await(
 
 
 def _write(sides: Sides, keys: Iterable[str]) -> None:
-    """Read each row once more, and write it at once: the moment in between is not guarded."""
+    """Read each row again and write it at once; nothing guards the moment in between."""
     for key in keys:
         row = sides.table.look_up([key])[key].row
         sides.cache.put([Change(key, json.loads(row) if row else None)])

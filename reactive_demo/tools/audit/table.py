@@ -1,4 +1,4 @@
-"""The truth: a table's rows as its cache should hold them."""
+"""The rows of a table, as its cache should hold them."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,13 +13,13 @@ from reactive_demo.feeds.table import SETTINGS, can_be, describe, describe_uncap
 __all__ = ["Table"]
 
 PORTION = 500
-"""Rows that are received at once."""
+"""Rows received at once."""
 
 
 class Table:
-    """A captured table or, with `captured=False`, any with a primary key of one column.
+    """A captured table or, with `captured=False`, any table with a primary key of one column.
 
-    Raises NotCapturedError for any other. An excluded column is left out of the rows. The methods
+    Raises NotCapturedError for any other. Excluded columns are left out of the rows. The methods
     raise psycopg.Error.
     """
 
@@ -35,12 +35,12 @@ class Table:
         connection.execute(SETTINGS)
 
     def count(self) -> int:
-        """How many rows there are."""
+        """Return the number of rows."""
         query = sql.SQL("SELECT count(*) FROM {}").format(self._facts.table)
         return int(self._connection.execute(query, {}).fetchall()[0][0])
 
     def rows(self, share: float = 1) -> Iterator[Versioned]:
-        """All rows as one snapshot has them, or about a `share` of them, drawn at random."""
+        """Yield all rows of one snapshot, or a random sample of about a `share` of them."""
         sample: sql.Composable = sql.SQL("")
         if share < 1:
             sample = sql.SQL("TABLESAMPLE BERNOULLI ({})").format(sql.Literal(100 * share))
@@ -59,7 +59,7 @@ class Table:
                 yield Versioned._make(row)
 
     def look_up(self, keys: Sequence[str]) -> dict[str, Versioned]:
-        """The rows of `keys` as they are now; a key that the table has not has no row."""
+        """Return the rows of `keys` as they are now; None as the row of a key that has none."""
         query = sql.SQL(
             """
             SELECT c.key, CASE WHEN {key} = c.key THEN {row} END, {version}
@@ -76,7 +76,7 @@ class Table:
             found = self._connection.execute(query, {"table": self.name, "keys": list(keys)})
             return {row[0]: Versioned._make(row) for row in found.fetchall()}
         except (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError):
-            # A key that is none of this table's: anyone may write to Redis.
+            # A key that this table cannot have: anyone may write to Redis.
             if len(keys) == 1:
                 if can_be(self._connection, self._facts, keys[0]):
                     raise

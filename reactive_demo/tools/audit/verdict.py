@@ -1,4 +1,4 @@
-"""How two rows differ, which keys are late and which are wrong, and what that says. No I/O."""
+"""How two rows differ, which rows are late and which are wrong, and a report of it. No I/O."""
 
 import json
 import math
@@ -13,14 +13,14 @@ from reactive_demo.changes import Versioned
 __all__ = ["Difference", "Kind", "Look", "Pair", "Report", "differs", "wrong"]
 
 SHOWN = 10
-"""Differing keys that are named."""
+"""Wrong keys that the report names."""
 
 SHORT = 60
-"""Characters of a value that are shown."""
+"""Characters of a value that the report shows."""
 
 
 class Kind(StrEnum):
-    """How a key differs."""
+    """A way in which a key can differ."""
 
     MISSING = "missing"
     EXTRA = "extra"
@@ -29,12 +29,12 @@ class Kind(StrEnum):
 
 
 class Pair(NamedTuple):
-    """One key on both sides."""
+    """One key, on both sides."""
 
     stored: Versioned
-    """As the table has it."""
+    """Its row in the table."""
     held: Versioned
-    """As the cache has it."""
+    """Its row in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,61 +44,61 @@ class Difference:
     key: str
     kind: Kind
     words: str
-    """For people."""
+    """The difference in words, for people."""
     reason: str = ""
-    """Why Redis did not take the row as it is now, if a listener set it aside."""
+    """Why the row is not in the cache, if a listener put it into quarantine."""
 
     def __str__(self) -> str:
-        aside = f"; set aside: {self.reason}" if self.reason else ""
-        return f"{_short(repr(self.key))}: {self.words}{aside}"
+        quarantine = f"; in quarantine: {self.reason}" if self.reason else ""
+        return f"{_short(repr(self.key))}: {self.words}{quarantine}"
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look showed."""
+    """The result of one comparison."""
 
     after: float
-    """Seconds since the first look."""
+    """Seconds since the first comparison."""
     differing: int
-    """Keys that differed, of those that had differed in every look before."""
+    """Keys that differed, of those that had differed in every comparison before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the meter found."""
+    """The result of an audit."""
 
     table: str
     """Schema-qualified."""
     rows: int
-    """How many the table has."""
+    """The number of rows in the table."""
     compared: int
     """Keys that were compared."""
     drawn: int | None
-    """How many rows of them were drawn at random; None if all rows were compared."""
+    """The size of the random sample; None if all rows were compared."""
     looks: Sequence[Look]
     wrong: Sequence[Difference]
-    """Keys that differed in each look, and that nothing moved on."""
+    """Keys that differed in each comparison, and did not change in between."""
     repaired: int = 0
-    """Keys that were wrong until they were repaired."""
+    """Keys that were wrong and have been repaired."""
     captured: bool = True
     """Whether the table is captured, and its changes have versions."""
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing is wrong; what is late does not count."""
+        """Whether no row is wrong; late ones do not count."""
         return not self.wrong
 
     @property
     def late(self) -> int:
-        """Keys that differed at first, and were not wrong."""
+        """The number of keys that differed at first and were not wrong."""
         return self.looks[0].differing - len(self.wrong) - self.repaired
 
     def share(self, look: int = -1) -> float:
-        """The part of the compared keys that agreed in a look, 0 to 1."""
+        """Return the share of the compared keys that agreed in one comparison, 0 to 1."""
         return 1 - self.looks[look].differing / self.compared if self.compared else 1.0
 
     def text(self) -> str:
-        """The report, for people."""
+        """Return the report, for people."""
         if self.drawn is None:
             every = ", every one" if self.compared else ""
             lines = [f"{self.table}: {_keys(self.compared)} compared{every}."]
@@ -127,7 +127,7 @@ class Report:
         return self.text()
 
     def facts(self) -> dict[str, Any]:
-        """The report, for programs: what JSON can say."""
+        """Return the report for programs, as JSON can represent it."""
         facts = asdict(self) | {"agrees": self.agrees, "late": self.late}
         facts["looks"] = [
             asdict(look) | {"share": self.share(n), "nines": nines(self.share(n))}
@@ -136,13 +136,15 @@ class Report:
         return facts
 
     def _estimate(self, drawn: int) -> str:
-        """What the sample tells of the table; repairs change nothing in the rest of it."""
+        """Say what the sample tells about the table; repairs change nothing in the rest of it."""
         if self.repaired:
-            return "The other rows were not looked at: `reactive-demo resync` puts all right."
+            return (
+                "The other rows were not compared: `reactive-demo resync` refills the whole cache."
+            )
         found = sum(1 for difference in self.wrong if difference.kind is not Kind.EXTRA)
         least, most = bounds(found, drawn, self.rows)
         between = f"between {least:,} and {most:,}" if least else f"fewer than {most:,}"
-        return f"So, in 95 cases of 100, {between} of all rows are wrong in the cache."
+        return f"So, with 95 % confidence, {between} of all rows are wrong in the cache."
 
     def _agreement(self, look: int) -> str:
         share, differing = self.share(look), self.looks[look].differing
@@ -150,40 +152,43 @@ class Report:
             return "all agree"
         count = nines(share) or 0
         differ = "key differs" if differing == 1 else "keys differ"
-        digits = max(count - 1, 1)  # as many as the nines need, rounded down: it is not all
+        digits = max(
+            count - 1, 1
+        )  # as many as the nines need, and rounded down: 100 % would be wrong
         shown = f"{math.floor(share * 10 ** (digits + 2) + 1e-9) / 10**digits:g}"
         named = "1 nine" if count == 1 else f"{count} nines"
         return f"{shown} % agree ({named}), {differing:,} {differ}"
 
 
 def differs(pair: Pair) -> Difference | None:
-    """How the cached row differs from the table's, if it does; excluded columns are in neither.
+    """Return how the cached row differs from the table's, if it does.
 
-    Numbers are compared as they are written, to the last digit: 1.10 equals 1.1.
+    Numbers are compared as decimals, to the last digit: 1.10 equals 1.1. Excluded columns are in
+    neither row.
     """
     stored, held = pair.stored.row, pair.held.row
     if held == stored:
         return None
     key = pair.stored.key
     if stored is None:
-        return Difference(key, Kind.EXTRA, "is in the cache, and not in the table")
+        return Difference(key, Kind.EXTRA, "is in the cache, but not in the table")
     if held is None:
-        return Difference(key, Kind.MISSING, "is in the table, and not in the cache")
+        return Difference(key, Kind.MISSING, "is in the table, but not in the cache")
     truth = _row(stored)
     try:
         row = _row(held)
     except (ValueError, RecursionError):
-        return Difference(key, Kind.UNREADABLE, "what the cache holds is no row")
+        return Difference(key, Kind.UNREADABLE, "the cache holds something that is not a row")
     if (columns := [name for name in truth | row if _differ(truth, row, name)]) == []:
         return None
     return Difference(key, Kind.CONTENT, ", ".join(_told(name, truth, row) for name in columns))
 
 
 def wrong(before: Mapping[str, Pair], now: Mapping[str, Pair]) -> list[str]:
-    """The keys that are not only late, of those that differ `now` and in the look `before`.
+    """Return the keys that are wrong, of those that differ `now` and did `before`.
 
-    A key that is written all the time may differ whenever one looks. It is late if table and cache
-    have both moved on in between, and wrong if one of them stood still.
+    A key that is written all the time may differ in every comparison. It is late if table and
+    cache have both changed in between, and wrong if either has not.
     """
     return [
         key
@@ -193,14 +198,14 @@ def wrong(before: Mapping[str, Pair], now: Mapping[str, Pair]) -> list[str]:
 
 
 def nines(share: float) -> int | None:
-    """How many nines `share` begins with, 3 for 99.9 %; None for all of it."""
+    """Return how many nines `share` begins with, 3 for 99.9 %; None for 100 %."""
     return None if share >= 1 else math.floor(-math.log10(1 - share) + 1e-9)
 
 
 def bounds(found: int, drawn: int, of: int) -> tuple[int, int]:
-    """How many of `of` are wrong, at least and at most, if `found` of `drawn` are; 95 %.
+    """Return how many of `of` are wrong, at least and at most, if `found` of `drawn` are.
 
-    For none found, the rule of three; else Wilson's interval.
+    The confidence is 95 %: by the rule of three if none was found, else by Wilson's interval.
     """
     if not found:
         return 0, math.ceil(3 / drawn * of)

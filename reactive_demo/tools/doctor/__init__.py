@@ -1,13 +1,13 @@
-"""The doctor: what is installed, what answers, and what to do about what does not.
+"""The doctor: what is installed, which servers answer, and how to mend the rest.
 
-    doctor.examine()    a report; the command is `reactive-demo doctor`
+    doctor.examine()    return a report; the command is `reactive-demo doctor`
 
-Each server is asked on its own, so that one that is away hides nothing of the other.
+Each server is examined on its own, so that a fault of one hides nothing about the other.
 
-    report      a line, and how a report looks
+    report      the lines of a report, and how it looks
     machine     Python, packages, disk, programs
-    database    PostgreSQL: its version, whether LISTEN hears, the schema
-    cache       Redis: its version, whether it takes writes, what it evicts
+    database    PostgreSQL: its version, whether LISTEN works, the schema
+    cache       Redis: its version, whether it accepts writes, what it evicts
 """
 
 import tempfile
@@ -15,17 +15,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from reactive_demo import servers as stack
 from reactive_demo.errors import ReactiveDemoError
-from reactive_demo.settings import Settings, without_password
+from reactive_demo.servers import connect
+from reactive_demo.settings import Settings
 from reactive_demo.tools.doctor import cache, database, machine
 from reactive_demo.tools.doctor.report import Line, Report, State
+from reactive_demo.urls import without_password
 
 __all__ = ["Line", "Report", "State", "examine"]
 
 
 def examine(settings: Settings | None = None) -> Report:
-    """Look at everything, in a few seconds; embedded servers are started or joined for it."""
+    """Examine everything, in a few seconds; start or join the embedded servers to do so."""
     lines = [machine.python(), *machine.packages()]
     try:
         settings = settings or Settings.from_environment()
@@ -47,12 +48,12 @@ def _server(
     own_url: str | None,
     look: Callable[[str, str, str], Iterator[Line]],
 ) -> Iterator[Line]:
-    """Examine one server: one's own as it is, the embedded one started if it does not run."""
+    """Examine one server: your own as it is; the embedded one is started or joined."""
     if own_url:
         yield from look(own_url, "your own", without_password(own_url))
         return
     try:
-        with stack.connect(replace(settings, database_url=None, redis_url=None), [name]) as joined:
+        with connect(replace(settings, database_url=None, redis_url=None), [name]) as joined:
             url = joined.database_url or joined.redis_url
             yield from look(url, "embedded", str(settings.home / name))
     except ReactiveDemoError as error:
@@ -60,7 +61,7 @@ def _server(
 
 
 def _disk(settings: Settings) -> Iterator[Line]:
-    """What the embedded servers need of this machine, and what everybody needs."""
+    """Examine the disk, and the paths of the sockets if embedded servers need them."""
     if not (settings.database_url and settings.redis_url):
         yield machine.disk("disk (data)", settings.home)
         yield machine.socket_path()

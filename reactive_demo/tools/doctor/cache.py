@@ -1,4 +1,4 @@
-"""What the doctor asks Redis: does it answer, does it take writes, what does it evict."""
+"""What the doctor examines in Redis: its version, whether it accepts writes, what it evicts."""
 
 import uuid
 from collections.abc import Iterator, Mapping
@@ -13,20 +13,20 @@ from reactive_demo.tools.doctor.report import Line, State
 
 __all__ = ["eviction", "examine", "version", "writes"]
 
-PATIENCE = 3
+TIMEOUT = 3
 """Seconds to connect, and to answer."""
 
 OLDEST = 7
 
 
 def examine(url: str, kind: str, here: str) -> Iterator[Line]:
-    """Yield the lines of the server at `url`; `kind` and `here` say whose and where it is."""
+    """Yield the lines about the server at `url`; `kind` and `here` say whose and where it is."""
     try:
         with redis.Redis.from_url(
             url,
             decode_responses=True,
-            socket_timeout=PATIENCE,
-            socket_connect_timeout=PATIENCE,
+            socket_timeout=TIMEOUT,
+            socket_connect_timeout=TIMEOUT,
             retry=Retry(NoBackoff(), 0),
         ) as client:
             facts: Mapping[str, Any] = client.info()
@@ -38,9 +38,9 @@ def examine(url: str, kind: str, here: str) -> Iterator[Line]:
 
 
 def away(error: Exception, here: str) -> Line:
-    """Words for a server that does not answer, or that answers no more."""
+    """Return the line for a server that does not answer, or no longer."""
     refused = isinstance(error, redis.ResponseError | redis.AuthenticationError)
-    what = "refuses us" if refused else "does not answer"
+    what = "refuses access" if refused else "does not answer"
     words = (
         f"{what} ({error}): start that server, correct REDIS_URL, or unset it to use the "
         "embedded one."
@@ -49,8 +49,10 @@ def away(error: Exception, here: str) -> Line:
 
 
 def version(facts: Mapping[str, Any], kind: str, here: str = "") -> Line:
-    """Whether the server is new enough; `facts` is what INFO says."""
-    redis_version = str(facts.get("redis_version", "0"))  # Valkey says which Redis it is like
+    """Return whether the server is new enough; `facts` is its INFO."""
+    redis_version = str(
+        facts.get("redis_version", "0")
+    )  # Valkey reports the Redis it is compatible with
     valkey = facts.get("valkey_version")
     shown = f"Valkey {valkey}" if valkey else redis_version
     if int(redis_version.partition(".")[0]) < OLDEST:
@@ -60,7 +62,7 @@ def version(facts: Mapping[str, Any], kind: str, here: str = "") -> Line:
 
 
 def writes(refusal: redis.ResponseError | None) -> Line:
-    """Words for what a write that changes nothing was answered."""
+    """Return the line for a write that would change nothing, and how it was refused."""
     match refusal:
         case None:
             return Line("Redis writes", State.OK, "accepted")
@@ -71,21 +73,23 @@ def writes(refusal: redis.ResponseError | None) -> Line:
         case exceptions.NoPermissionError():
             words = f"this user may not write ({refusal}): let REDIS_URL name one that may."
         case _ if "MISCONF" in str(refusal):
-            words = "the last snapshot could not be saved: free disk, or see that server's log."
+            words = (
+                "the last snapshot could not be saved: free disk space, or see that server's log."
+            )
         case _:
             words = f"refused ({refusal}): see that server's log."
     return Line("Redis writes", State.MEND, words)
 
 
 def eviction(facts: Mapping[str, Any]) -> Line:
-    """What the server throws away when its memory is full; `facts` is what INFO says."""
+    """Return the line for what the server evicts when its memory is full; `facts` is its INFO."""
     policy = str(facts.get("maxmemory_policy", "unknown"))
     limit = int(facts.get("maxmemory", 0))
     room = f"at {limit / 1e6:.0f} MB" if limit else "no memory limit is set"
     if policy.startswith("volatile-"):
         words = (
-            f"{policy} ({room}) evicts the keys that expire first, and those are the marks of "
-            "deleted rows: set maxmemory-policy to allkeys-lru or noeviction."
+            f"{policy} ({room}) evicts keys that expire first, which are the tombstones of deleted "
+            "rows: set maxmemory-policy to allkeys-lru or noeviction."
         )
         return Line("Redis eviction", State.WARNING, words)
     if policy.startswith("allkeys-"):
@@ -95,10 +99,10 @@ def eviction(facts: Mapping[str, Any]) -> Line:
 
 
 def _refusal(client: redis.Redis) -> redis.ResponseError | None:
-    """Why the server takes no writes: asked by one that adds nothing to a key that is not there."""
+    """Return why the server refuses a write that changes nothing; None if it accepts it."""
     try:
         client.setrange(f"reactive_demo:doctor:{uuid.uuid4().hex}", 0, "")
     except redis.ResponseError as error:
-        # A cluster's node that sends us to another one has not refused.
+        # A cluster node that redirects to another one has not refused.
         return None if str(error).startswith(("MOVED", "ASK")) else error
     return None

@@ -1,4 +1,4 @@
-"""What the doctor sees of this machine: Python, packages, disk, sockets, programs."""
+"""What the doctor examines on this machine: Python, packages, disk, sockets, programs."""
 
 import os
 import re
@@ -16,21 +16,24 @@ __all__ = ["disk", "packages", "programs", "python", "socket_path"]
 
 OLDEST_PYTHON = (3, 11)
 
-LITTLE_DISK = 500_000_000
-"""Bytes of free disk below which the doctor warns: an empty database has 40 MB, its log more."""
+EXTRAS = ("embedded", "notebook", "web")
+"""The extras that the package uses; the others are combinations, or for tests."""
+
+LOW_DISK = 500_000_000
+"""Bytes of free disk below which the doctor warns; an empty database takes 40 MB, its log more."""
 
 LONGEST_SOCKET = 103
-"""Bytes that the path of a Unix socket may have on macOS; Linux has room for four more."""
+"""The longest path of a Unix socket on macOS, in bytes; Linux allows four more."""
 
 PROGRAMS = {
     "Chromium": ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
     "redis-server": ("redis-server",),
 }
-"""What some tests look for, and its names."""
+"""Programs that some tests need, and their names."""
 
 
 def python(version: tuple[int, ...] = sys.version_info[:3]) -> Line:
-    """Whether Python is new enough."""
+    """Return whether Python is new enough."""
     shown = ".".join(map(str, version))
     if version < OLDEST_PYTHON:
         words = f"{shown}, and 3.11 or newer is needed: `make clean lab PYTHON=python3.13`."
@@ -43,13 +46,13 @@ def packages(
     installed: Mapping[str, str] | None = None,
     tested: Mapping[str, str] | None = None,
 ) -> list[Line]:
-    """A line for all packages that are as tested, and one for each that is not.
+    """Return one line for all packages in their tested versions, and one for each other package.
 
-    `wanted` are pyproject's requirements, the versions are by name.
+    `wanted` are pyproject's requirements; the versions are by name.
     """
     wanted = list(_wanted() if wanted is None else wanted)
     if not wanted:
-        words = "reactive-demo is not installed, so nothing says what it needs: `make lab`."
+        words = "reactive-demo is on the path but not installed: run `make lab`."
         return [Line("packages", State.WARNING, words)]
     installed = _installed(wanted) if installed is None else installed
     tested = _tested() if tested is None else tested
@@ -62,62 +65,71 @@ def packages(
 
 
 def disk(subject: str, folder: Path, free: Callable[[Path], int] | None = None) -> Line:
-    """Whether there is room in `folder`, which may not exist yet."""
+    """Return whether there is room in `folder`, which may not exist yet."""
     existing = next(one for one in (folder, *folder.parents) if os.access(one, os.F_OK))
     left = (free or _free)(existing)
-    if left < LITTLE_DISK:
-        words = f"only {left / 1e6:.0f} MB are free: remove what you do not need."
+    if left < LOW_DISK:
+        words = f"only {left / 1e6:.0f} MB are free: free some space."
         return Line(subject, State.WARNING, words, str(folder))
     return Line(subject, State.OK, "enough is free", f"{left / 1e9:.0f} GB at {folder}")
 
 
 def socket_path(parent: Path | None = None) -> Line:
-    """Whether the paths of the embedded servers' sockets are short enough."""
+    """Return whether the paths of the embedded servers' sockets are short enough."""
     fallback = Path("/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir())  # noqa: S108
     path = (parent or fallback) / "reactive_demo-12345678" / ".s.PGSQL.5432"
     length = len(os.fsencode(path))
     if length > LONGEST_SOCKET:
         words = (
-            f"the servers' sockets would have paths of {length} bytes, and {LONGEST_SOCKET} are "
-            "possible: make /tmp writable, or set TMPDIR to a folder with a short path."
+            f"the servers' sockets would have paths of {length} bytes, and the limit is "
+            f"{LONGEST_SOCKET}: make /tmp writable, or set TMPDIR to a folder with a short path."
         )
         return Line("socket path", State.MEND, words, str(path.parent.parent))
     return Line("socket path", State.OK, "short enough", str(path.parent.parent))
 
 
 def programs(path: str | None = None) -> Iterator[Line]:
-    """The programs that tests look for on `path`; nobody else needs them."""
+    """Yield a line for each program on `path` that only tests need."""
     for subject, names in PROGRAMS.items():
         found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
-        words = "found" if found else "none here; only some tests need it, and are skipped"
+        words = "found" if found else "not found; only tests need it, and skip without it"
         yield Line(subject, State.OK, words, found or "")
 
 
 def _odd(requirement: str, installed: Mapping[str, str], tested: Mapping[str, str]) -> Line | None:
-    """What is wrong with a package, if anything is."""
+    """Return a line if a package is missing or has an unexpected version."""
     name = _name(requirement)
     remedy = "`make clean lab`" if tested else f"`pip install '{requirement}'`"
     version = installed.get(name)
     if version is None:
         return Line(name, State.MEND, f"not installed: {remedy}.")
     if name == "ipykernel" and _numbers(version)[:2] == (7, 0):
-        words = f"{version} loses what a thread writes to a widget: {remedy}."
+        words = f"{version} loses widget updates from threads: {remedy}."
         return Line(name, State.MEND, words)
     if not _fits(version, requirement):
         return Line(name, State.MEND, f"{version}, and {requirement} is needed: {remedy}.")
     if name in tested and tested[name] != version:
-        words = f"{version}, and {tested[name]} was tested: {remedy} installs that one."
+        words = f"{version}, and {tested[name]} was tested: {remedy} installs that version."
         return Line(name, State.WARNING, words)
     return None
 
 
 def _wanted() -> list[str]:
-    """The requirements of this package, without those of its extras."""
+    """Return the requirements of this package and of its installed extras.
+
+    An extra counts as installed if its first requirement is: some others come with Jupyter, too.
+    """
     try:
         lines = metadata.requires("reactive-demo") or []
     except metadata.PackageNotFoundError:
         return []
-    return [line.partition(";")[0].strip() for line in lines if "extra ==" not in line]
+    of_extras: dict[str, list[str]] = {"": []}
+    for line in lines:
+        requirement, _, marker = line.partition(";")
+        extra = re.search(r"extra == ['\"](\w+)", marker)
+        of_extras.setdefault(extra[1] if extra else "", []).append(requirement.strip())
+    chosen = [of_extras.get(extra, []) for extra in EXTRAS]
+    return sorted(of_extras[""] + [one for some in chosen if _installed(some[:1]) for one in some])
 
 
 def _installed(wanted: Iterable[str]) -> dict[str, str]:
@@ -131,7 +143,7 @@ def _installed(wanted: Iterable[str]) -> dict[str, str]:
 
 
 def _tested() -> dict[str, str]:
-    """The versions in constraints.txt, which only a checkout has."""
+    """Return the versions in constraints.txt, which only a checkout contains."""
     constraints = CHECKOUT / "constraints.txt"
     text = constraints.read_text(encoding="utf-8") if constraints.is_file() else ""
     return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", text, flags=re.MULTILINE))
@@ -142,14 +154,14 @@ def _name(requirement: str) -> str:
 
 
 def _fits(version: str, requirement: str) -> bool:
-    """Whether `version` is in the bounds of `requirement`, which are given by >= and <."""
+    """Return whether `version` is within the bounds of `requirement`, written with >= and <."""
     bounds = re.findall(r"(>=|<)\s*([\d.]+)", requirement)
     have = _numbers(version)
     return all((have >= _numbers(b)) == (sign == ">=") for sign, b in bounds)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """The release of a version as numbers: 7.4.0rc1 is (7, 4, 0)."""
+    """Return the release of a version as numbers: (7, 4, 0) for 7.4.0rc1."""
     release = re.match(r"\d+(\.\d+)*", version)
     return tuple(map(int, release[0].split("."))) if release else ()
 

@@ -1,4 +1,4 @@
-"""What the doctor found: a line for each thing, and all of them as text or as a table."""
+"""The doctor's report: one line for each finding, shown as text or as a table."""
 
 import shutil
 import textwrap
@@ -10,7 +10,7 @@ __all__ = ["Line", "Report", "State"]
 
 
 class State(StrEnum):
-    """How a thing is."""
+    """The state of something the doctor examined."""
 
     OK = "ok"
     WARNING = "warning"
@@ -19,16 +19,16 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing the doctor looked at."""
+    """One finding."""
 
     subject: str
-    """What was looked at."""
+    """What was examined."""
     state: State
-    """How it is."""
+    """Its state."""
     words: str
-    """What was found and, unless it is ok, how to mend it."""
+    """What was found and, unless that is fine, how to mend it."""
     here: str = ""
-    """What concerns this machine only, a path or an address: notebooks, which go round, omit it."""
+    """A path or address on this machine, which a notebook omits because it may be shared."""
 
 
 MARKS = {State.OK: "✓", State.WARNING: "!", State.MEND: "✗"}
@@ -44,13 +44,13 @@ CELL = 'align="left" valign="top" style="text-align: left; vertical-align: top"'
 
 @dataclass(frozen=True)
 class Report:
-    """All lines. Its repr is what a notebook shows; `text` is what a terminal shows."""
+    """All findings. A notebook shows its repr, a terminal its `text`."""
 
     lines: tuple[Line, ...]
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing must be mended; a warning is no illness."""
+        """Whether there is nothing to mend; warnings do not count."""
         return self._count(State.MEND) == 0
 
     @property
@@ -63,7 +63,7 @@ class Report:
         return f"Nothing to mend{seen}." if warnings else "All is well."
 
     def text(self, width: int | None = None, *, here: bool = True) -> str:
-        """The lines in columns, `width` characters wide (as the terminal), and the verdict."""
+        """Return the lines in columns and the verdict, as wide as the terminal or `width`."""
         width = max(60, width or shutil.get_terminal_size().columns)
         margin = max((len(line.subject) for line in self.lines), default=0)
         rows = []

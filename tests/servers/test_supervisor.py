@@ -8,7 +8,7 @@ import psycopg
 import redis
 
 from reactive_demo.servers.supervisor import GRACE
-from stack.homes import USER, Home, answer, socket_folders
+from servers.homes import USER, Home, answer, socket_folders
 from tools.waiting import until
 
 CLI_USER = (
@@ -44,7 +44,7 @@ def test_users_share_one_stack_and_the_last_one_puts_out_the_light(home: Home) -
     assert home.servers() == servers
 
     late.kill()
-    until("servers and keepers are gone", home.is_quiet, timeout=20)
+    until("servers and supervisors are gone", home.is_quiet, timeout=20)
     assert not [folder for folder in socket_folders(*urls) if folder.exists()]
 
 
@@ -53,8 +53,8 @@ def test_six_users_at_once_start_one_stack(home: Home) -> None:
     urls = [users.urls() for _ in range(6)]
     assert urls == [urls[0]] * 6
     assert len(urls[0]) == 2
-    keepers = [p for p in home.processes() if "reactive_demo.servers.supervisor" in p.cmdline()]
-    assert len(keepers) == 2
+    supervisors = [p for p in home.processes() if "reactive_demo.servers.supervisor" in p.cmdline()]
+    assert len(supervisors) == 2
 
 
 def test_servers_outlast_a_restarted_kernel_and_data_outlasts_the_servers(home: Home) -> None:
@@ -77,8 +77,8 @@ def test_servers_outlast_a_restarted_kernel_and_data_outlasts_the_servers(home: 
 
 def test_killed_keepers_leave_no_servers_and_do_not_harm_the_next_user(home: Home) -> None:
     with home.connect() as stack:
-        for keeper in home.keepers():
-            keeper.kill()
+        for supervisor in home.supervisors():
+            supervisor.kill()
         if sys.platform == "linux":
             until("the servers have gone too", home.is_quiet, timeout=20)
         with home.connect() as anew:

@@ -14,7 +14,7 @@ import redis
 from reactive_demo import ReactiveDemoError, Stack, connect
 from reactive_demo.cli import main
 from reactive_demo.settings import Settings
-from stack.homes import Home
+from servers.homes import Home
 
 Said = Callable[..., str]
 

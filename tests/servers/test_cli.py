@@ -11,7 +11,7 @@ import pytest
 
 from reactive_demo import Stack
 from reactive_demo.cli import main
-from stack.homes import Home, answer
+from servers.homes import Home, answer
 
 COMMANDS = ["lab", "run", "install", "uninstall", "listen", "resync", "audit", "doctor", "bench"]
 COMMANDS += ["faults", "reset", "serve"]
@@ -192,7 +192,7 @@ def test_reset_says_what_it_threw_away(
     assert capsys.readouterr().out.splitlines() == [f"removed {folder}" for folder in data]
     assert not any(folder.exists() for folder in data)
     assert main(["reset"]) == 0
-    assert capsys.readouterr().out == "There was nothing to throw away.\n"
+    assert capsys.readouterr().out == "There was nothing to delete.\n"
 
 
 @pytest.mark.long

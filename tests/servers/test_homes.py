@@ -11,7 +11,7 @@ import pytest
 
 from reactive_demo import ReactiveDemoError, Stack
 from reactive_demo.settings import CHECKOUT, Settings
-from stack.homes import Home, answer
+from servers.homes import Home, answer
 
 NAMES = {
     "spaces, quotes and letters": 'it\'s "my" $HOME\\ Grüße ☃',
@@ -90,7 +90,7 @@ def test_each_user_has_a_home_of_their_own(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("wrong", ["data", "./data", "../data", "~nosuchuser/data"])
 def test_a_relative_home_is_an_error(wrong: str) -> None:
-    with pytest.raises(ReactiveDemoError, match="must be an absolute path"):
+    with pytest.raises(ReactiveDemoError, match="set it to an absolute path"):
         Settings.from_environment({"REACTIVE_DEMO_HOME": wrong})
 
 

@@ -93,12 +93,12 @@ class Home:
         """The processes of both servers."""
         return [self.server("postgres"), self.server("valkey")]
 
-    def keepers(self) -> list[psutil.Process]:
-        """The processes of both keepers."""
+    def supervisors(self) -> list[psutil.Process]:
+        """The processes of both supervisors."""
         return [psutil.Process(server.ppid()) for server in self.servers()]
 
     def processes(self) -> Iterator[psutil.Process]:
-        """Keepers, servers and the servers' own processes, which work in the data folder."""
+        """Supervisors, servers and the servers' own processes, which work in the data folder."""
         for process in psutil.process_iter():
             try:
                 words = [process.cwd(), *process.cmdline()]
@@ -113,8 +113,8 @@ class Home:
 
     def stop(self) -> None:
         """Stop the servers now, as a shutdown of the machine does."""
-        for keeper in self.keepers():
-            keeper.send_signal(signal.SIGTERM)
+        for supervisor in self.supervisors():
+            supervisor.send_signal(signal.SIGTERM)
         until("the servers have stopped", self.is_quiet, timeout=20)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stack.homes import Home
+from servers.homes import Home
 
 _numbers = itertools.count(1)
 

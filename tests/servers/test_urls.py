@@ -1,9 +1,10 @@
-"""What of a URL is shown, and which URLs are refused before anybody is asked."""
+"""URLs are shown without their passwords, and refused before use if they cannot be read."""
 
 import pytest
 
 from reactive_demo import ReactiveDemoError
-from reactive_demo.settings import Settings, without_password
+from reactive_demo.settings import Settings
+from reactive_demo.urls import without_password
 
 SHOWN = {
     "postgresql://u:secret@h:5432/db": "postgresql://u:***@h:5432/db",

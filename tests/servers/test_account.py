@@ -15,7 +15,7 @@ import pytest
 from reactive_demo import ReactiveDemoError, Stack
 from reactive_demo.servers.run_as import RunAs
 from reactive_demo.settings import CHECKOUT
-from stack.homes import USER, Home, answer
+from servers.homes import USER, Home, answer
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root lends the servers an account")
 nobody = pwd.getpwnam("nobody")
