@@ -6,7 +6,7 @@ import psycopg
 import pytest
 import redis
 
-from reactive_demo.tutorial import checks
+from reactive_demo.tutorial.checks import ch01 as checks
 from reactive_demo.tutorial.checks import CheckFailed
 
 CHANNEL = "chapter_01"

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from reactive_demo import read_sql
-from reactive_demo.tutorial import checks
+from reactive_demo.tutorial.checks import ch03 as checks
 from reactive_demo.tutorial.checks import CheckFailed
 
 CHAPTER = Path(__file__).resolve().parents[2] / "notebooks" / "03_schema_and_triggers.ipynb"

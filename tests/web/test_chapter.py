@@ -3,7 +3,8 @@
 import pytest
 
 from reactive_demo import AppWindows, Cache, ProfileApp
-from reactive_demo.tutorial.checks import CheckFailed, app_follows
+from reactive_demo.tutorial.checks import CheckFailed
+from reactive_demo.tutorial.checks.ch05 import app_follows
 from tools.redis_server import RedisServer
 from web.conftest import Web
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from reactive_demo import Stack
-from reactive_demo.tools.services import allow_many_files
 from reactive_demo.tutorial.bench import streams
 from reactive_demo.tutorial.bench.streams import Crowd, Server, measure
+from reactive_demo.tutorial.web.serve import allow_many_files
 from tools.web import update
 
 

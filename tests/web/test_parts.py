@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from reactive_demo.tutorial.web import viewer as viewers
+from reactive_demo.tutorial.web import sse_client as viewers
 from reactive_demo.tutorial.web.events import HEARTBEAT, event
 from reactive_demo.tutorial.web.origin_guard import refusal
 from reactive_demo.tutorial.web.query import QueryError, checked_name, counter_of

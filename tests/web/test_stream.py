@@ -9,7 +9,7 @@ import redis
 
 from reactive_demo import Cache, ChangeTableFeed, Listener, ProfileApp
 from reactive_demo.changes import Change
-from reactive_demo.tutorial.web import audience, viewer
+from reactive_demo.tutorial.web import hub, sse_client
 from tools.redis_server import RedisServer
 from tools.waiting import until
 from tools.web import Stream, ask, update
@@ -131,7 +131,7 @@ def test_viewers_cost_no_redis_command_while_nothing_changes(
     own_redis: RedisServer, web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counted from one sign of life of the subscription to a later one, and no listener runs."""
-    monkeypatch.setattr(audience, "PING", 0.3)
+    monkeypatch.setattr(hub, "PING", 0.3)
     with (
         redis.Redis.from_url(own_redis.url) as client,
         ProfileApp(web.database_url, own_redis.url) as app,
@@ -188,8 +188,8 @@ def test_a_slow_viewer_gets_the_last_value_and_delays_nobody(web: Web) -> None:
 def test_a_viewer_who_takes_nothing_for_long_is_let_go(
     web: Web, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(viewer, "PATIENCE", 0.2)
-    monkeypatch.setattr(audience, "TICK", 0.05)
+    monkeypatch.setattr(sse_client, "PATIENCE", 0.2)
+    monkeypatch.setattr(hub, "TICK", 0.05)
     with (
         ProfileApp(web.database_url, web.redis_url) as app,
         Stream(app.port, "stuck", room=4096) as stuck,
@@ -208,8 +208,8 @@ def test_a_viewer_who_takes_nothing_for_long_is_let_go(
 
 
 def test_a_silent_stream_gets_heartbeats(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(viewer, "SILENCE", 0.1)
-    monkeypatch.setattr(audience, "TICK", 0.05)
+    monkeypatch.setattr(sse_client, "SILENCE", 0.1)
+    monkeypatch.setattr(hub, "TICK", 0.05)
     with ProfileApp(web.database_url, web.redis_url) as app, Stream(app.port, "beat") as stream:
         stream.event()
         until("three heartbeats have come", lambda: stream.heard_comment() >= 3)
