@@ -9,7 +9,7 @@ import pytest
 from reactive_demo import ProfileApp, Stack
 from tools.waiting import until
 from tools.web import ask, exchange, request, update
-from web.conftest import Web
+from tutorial.web.conftest import Web
 
 COUNTERS = ["followings", "followers", "likes"]
 ODD_NAMES = [

@@ -10,8 +10,8 @@ from reactive_demo import Stack
 from reactive_demo.tutorial.race.delay_chart import DelayChart
 from reactive_demo.tutorial.race.plot import FigureTable, Plot
 from reactive_demo.tutorial.race.race import DATABASES, Race
-from strategies.test_strategies import CALLS
 from tools.waiting import until
+from tutorial.strategies.test_strategies import CALLS
 
 
 @pytest.fixture(scope="module")

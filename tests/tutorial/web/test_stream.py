@@ -13,7 +13,7 @@ from reactive_demo.tutorial.web import hub, sse_client
 from tools.redis_server import RedisServer
 from tools.waiting import until
 from tools.web import Stream, ask, update
-from web.conftest import Web
+from tutorial.web.conftest import Web
 
 
 @pytest.fixture

@@ -28,8 +28,8 @@ from reactive_demo.tutorial.strategies import (
     WriteBehind,
     WriteThrough,
 )
-from strategies.conftest import Wires, likes, until_likes, waits_for_a_lock
 from tools.waiting import until
+from tutorial.strategies.conftest import Wires, likes, until_likes, waits_for_a_lock
 
 Make = Callable[..., Any]
 

@@ -18,8 +18,8 @@ from reactive_demo.tutorial.strategies import (
     WriteBehind,
     WriteThrough,
 )
-from strategies.conftest import Wires, likes, until_likes
 from tools.waiting import until
+from tutorial.strategies.conftest import Wires, likes, until_likes
 
 KINDS: dict[str, Callable[..., Strategy]] = {
     "write-through, cache first": WriteThrough,

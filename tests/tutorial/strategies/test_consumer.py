@@ -14,9 +14,9 @@ import redis
 from reactive_demo.redis_cache.keys import stream_key
 from reactive_demo.tutorial.strategies import Consumer, WriteBehind
 from reactive_demo.tutorial.strategies import consumer as module
-from strategies.conftest import Wires, likes, waits_for_a_lock
 from tools.redis_server import RedisServer
 from tools.waiting import until
+from tutorial.strategies.conftest import Wires, likes, waits_for_a_lock
 
 Make = Callable[..., Any]
 
