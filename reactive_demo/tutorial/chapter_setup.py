@@ -136,7 +136,7 @@ def _drop(connection: psycopg.Connection, name: str, timeout: float) -> None:
     try:
         connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
     except psycopg.errors.QueryCanceled:
-        # Each backend must acknowledge the drop, and one that is blocked writing to its client cannot.
+        # Each backend must acknowledge the drop; one that is blocked writing to its client cannot.
         raise ReactiveDemoError(
             f"The database {name} could not be dropped in {timeout:g} s, most likely because a "
             "program said LISTEN and does not read: shut down the kernels of the other notebooks, "
