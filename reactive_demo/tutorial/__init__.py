@@ -1,1 +1,1 @@
-"""What only the tutorial needs; the library never imports it."""
+"""Everything that only the tutorial needs; the library never imports it."""

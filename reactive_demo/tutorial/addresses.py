@@ -1,4 +1,4 @@
-"""Where a URL leads, and the same URL leading somewhere else."""
+"""Where a URL leads, and the same URL with another address."""
 
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -7,12 +7,10 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from redis.connection import parse_url
 
-from reactive_demo.errors import ReactiveDemoError, first_line
-from reactive_demo.urls import without_password
+from reactive_demo.postgres import unavailable
 
 __all__ = [
     "Address",
-    "no_answer",
     "postgres_address",
     "postgres_url",
     "redis_address",
@@ -24,29 +22,21 @@ Address = str | tuple[str, int]
 
 
 def postgres_address(database_url: str) -> Address:
-    """Where that PostgreSQL listens; of several hosts, the one that answers now.
+    """Return where that PostgreSQL listens; of several hosts, the one that answers now.
 
-    Raises ReactiveDemoError if none answers within 5 s.
+    Raises UnavailableError if none answers within 5 s.
     """
     try:
         with psycopg.connect(database_url, connect_timeout=5) as connection:
             about = connection.info
             host, address, port = about.host, about.hostaddr, about.port
     except psycopg.OperationalError as error:
-        raise no_answer(database_url, error) from None
+        raise unavailable(database_url, error) from None
     return f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (address or host, port)
 
 
-def no_answer(database_url: str, error: psycopg.Error) -> ReactiveDemoError:
-    """What to raise when that PostgreSQL cannot be reached."""
-    return ReactiveDemoError(
-        f"PostgreSQL ({without_password(database_url)}) does not answer ({first_line(error)}): "
-        "start that server, then try again."
-    )
-
-
 def postgres_url(database_url: str, address: Address) -> str:
-    """The same database, reached at another address; host names stay, for certificates."""
+    """Return the URL of the same database at another address, keeping host names for TLS."""
     parts = dict(conninfo_to_dict(database_url))
     if isinstance(address, str):
         folder, _, port = address.rpartition("/.s.PGSQL.")
@@ -59,7 +49,7 @@ def postgres_url(database_url: str, address: Address) -> str:
 
 
 def redis_address(redis_url: str) -> Address:
-    """Where that Redis listens."""
+    """Return where that Redis listens."""
     place: dict[str, Any] = dict(parse_url(redis_url))
     if path := place.get("path"):
         return str(path)
@@ -67,7 +57,7 @@ def redis_address(redis_url: str) -> Address:
 
 
 def redis_url_at(redis_url: str, address: Address) -> str:
-    """The same Redis, reached at another address; one on TCP stays on TCP."""
+    """Return the URL of the same Redis at another address; on TCP, its scheme stays."""
     parts = urlsplit(redis_url)
     user = "".join(parts.netloc.rpartition("@")[:2])
     query = parts.query and f"?{parts.query}"

@@ -1,4 +1,4 @@
-"""How each notebook begins: the database in the chapter's state, whatever ran before."""
+"""How each notebook begins: with the database in the chapter's state, whatever ran before."""
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -30,16 +30,16 @@ __all__ = [
 ]
 
 MARK = "reactive_demo: a chapter of the tutorial, made anew whenever it begins"
-"""The comment on a database of a chapter's own: only what carries it is ever dropped."""
+"""The comment on a database that the tutorial made; no other database is ever dropped."""
 
-PATIENCE = 20
-"""Seconds for dropping a database."""
+DROP_TIMEOUT = 20.0
+"""Seconds."""
 
 
 def set_stage(stack: Stack, *usernames: str, captured: bool = False) -> None:
-    """Put the article's trigger in place, and forget `usernames` in database and cache.
+    """Install the article's trigger, and delete `usernames` from database and cache.
 
-    With `captured`, it is capture that is put in place, for a ChangeTableFeed.
+    With `captured`, install capture instead, for a ChangeTableFeed.
     """
     (install if captured else install_article)(stack.database_url)
     with Profiles(stack.database_url) as profiles:
@@ -51,9 +51,9 @@ def set_stage(stack: Stack, *usernames: str, captured: bool = False) -> None:
 
 
 def install_article(database_url: str) -> None:
-    """Put the article's trigger on the table `profile`, and take capture off it.
+    """Put the article's trigger on the table `profile`, in place of capture.
 
-    The table is made if it is absent. Raises ReactiveDemoError as `install` does.
+    Creates the table if there is none. Raises ReactiveDemoError as `install` does.
     """
 
     def work(connection: psycopg.Connection) -> None:
@@ -64,20 +64,19 @@ def install_article(database_url: str) -> None:
 
 
 def install_bare(database_url: str) -> None:
-    """Make the table `profile` if it is absent, and what the consumers of write-behind need.
+    """Create the table `profile` without a trigger, and what write-behind's consumers need.
 
-    No trigger is put on it. Raises ReactiveDemoError as `install` does.
+    Keeps what is there already. Raises ReactiveDemoError as `install` does.
     """
     steps = [*PROFILE, "06_write_behind.sql"]
     change_schema(database_url, "table profile", lambda c: execute_files(c, steps))
 
 
-def fresh_database(stack: Stack, name: str) -> str:
-    """Make the empty database `name` beside the tutorial's own: its conninfo.
+def fresh_database(stack: Stack, name: str, *, drop_timeout: float = DROP_TIMEOUT) -> str:
+    """Create the empty database `name` beside the tutorial's main one; return its conninfo.
 
-    One that an earlier run made is dropped, with whoever is still connected to it. Raises
-    ReactiveDemoError when the account may not create databases, or when a database of that name
-    is not the tutorial's.
+    Drops the one that an earlier run made, terminating its connections. Raises ReactiveDemoError
+    when the role may not create databases, or when a database of that name is not the tutorial's.
     """
     database = Identifier(name)
     try:
@@ -90,25 +89,26 @@ def fresh_database(stack: Stack, name: str) -> str:
                     f"There is a database {name} already, and the tutorial did not make it: "
                     "rename it, or point DATABASE_URL to another server."
                 )
-            _drop(connection, name)
-            # template0: nobody can be connected to it, which would refuse the copy.
+            _drop(connection, name, drop_timeout)
+            # template0, because CREATE DATABASE fails while somebody is connected to the template.
             connection.execute(SQL("CREATE DATABASE {} TEMPLATE template0").format(database))
             connection.execute(SQL("COMMENT ON DATABASE {} IS {}").format(database, Literal(MARK)))
     except psycopg.errors.InsufficientPrivilege as error:
         raise ReactiveDemoError(
-            f"This chapter works in a database of its own, {name}, and this account may not make "
-            f"it ({error.diag.message_primary}): allow it (ALTER ROLE ... CREATEDB), or unset "
+            f"This chapter needs a database of its own, {name}, which this role may not create "
+            f"({error.diag.message_primary}): allow it (ALTER ROLE ... CREATEDB), or unset "
             "DATABASE_URL to use the embedded server."
         ) from None
     except psycopg.Error as error:
         raise ReactiveDemoError(
-            f"The database {name} could not be made ({first_line(error)})."
+            f"The database {name} could not be created ({first_line(error)}): start the server of "
+            "DATABASE_URL, or look into its log."
         ) from None
     return make_conninfo(stack.database_url, dbname=name)
 
 
 def fresh_cache(redis_url: str, name: str) -> Cache:
-    """The cache `name` beside the tutorial's own, empty."""
+    """Return the cache `name` beside the tutorial's main one, emptied."""
     forget(redis_url, name)
     return Cache(redis_url, name)
 
@@ -121,31 +121,32 @@ def forget(redis_url: str, name: str) -> None:
             client.unlink(*some)
 
 
-def drop_database(stack: Stack, name: str) -> None:
-    """Drop the database `name` that `fresh_database` made, with whoever is connected to it.
+def drop_database(stack: Stack, name: str, *, timeout: float = DROP_TIMEOUT) -> None:
+    """Drop the database `name` that `fresh_database` made, terminating its connections.
 
-    Raises ReactiveDemoError when that takes too long.
+    Raises ReactiveDemoError when that takes longer than `timeout` seconds.
     """
     with psycopg.connect(stack.database_url, autocommit=True, connect_timeout=5) as connection:
         if not _is_anothers(connection, name):
-            _drop(connection, name)
+            _drop(connection, name, timeout)
 
 
-def _drop(connection: psycopg.Connection, name: str) -> None:
-    connection.execute(SQL("SET statement_timeout = '{}s'").format(PATIENCE))
+def _drop(connection: psycopg.Connection, name: str, timeout: float) -> None:
+    connection.execute(SQL("SET statement_timeout = {}").format(round(1000 * timeout)))
     try:
         connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
     except psycopg.errors.QueryCanceled:
-        # Each backend must agree, and one that cannot get rid of what it has to say does not.
+        # Each backend must acknowledge the drop; one that is blocked writing to its client cannot.
         raise ReactiveDemoError(
-            f"The database {name} could not be dropped in {PATIENCE} s. Most likely a program said "
-            "LISTEN and does not read: shut down the kernels of the other notebooks, and try again."
+            f"The database {name} could not be dropped in {timeout:g} s, most likely because a "
+            "program said LISTEN and does not read: shut down the kernels of the other notebooks, "
+            "and try again."
         ) from None
     connection.execute("RESET statement_timeout")
 
 
 def _is_anothers(connection: psycopg.Connection, name: str) -> bool:
-    """Whether there is a database of that name without the tutorial's mark."""
+    """Return whether there is a database of that name without the tutorial's mark."""
     found = connection.execute(
         "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [name]
     ).fetchone()

@@ -1,13 +1,13 @@
-"""A wire that one can lengthen, cut and count: a relay between a client and a server.
+"""A proxy between a client and a server that can delay, cut and count what passes.
 
     with FaultProxy.to_postgres(stack.database_url) as wire:
         profiles = Profiles(wire.url)
-        wire.delay = 0.005  # a round trip takes 5 ms longer
+        wire.delay = 0.005  # each round trip takes 5 ms longer
         wire.cut()
 
-It passes bytes on as they are, in order, and knows nothing of what they say: pipelining, COPY and
-TLS go through. It listens as its server does, on a Unix socket or on a TCP port of the loopback,
-and works in a thread of its own.
+It passes bytes on unchanged and in order, without interpreting them, so pipelining, COPY and TLS
+work. It listens as its server does, on a Unix socket or on a TCP port of loopback, and runs in a
+thread of its own.
 """
 
 import asyncio
@@ -29,72 +29,76 @@ from reactive_demo.tutorial.addresses import (
 __all__ = ["FaultProxy"]
 
 CHUNK = 65536
-UNDER_WAY = 256
-"""Chunks on the wire, each way, before the sender has to wait."""
+"""Bytes read at once."""
+
+MAX_CHUNKS = 256
+"""Chunks under way in each direction before the sender has to wait."""
 
 
 class FaultProxy:
-    """A wire to the server at an address. Safe to use from any thread; ends with `close()`.
+    """A proxy to the server at an address; safe to use from any thread, ends with `close()`.
 
-    With `tcp` it listens on TCP even if the server does not. `at` tells the URL for an address.
+    `url_at` returns the URL for an address. With `tcp` the proxy listens on TCP in any case.
     """
 
     delay: float = 0.0
-    """Seconds by which a round trip takes longer, half of it each way; for what is sent from now
-    on, so it may be set at any time."""
+    """Seconds added to each round trip, half in each direction; a new value applies to what is sent
+    from then on."""
     connections: int = 0
-    """Connections made so far."""
+    """Connections accepted so far."""
     round_trips: int = 0
-    """How often a client has spoken and then waited: what it sends before it hears anything counts
-    as one, however many commands that are."""
+    """Round trips so far: whatever a client sends before it hears an answer counts as one, however
+    many commands that is."""
 
-    def __init__(self, server: Address, at: Callable[[Address], str], *, tcp: bool = False) -> None:
+    def __init__(
+        self, server: Address, url_at: Callable[[Address], str], *, tcp: bool = False
+    ) -> None:
         self._server = server
-        self._folder = tempfile.TemporaryDirectory(prefix="rd-")  # as the servers': for us alone
+        self._folder = tempfile.TemporaryDirectory(prefix="rd-")  # only we may enter
         tcp = tcp or not isinstance(server, str)
         self._door: Address = ("127.0.0.1", 0) if tcp else f"{self._folder.name}/.s.PGSQL.5432"
         self._lines: set[asyncio.Task[None]] = set()
         self._flowing = _set_event()
-        # select() waits for microseconds; epoll would make of each wait a whole millisecond.
+        # select() can wait for microseconds; epoll rounds each wait up to a millisecond.
         self._loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
         self._thread = threading.Thread(
-            target=self._loop.run_forever, name="reactive_demo relay", daemon=True
+            target=self._loop.run_forever, name="reactive_demo proxy", daemon=True
         )
         self._thread.start()
         self._call(self._listen())
-        self.url = at(self._door)
-        """What to give to the client, in place of the server's URL."""
+        self.url = url_at(self._door)
+        """What to give to the client in place of the server's URL."""
 
     @classmethod
     def to_postgres(cls, database_url: str, *, tcp: bool = False) -> Self:
-        """A wire to that PostgreSQL; raises ReactiveDemoError if it does not answer now."""
+        """Return a proxy to that PostgreSQL; raise UnavailableError if it does not answer now."""
         return cls(
             postgres_address(database_url), lambda door: postgres_url(database_url, door), tcp=tcp
         )
 
     @classmethod
     def to_redis(cls, redis_url: str, *, tcp: bool = False) -> Self:
-        """A wire to that Redis."""
+        """Return a proxy to that Redis."""
         return cls(redis_address(redis_url), lambda door: redis_url_at(redis_url, door), tcp=tcp)
 
     def cut(self) -> None:
-        """Close all connections, and refuse new ones until `mend()`."""
+        """Close all connections, and refuse new ones until `restore()`."""
         self._call(self._cut())
 
     def blackhole(self) -> None:
-        """Let the wire go dead: nothing is closed, and nothing arrives until `mend()`."""
+        """Hold everything back until `restore()`, but close nothing."""
         self._call(self._blackhole())
 
     def forget(self) -> None:
-        """Let the connections there are go dead for ever, as a firewall may; new ones work."""
+        """Hold the present connections back for ever, as a firewall may; new ones work."""
         self._call(self._forget())
 
     def restore(self) -> None:
-        """Let new connections in, and what was held back by `silence()` arrive."""
+        """Accept connections again, and deliver what `blackhole()` held back."""
         self._call(self._restore())
 
     def close(self) -> None:
-        """Close all connections for good, and end the thread."""
+        """Close everything, and end the thread."""
         if not self._loop.is_closed():
             self._call(self._cut())
             self._loop.call_soon_threadsafe(self._loop.stop)
@@ -111,9 +115,9 @@ class FaultProxy:
     def __repr__(self) -> str:
         return f"FaultProxy({1000 * self.delay:g} ms, {self.round_trips} round trips)"
 
-    def _call(self, doing: Coroutine[Any, Any, None]) -> None:
-        """Have the thread do something, and wait until it is done."""
-        asyncio.run_coroutine_threadsafe(doing, self._loop).result(5)
+    def _call(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` in the thread, and wait until it is done."""
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(5)
 
     # In the thread
 
@@ -150,27 +154,27 @@ class FaultProxy:
 
     async def _carry(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
         """Carry one connection until it ends."""
-        flowing, waits = self._flowing, False
+        flowing, waiting = self._flowing, False
         ends = [answers]
 
         def asked() -> None:
-            nonlocal waits
-            if not waits:
-                waits = True
+            nonlocal waiting
+            if not waiting:
+                waiting = True
                 self.round_trips += 1
 
         def answered() -> None:
-            nonlocal waits
-            waits = False
+            nonlocal waiting
+            waiting = False
 
         try:
             server, requests = await _open(self._server)
             ends.append(requests)
-            async with asyncio.TaskGroup() as ways:
-                ways.create_task(self._way(client, requests, flowing, sent=asked))
-                ways.create_task(self._way(server, answers, flowing, heard=answered))
+            async with asyncio.TaskGroup() as directions:
+                directions.create_task(self._pipe(client, requests, flowing, sent=asked))
+                directions.create_task(self._pipe(server, answers, flowing, delivered=answered))
         except* OSError:
-            pass  # either end is gone, and the other hears of it below
+            pass  # one end is gone; `finally` closes the other
         except* asyncio.CancelledError:
             for end in ends:
                 end.transport.abort()
@@ -178,23 +182,23 @@ class FaultProxy:
             for end in ends:
                 end.close()
 
-    async def _way(
+    async def _pipe(
         self,
         source: asyncio.StreamReader,
         sink: asyncio.StreamWriter,
         flowing: asyncio.Event,
         *,
         sent: Callable[[], None] = lambda: None,
-        heard: Callable[[], None] = lambda: None,
+        delivered: Callable[[], None] = lambda: None,
     ) -> None:
-        """Bring what `source` sends to `sink`, each chunk when it is due; the end too."""
-        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(UNDER_WAY)
+        """Pass on what `source` sends to `sink`, each chunk when it is due, and then the end."""
+        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(MAX_CHUNKS)
 
         async def take() -> None:
             data = b" "
             while data:
                 data = b""
-                with suppress(OSError):  # one that was killed has ended too
+                with suppress(OSError):  # a reset counts as the end
                     data = await source.read(CHUNK)
                 if data:
                     sent()
@@ -208,7 +212,7 @@ class FaultProxy:
                 await flowing.wait()
                 if not data:
                     break
-                heard()
+                delivered()
                 sink.write(data)
                 await sink.drain()
             sink.write_eof()

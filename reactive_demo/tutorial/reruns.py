@@ -1,6 +1,7 @@
-"""Cells that are run again: what such a cell makes replaces what it made before.
+"""Cells that are run again: the new object takes the place of the old one, which is closed.
 
-This is the tutorial's one piece of module state: a notebook knows its old objects by no other name.
+This is the tutorial's one piece of module state: nothing else in a notebook still refers to the old
+object.
 """
 
 from typing import Protocol
@@ -10,7 +11,7 @@ __all__ = ["close_previous"]
 
 
 class Closeable(Protocol):
-    """What a cell can make only one of."""
+    """An object of which a process has one at a time."""
 
     def close(self) -> None:
         """End it."""
@@ -20,7 +21,7 @@ _newest: WeakValueDictionary[str, Closeable] = WeakValueDictionary()
 
 
 def close_previous(name: str, newest: Closeable) -> None:
-    """Close what was made under `name` before `newest`."""
+    """Close what was registered under `name` before, and register `newest`."""
     previous, _newest[name] = _newest.get(name), newest
     if previous is not None and previous is not newest:
         previous.close()

@@ -1,16 +1,18 @@
-"""The measurements: our pipeline beside the article's and the bare floor, in one run.
+"""The benchmark: our pipeline beside the article's and the bare floor, in one run.
 
-A figure of one machine on one day says little. So each is taken in rounds, one pipeline after the
-other and again, and told as the ratio to its baseline, with the spread of the rounds. What only
-ours can do has no baseline; it is told beside its goal.
+A figure from one machine on one day says little. So each work is measured in rounds, one pipeline
+after the other, and reported as the ratio to its baseline, with the spread of the rounds. What only
+our pipeline can do has no baseline and is reported beside its goal.
 
-    places      a database and a part of the cache of the bench's own
-    writes      transactions a second of 32 writers, beside none that announces anything
+    places      a database and caches of the benchmark's own
+    article     the article's consumer
+    writes      transactions a second by 32 writers, beside a table without a trigger
     backlog     changes a second from a backlog, beside a loop that only receives
-    latency     from a commit to the cache, with little to do
-    flat_out    the same beside 32 writers flat out, the slowest of a hundred
-    large       a restart, and the filling of an empty cache, with a large table
-    idle        what a listener costs when nothing changes
+    latency     from commit to cache, under light load
+    flat_out    the same beside 32 writers flat out, 99th percentile
+    large       a restart, and filling an empty cache, with a large table
+    idle        the cost of a listener when nothing changes
+    streams     the profile app under load; a program of its own
 """
 
 import json
@@ -25,7 +27,7 @@ from reactive_demo.tutorial.bench import backlog, flat_out, idle, latency, write
 from reactive_demo.tutorial.bench.large import Fill, Restart
 from reactive_demo.tutorial.bench.places import Places
 
-__all__ = ["Figure", "run"]
+__all__ = ["Figure", "measure", "run"]
 
 Say = Callable[[str], None]
 
@@ -39,15 +41,15 @@ class Figure:
     unit: str
     """Of the values."""
     pipeline: str
-    """Which pipeline; the first of a work is the baseline."""
+    """Its name; the first of a work is the baseline."""
     values: list[float]
-    """One of each round."""
+    """One for each round."""
     ratio: float | None
-    """The median, divided by the baseline's; None where there is nothing to compare with."""
+    """The median divided by the baseline's; None if there is no other pipeline to compare with."""
     goal: str
-    """What it should be."""
+    """The aim, in words."""
     note: str = ""
-    """The same, told in another way."""
+    """The same figure, told another way."""
 
     def __str__(self) -> str:
         low, high = min(self.values), max(self.values)
@@ -67,17 +69,17 @@ class Work(Protocol):
     UNIT: str
     GOAL: str
     ROUNDS: tuple[int, int]
-    """How often it is measured: quickly, and in full."""
+    """How often to measure: in a quick run, and in a full one."""
 
     def pipelines(self, places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
-        """What is measured, by name."""
+        """Return what to measure, by name; the first is the baseline."""
 
 
 WORKS: tuple[Work, ...] = (writes, backlog, latency, flat_out, Restart(), Fill(), idle)
 
 
 def run(stack: Stack, say: Say, *, quick: bool = False, file: Path | None = None) -> list[Figure]:
-    """Measure everything, saying each line as it is known; with `file`, keep it as JSON."""
+    """Measure everything and `say` each line as it is known; with `file`, write JSON there."""
     figures = []
     if quick:
         say("Quick: fewer and shorter rounds, and tables of 50,000 rows for 1,000,000.")
@@ -85,7 +87,7 @@ def run(stack: Stack, say: Say, *, quick: bool = False, file: Path | None = None
         for number, work in enumerate(WORKS, 1):
             say(f"\n{work.WORK}\n  goal: {work.GOAL}")
             progress = f"work {number} of {len(WORKS)}"
-            for figure in _measure(work, places, say, progress, quick=quick):
+            for figure in measure(work, places, say, progress, quick=quick):
                 say(f"  {figure}")
                 figures.append(figure)
     if file is not None:
@@ -93,8 +95,8 @@ def run(stack: Stack, say: Say, *, quick: bool = False, file: Path | None = None
     return figures
 
 
-def _measure(work: Work, places: Places, say: Say, progress: str, *, quick: bool) -> list[Figure]:
-    """Run the pipelines one after the other, and again; what is slow comes in turn for all."""
+def measure(work: Work, places: Places, say: Say, progress: str, *, quick: bool) -> list[Figure]:
+    """Measure the pipelines in turn, round by round, so that a slow moment affects them all."""
     pipelines = work.pipelines(places, quick=quick)
     values: dict[str, list[float]] = {name: [] for name in pipelines}
     rounds = work.ROUNDS[0 if quick else 1]

@@ -1,4 +1,4 @@
-"""The article's consumer, as it stands there: one SET for each notification."""
+"""The article's consumer as published: one SET for each notification."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ __all__ = ["consumer"]
 
 @contextmanager
 def consumer(places: Places) -> Iterator[None]:
-    """Run it in a thread."""
+    """Run the consumer in a thread."""
     ended, ready = threading.Event(), threading.Event()
 
     def consume() -> None:

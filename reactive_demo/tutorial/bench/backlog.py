@@ -1,4 +1,4 @@
-"""Changes a second out of a backlog, one for each of many keys."""
+"""Changes a second from a backlog, each of a different key."""
 
 import json
 import time
@@ -22,7 +22,7 @@ ROUNDS = (2, 5)
 
 
 def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
-    """What is compared: the first is the baseline."""
+    """Return what is compared; the first is the baseline."""
     count = 10_000 if quick else 100_000
 
     def write() -> None:
@@ -72,7 +72,7 @@ def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
 
 
 def _drain(places: Places) -> float:
-    """Read and write all there is; the seconds it took, without connecting."""
+    """Read and write all there is; return the seconds it took, without connecting."""
     with ChangeTableFeed(places.database_url).open() as session:
         begun = time.perf_counter()
         lease = places.cache.acquire_lease(session.incarnation())
@@ -81,5 +81,5 @@ def _drain(places: Places) -> float:
                 places.cache.write(batch, lease)
                 lease = replace(lease, sequence=lease.sequence + 1)
             if batch.state is State.LIVE and not batch.changes and batch.evict_below is None:
-                break  # there is no more; it may be a sign of life, if it took so long
+                break  # no more to read; this batch may be a sign of life
         return time.perf_counter() - begun

@@ -1,4 +1,4 @@
-"""Milliseconds from a commit to the cache beside 32 writers flat out: the 99th percentile."""
+"""From commit to cache beside 32 writers flat out, in milliseconds: the 99th percentile."""
 
 import statistics
 import threading
@@ -20,22 +20,22 @@ UNIT = "ms"
 GOAL = "below the article's"
 ROUNDS = (2, 5)
 
-PATIENCE = 30.0
-"""Seconds after which a change counts as lost, and as having taken so long."""
+TIMEOUT = 30.0
+"""Seconds after which a change is given up, and counts as having taken that long."""
 
-LOOK = 0.0002
-"""Seconds between two looks at the cache, which is not to be kept busy by looking."""
+POLL = 0.0002
+"""Seconds between two looks at the cache: few enough not to keep it busy."""
 
 
 def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
-    """What is compared: the first is the baseline."""
+    """Return what is compared; the first is the baseline."""
     seconds = 2 if quick else 8
 
     def beside_writers(held: Callable[[], str | None]) -> float:
         taken: list[float] = []
         over = threading.Event()
-        with ThreadPoolExecutor(1) as aside:
-            writing = aside.submit(flood, places.database_url, seconds)
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(flood, places.database_url, seconds)
             writing.add_done_callback(lambda _: over.set())
             while not over.is_set():
                 taken.append(_one(places, held))
@@ -62,13 +62,13 @@ def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
 
 
 def _one(places: Places, held: Callable[[], str | None]) -> float:
-    """Seconds from the commit of a change until the cache shows it."""
+    """Return the seconds from the commit of a change until the cache shows it."""
     before = held()
     places.database.execute(
         "INSERT INTO profile VALUES ('probe')"
         " ON CONFLICT (username) DO UPDATE SET likes_count = profile.likes_count + 1"
     )
     begun = time.perf_counter()
-    while held() == before and time.perf_counter() - begun < PATIENCE:
-        time.sleep(LOOK)
+    while held() == before and time.perf_counter() - begun < TIMEOUT:
+        time.sleep(POLL)
     return time.perf_counter() - begun

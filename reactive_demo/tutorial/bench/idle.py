@@ -1,4 +1,4 @@
-"""What a listener costs when nothing changes: its thread, and its backend where it is seen."""
+"""The CPU that an idle listener costs: its own thread, and its backend in PostgreSQL."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,16 +19,16 @@ GOAL = "under 0.5 % of a core"
 ROUNDS = (1, 3)
 
 SETTLE = 2.0
-"""Seconds in which a listener that is live falls asleep, or comes to look less often."""
+"""Seconds until a live listener has gone to sleep, or polls at its slowest."""
 
 OPEN = b"UPDATE profile SET likes_count = likes_count + 1 WHERE username = 'user2'"
 
 
 def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
-    """One listener, beside nothing, and beside a transaction that is open and idle.
+    """Return a listener on its own, and beside a transaction that is open and idle.
 
-    One that wrote while the listener slept will ring. One that wrote before will not: it has the
-    bell, and as long as it has it, the listener must look for what others write.
+    A transaction that wrote while the listener slept will ring the doorbell. One that wrote before
+    will not; it holds the bell's lock, so the listener has to poll for as long as it is open.
     """
     seconds = 5 if quick else 10  # a tick of 10 ms is 0.2 % or 0.1 %
 

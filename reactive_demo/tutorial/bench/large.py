@@ -1,4 +1,4 @@
-"""A large table: milliseconds until a listener that was away, or a new cache, has caught up."""
+"""A large table: how long until a listener that was away, or an empty cache, has caught up."""
 
 import time
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from reactive_demo.tutorial.chapter_setup import forget
 __all__ = ["Fill", "Restart"]
 
 MISSED = 1_000
-"""Changes that were made while no listener was there."""
+"""Changes made while no listener ran."""
 
 
 class Restart:
-    """From connecting until what was missed is in the cache: of the changes, not of the table."""
+    """From connecting until the missed changes are cached: it depends on them, not on the table."""
 
     WORK = f"restart after {MISSED:,} changes missed (less is better)"
     UNIT = "ms"
@@ -26,7 +26,7 @@ class Restart:
 
     @staticmethod
     def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
-        """One: the article's loses all of them."""
+        """Return ours alone: the article's loses the changes."""
         rows = _rows(quick=quick)
 
         def restart() -> float:
@@ -52,7 +52,7 @@ class Fill:
 
     @staticmethod
     def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
-        """One: the article's cannot."""
+        """Return ours alone: the article's cannot fill a cache."""
         rows = _rows(quick=quick)
 
         def fill() -> float:
@@ -64,7 +64,7 @@ class Fill:
 
     @staticmethod
     def note(seconds: float, *, quick: bool) -> str:
-        """The same as a rate."""
+        """Return the same as a rate."""
         return f"{_rows(quick=quick) / seconds:,.0f} rows/s"
 
 
@@ -73,7 +73,7 @@ def _rows(*, quick: bool) -> int:
 
 
 def _make(places: Places, rows: int) -> None:
-    """Make the captured table, if it is not there yet."""
+    """Create and capture the table, if it is not there yet."""
     execute: Callable[..., Any] = places.database.execute
     if not execute("SELECT to_regclass('large')").fetchone()[0]:
         execute("CREATE TABLE large (LIKE profile INCLUDING ALL)")
@@ -86,7 +86,7 @@ def _make(places: Places, rows: int) -> None:
 
 
 def _listen(places: Places) -> float:
-    """Seconds from a listener's start until it has written all there is."""
+    """Return the seconds from a listener's start until it has written all there is."""
     begun = time.perf_counter()
     feed = ChangeTableFeed(places.database_url, "large")
     with Listener(feed, places.large_cache) as listener:

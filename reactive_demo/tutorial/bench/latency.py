@@ -18,11 +18,11 @@ GOAL = "ours at most 1.2 x the article's"
 ROUNDS = (2, 5)
 
 PAUSE = 0.005
-"""Seconds between two writes: the listener sleeps again."""
+"""Seconds between two writes: enough for the listener to go back to sleep."""
 
 
 def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
-    """What is compared: the first is the baseline."""
+    """Return what is compared; the first is the baseline."""
     count = 50 if quick else 300
     key = places.cache.redis_key("user1")
 

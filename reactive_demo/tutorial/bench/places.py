@@ -1,4 +1,4 @@
-"""Where the bench works: a database of its own, and keys of its own in the cache."""
+"""Where the benchmark works: a database of its own, and keys of its own in Redis."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from reactive_demo.tutorial.chapter_setup import (
 __all__ = ["PROFILES", "Places"]
 
 PROFILES = 10_000
-"""Rows of the table that is written to."""
+"""Rows of the table `profile`."""
 
 DATABASE = "reactive_demo_bench"
 
@@ -40,7 +40,7 @@ class Places:
     @classmethod
     @contextmanager
     def make(cls, stack: Stack) -> Iterator["Places"]:
-        """Make both, and remove both."""
+        """Create both, and remove them at the end."""
         url = fresh_database(stack, DATABASE)
         cache, large = (Cache(stack.redis_url, name) for name in (SMALL, LARGE))
         try:
@@ -58,23 +58,23 @@ class Places:
             drop_database(stack, DATABASE)
 
     def bare(self) -> None:
-        """No trigger at all."""
+        """Remove every trigger."""
         install_article(self.database_url)
         self.database.execute("DROP TRIGGER notify_profile ON profile")
         self._settle("profile")
 
     def article(self) -> None:
-        """The article's trigger."""
+        """Install the article's trigger."""
         install_article(self.database_url)
         self._settle("profile")
 
     def captured(self) -> None:
-        """Capture, of rows that have been changed before: the first change of a key costs more."""
+        """Install capture, and change each row once, as the first change of a key costs more."""
         install(self.database_url)
         self.database.execute("UPDATE profile SET likes_count = likes_count + 1")
         self._settle("profile", "reactive.change")
 
     def _settle(self, *tables: str) -> None:
-        """Let no measurement pay for the one before."""
+        """Keep one measurement from paying for the one before."""
         for statement in (f"VACUUM ANALYZE {', '.join(tables)}", "CHECKPOINT"):
             self.database.execute(statement.encode())

@@ -1,10 +1,9 @@
-"""The profile app under load: many who watch, many who click.
+"""The profile app under load: many streams, many writers.
 
     python -m reactive_demo.tutorial.bench.streams
 
-The server is a process of its own, `reactive-demo serve`, and so are its numbers: what is told of
-its CPU is its alone. Clients are bare sockets here, since a client with manners would cost more
-than the server.
+The server is a process of its own, `reactive-demo serve`, so its CPU time is its own as well. The
+clients are bare sockets: a proper HTTP client would cost more than the server.
 """
 
 import os
@@ -30,10 +29,7 @@ __all__ = ["Crowd", "Server", "measure"]
 IDENT = re.compile(rb"id: (\d+)\n")
 VERSION = re.compile(rb'"version": "(\d+)"')
 
-IDLE = 10.0
-"""Seconds for which the idle server is watched."""
-
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds after which an event counts as lost."""
 
 
@@ -47,7 +43,7 @@ class Server:
     @classmethod
     @contextmanager
     def start(cls, database_url: str, redis_url: str) -> Iterator["Server"]:
-        """Start it, with its listener, on any free port; and stop it."""
+        """Start it, with its listener, on any free port; stop it at the end."""
         served = subprocess.Popen(
             [sys.executable, "-m", "reactive_demo", "serve", "--port", "0"],
             env={**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url},
@@ -62,43 +58,48 @@ class Server:
             served.communicate(timeout=20)
 
     def cpu(self, seconds: float) -> float:
-        """The cores that it uses, on average of so many seconds."""
+        """Return the cores that it uses, as an average over so many seconds."""
         before = sum(self.process.cpu_times()[:2])
         time.sleep(seconds)
         return (sum(self.process.cpu_times()[:2]) - before) / seconds
 
 
 class Crowd:
-    """Any number of viewers of one profile."""
+    """Any number of clients that follow one profile."""
 
     def __init__(self, port: int, username: str, count: int) -> None:
         self._selector = selectors.DefaultSelector()
         self._tails: dict[socket.socket, bytes] = {}
         self.seen: dict[socket.socket, int] = {}
-        """The last version that each viewer was told, 0 before the first."""
+        """The last version that each client was sent, 0 before the first."""
         for _ in range(count):
-            viewer = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-            viewer.sendall(_request("GET", f"/stream?username={username}"))
-            viewer.setblocking(False)
-            self._selector.register(viewer, selectors.EVENT_READ)
-            self._tails[viewer], self.seen[viewer] = b"", 0
+            client = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+            client.sendall(_request("GET", f"/stream?username={username}"))
+            client.setblocking(False)
+            self._selector.register(client, selectors.EVENT_READ)
+            self._tails[client], self.seen[client] = b"", 0
 
     def wait(self, version: int) -> list[float]:
-        """When each viewer had `version` or a later one, by `time.perf_counter`; TimeoutError."""
+        """Return when each client had `version` or a later one, by `time.perf_counter`.
+
+        Raises TimeoutError after 60 s.
+        """
         arrived: dict[socket.socket, float] = {}
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while len(arrived) < len(self.seen):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{len(self.seen) - len(arrived)} viewers wait for {version}")
-            for viewer in self._hear(1):
-                if self.seen[viewer] >= version:
-                    arrived.setdefault(viewer, time.perf_counter())
+                raise TimeoutError(
+                    f"{len(self.seen) - len(arrived)} clients have not seen {version}"
+                )
+            for client in self._hear(1):
+                if self.seen[client] >= version:
+                    arrived.setdefault(client, time.perf_counter())
         return list(arrived.values())
 
     def close(self) -> None:
-        """Let all go."""
-        for viewer in self.seen:
-            viewer.close()
+        """Hang up."""
+        for client in self.seen:
+            client.close()
         self._selector.close()
 
     def __enter__(self) -> Self:
@@ -109,49 +110,50 @@ class Crowd:
 
     def _hear(self, timeout: float) -> Iterator[socket.socket]:
         for key, _ in self._selector.select(timeout):
-            viewer: Any = key.fileobj
-            text = self._tails[viewer] + (data := viewer.recv(65_536))
+            client: Any = key.fileobj
+            text = self._tails[client] + (data := client.recv(65_536))
             if not data:
                 raise ConnectionError("a stream ended")
             if idents := IDENT.findall(text):
-                self.seen[viewer] = int(idents[-1])
-            self._tails[viewer] = text[-300:]
-            yield viewer
+                self.seen[client] = int(idents[-1])
+            self._tails[client] = text[-300:]
+            yield client
 
 
-def measure(server: Server, viewers: int, updates: int) -> dict[str, float]:
-    """What `viewers` of one profile see of `updates` that come one after the other.
+def measure(server: Server, clients: int, updates: int, idle: float = 10.0) -> dict[str, float]:
+    """Update a profile that `clients` follow, `updates` times; return the figures.
 
-    In ms: the median and the 99th percentile from the request to each viewer's event; in cores:
-    what the server uses when all are there and nothing changes.
+    They are the events received, the median and 99th percentile in ms from the request to a
+    client's event, and the cores that the server uses during `idle` seconds without a change.
     """
-    username = f"crowd{viewers}"
+    username = f"crowd{clients}"
     taken: list[float] = []
     with _client(server.port) as client:
         first = _update(client, username)
-        with Crowd(server.port, username, viewers) as crowd:
+        with Crowd(server.port, username, clients) as crowd:
             crowd.wait(first)
             for _ in range(updates):
                 begun = time.perf_counter()
                 version = _update(client, username)
                 taken += [1000 * (moment - begun) for moment in crowd.wait(version)]
-            idle = server.cpu(IDLE)
-            crowd.wait(_update(client, username))  # all are still there
+            cores = server.cpu(idle)
+            crowd.wait(_update(client, username))  # all are still connected
     taken.sort()
     return {
+        "events": len(taken),
         "p50 ms": statistics.median(taken),
         "p99 ms": taken[int(0.99 * (len(taken) - 1))],
-        "idle cores": idle,
+        "idle cores": cores,
     }
 
 
 def rate(server: Server, clients: int, seconds: float) -> float:
-    """Updates a second by clients who each wait for the answer, with one viewer on."""
+    """Return the updates a second by clients that each wait for the answer, beside one stream."""
     selector = selectors.DefaultSelector()
     requests = {}
     with Crowd(server.port, "rate0", 1):
         for number in range(clients):
-            client = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
+            client = socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             selector.register(client, selectors.EVENT_READ)
             requests[client] = _request("PUT", f"/v1/profile/rate{number}?action=inc_likes")
@@ -176,7 +178,7 @@ def _request(method: str, target: str) -> bytes:
 
 
 def _client(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    return socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
 
 
 def _update(client: socket.socket, username: str) -> int:
@@ -188,12 +190,12 @@ def _update(client: socket.socket, username: str) -> int:
 
 
 def main() -> None:
-    """Measure, and say each figure as it is known."""
+    """Measure, and print each figure as it is known."""
     allow_many_files()
     with connect() as stack, Server.start(stack.database_url, stack.redis_url) as server:
-        for viewers, updates in ((1, 200), (500, 10), (2000, 3)):
-            figures = measure(server, viewers, updates)
-            print(viewers, "viewers:", {name: round(figure, 3) for name, figure in figures.items()})
+        for clients, updates in ((1, 200), (500, 10), (2000, 3)):
+            figures = measure(server, clients, updates)
+            print(clients, "clients:", {name: round(figure, 3) for name, figure in figures.items()})
         print("updates/s by 32 clients:", round(rate(server, 32, 3)))
 
 

@@ -1,7 +1,7 @@
 """Transactions a second of 32 writers, each an UPDATE of one of 10,000 rows, by pgbench.
 
-The statements are parsed and planned each time, as without prepared statements: with them, the bare
-UPDATE is faster by half, and the same trigger weighs more beside it.
+Each statement is parsed and planned anew. With prepared statements the bare UPDATE is half as fast
+again, and the same trigger weighs more beside it.
 """
 
 import re
@@ -30,7 +30,7 @@ UPDATE profile SET likes_count = likes_count + 1 WHERE username = 'user' || :n;
 
 
 def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
-    """What is compared: the first is the baseline."""
+    """Return what is compared; the first is the baseline."""
     seconds = 2 if quick else 6
 
     def under(
@@ -55,7 +55,7 @@ def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
 
 
 def flood(database_url: str, seconds: int) -> float:
-    """Have 32 writers write as fast as they can; transactions a second."""
+    """Have 32 writers write as fast as they can; return the transactions a second."""
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write(SCRIPT)
         script.flush()

@@ -1,4 +1,4 @@
-"""Messages on channels: who listens, what was heard, and what a rollback took back."""
+"""Checks of chapter 01: who listens, what was heard, and what a rollback undid."""
 
 import reprlib
 from collections.abc import Iterable, Sequence
@@ -16,50 +16,50 @@ __all__ = ["heard", "heard_on", "letter_found", "listens", "stream_keeps", "take
 Connection = psycopg.Connection[Any]
 
 Batches = Sequence[Sequence[psycopg.Notify]]
-"""What was heard, one batch a call of the notebook's `hear`."""
+"""What was heard: a batch for each call of the notebook's `hear`."""
 
 
 def listens(connection: Connection, *channels: str) -> Verdict:
-    """The connection hears the channels: the server says so."""
-    hears = _channels(connection)
-    if missing := [channel for channel in channels if channel not in hears]:
+    """Check with the server that the connection listens on the channels."""
+    listening = _channels(connection)
+    if missing := [channel for channel in channels if channel not in listening]:
         raise CheckFailed(
-            f"The connection does not listen on {missing[0]} (it listens on {_listed(hears)}): "
+            f"The connection does not listen on {missing[0]} (it listens on {_listed(listening)}): "
             f"run the cell with `LISTEN {missing[0]}`."
         )
     return Verdict(f"the server says that this connection listens on {_listed(channels)}")
 
 
 def heard(connection: Connection, batches: Batches, *wanted: list[str]) -> Verdict:
-    """Each of `wanted` is exactly what one call of `hear` brought, on a connection that listens."""
+    """Check that each of `wanted` is exactly what one call of `hear` returned."""
     payloads = [[notification.payload for notification in batch] for batch in batches]
     for messages in wanted:
         if messages not in payloads:
             last = reprlib.repr(payloads[-1]) if payloads else "nothing"
             raise CheckFailed(
                 f"No call of `hear` brought exactly {messages}; the last one brought {last}. The "
-                f"connection listens on {_listed(_channels(connection))}. Were the messages said "
+                f"connection listens on {_listed(_channels(connection))}. Were the messages sent "
                 "there, committed, and then heard? Run the cells of this section again."
             )
     return Verdict(f"heard, no more and no less: {', then '.join(map(str, wanted))}")
 
 
 def heard_on(connection: Connection, batches: Batches, *channels: str) -> Verdict:
-    """The connection listens on all the channels, and has heard something on each."""
+    """Check that the connection listens on all the channels, and heard something on each."""
     listens(connection, *channels)
-    spoken = {notification.channel for batch in batches for notification in batch}
-    if silent := [channel for channel in channels if channel not in spoken]:
+    heard_from = {notification.channel for batch in batches for notification in batch}
+    if silent := [channel for channel in channels if channel not in heard_from]:
         raise CheckFailed(
-            f"Nothing was heard on {silent[0]}: say something there, with `NOTIFY {silent[0]}`, "
+            f"Nothing was heard on {silent[0]}: send something there with `NOTIFY {silent[0]}`, "
             "and call `hear`."
         )
     return Verdict(f"one connection heard {_listed(channels)}")
 
 
 def taken_back(connection: Connection, table: str) -> Verdict:
-    """A row was written to `table` and rolled back.
+    """Check that a row was written to `table` and rolled back.
 
-    A sequence is never rolled back: it has given more numbers than there are rows.
+    A sequence is never rolled back, so it has then handed out more numbers than there are rows.
     """
     ((given, rows),) = _ask_table(
         connection,
@@ -76,7 +76,7 @@ def taken_back(connection: Connection, table: str) -> Verdict:
 
 
 def letter_found(connection: Connection, batches: Batches, table: str, length: int) -> Verdict:
-    """A number was heard, and is the `id` of a row whose `body` has at least `length` letters."""
+    """Check that a number was heard that is the `id` of a row with a `body` of `length` or more."""
     keys = [
         notification.payload
         for batch in batches
@@ -104,7 +104,7 @@ def letter_found(connection: Connection, batches: Batches, table: str, length: i
 
 
 def stream_keeps(redis_url: str, stream: str, *values: str) -> Verdict:
-    """The stream holds `values`, one an entry, in order, whoever has read them."""
+    """Check that the stream still holds `values`, one an entry, in order."""
     try:
         with open_redis(redis_url) as client:
             kept = [value for _, entry in client.xrange(stream) for value in entry.values()]

@@ -1,4 +1,4 @@
-"""What the chapter on the schema and its triggers brings about, asked of its database.
+"""Checks of chapter 03: the schema and its triggers.
 
 A check that listens takes two connections: it writes through one and hears through the other,
 and leaves neither a row nor an unheard message of its own behind.
@@ -29,13 +29,13 @@ Connection = psycopg.Connection[Any]
 COLUMNS = ["username", "followings_count", "followers_count", "likes_count"]
 
 PROBE = 'a "check" of the notebook\'s'
-"""The name of the checks' own profile; its quotes are a test of the payload."""
+"""The checks' own profile; the quotes in its name test the payload."""
 
 MESSAGES = "Look at `print(read_sql('03_notify.sql'))`, and run that file again"
 
 
 def table_is_made(database_url: str) -> Verdict:
-    """The table of `01_profile.sql` is there, with its columns and its primary key."""
+    """Check that the table of `01_profile.sql` is there, with its columns and primary key."""
     with _asking(database_url) as connection:
         if not _has(connection, "to_regclass('public.profile')"):
             raise CheckFailed(
@@ -60,7 +60,7 @@ def table_is_made(database_url: str) -> Verdict:
 
 
 def increment_counts(database_url: str) -> Verdict:
-    """`reactive.increment` makes a profile, counts it up, and refuses an unknown counter."""
+    """Check that `reactive.increment` creates a profile, counts, and refuses unknown counters."""
     with _asking(database_url) as connection, connection.transaction(force_rollback=True):
         if not _has(connection, "to_regprocedure('reactive.increment(text, text)')"):
             raise CheckFailed(
@@ -86,7 +86,7 @@ def increment_counts(database_url: str) -> Verdict:
 
 
 def waits_for(waiting: Connection, holder: Connection) -> Verdict:
-    """A statement of `waiting`, in another thread, waits until `holder` ends its transaction."""
+    """Check that a statement of `waiting`, in another thread, waits for `holder` to commit."""
     blocked = "SELECT 1 WHERE pg_backend_pid() = ANY (pg_blocking_pids(%s))"
     return until(
         "one write waits for the other to commit",
@@ -95,7 +95,7 @@ def waits_for(waiting: Connection, holder: Connection) -> Verdict:
 
 
 def trigger_announces(db: Connection, ear: Connection) -> Verdict:
-    """What is inserted, updated and deleted through `db` is heard by `ear`, as valid JSON."""
+    """Check that `ear` hears of each INSERT, UPDATE and DELETE through `db`, as valid JSON."""
     with _probing(db, ear) as probe:
         if not _has(
             db,
@@ -122,7 +122,7 @@ def trigger_announces(db: Connection, ear: Connection) -> Verdict:
 
 
 def table_is_empty(db: Connection, ear: Connection) -> Verdict:
-    """The table was emptied, and nothing that was said about it is waiting to be heard."""
+    """Check that the table is empty, and that no message about it is waiting to be heard."""
     with _answering():
         rows = db.execute("SELECT count(*) FROM public.profile").fetchone()
         if rows != (0,):
@@ -138,18 +138,18 @@ def table_is_empty(db: Connection, ear: Connection) -> Verdict:
 
 
 def silence_without_change(db: Connection, ear: Connection) -> Verdict:
-    """Exercise 1: an UPDATE is announced if it changed a counter, and not otherwise."""
+    """Check exercise 1: an UPDATE is announced only if it changed something."""
     with _probing(db, ear) as probe:
         for operation, _, statement in probe.story():
             if not (messages := probe.heard(statement)):
                 raise CheckFailed(
                     f"The {operation} was not announced, and should be: does a WHEN condition or "
-                    "an IF keep out too much, or is there no trigger for it any more?"
+                    "an IF keep out too much, or is its trigger gone?"
                 )
             if len(messages) > 1:
                 raise CheckFailed(
                     f"One {operation} was announced {len(messages)} times: there are two triggers "
-                    "for it. DROP TRIGGER takes one off."
+                    "for it. Remove one with DROP TRIGGER."
                 )
             if operation != "DELETE" and probe.heard(probe.touch):
                 raise CheckFailed(
@@ -160,7 +160,7 @@ def silence_without_change(db: Connection, ear: Connection) -> Verdict:
 
 
 def changed_columns_are_named(db: Connection, ear: Connection) -> Verdict:
-    """Exercise 2: the payload of an UPDATE lists in `changed` the columns that did."""
+    """Check exercise 2: `changed` in the payload of an UPDATE lists the changed columns."""
     with _probing(db, ear) as probe:
         probe.heard(probe.insert)
         for statement, columns in (
@@ -185,7 +185,7 @@ def changed_columns_are_named(db: Connection, ear: Connection) -> Verdict:
 
 
 class _Probe:
-    """A profile of the checks' own, and what is announced about it."""
+    """The checks' own profile, and what is announced about it."""
 
     insert = "INSERT INTO public.profile (username) VALUES (%s)"
     update = "UPDATE public.profile SET likes_count = likes_count + 1 WHERE username = %s"
@@ -201,13 +201,13 @@ class _Probe:
         self._ear = ear
 
     def story(self) -> Iterator[tuple[str, int, str]]:
-        """A row's life: the operation, the likes that are announced with it, the statement."""
+        """Yield the life of a row: operation, likes to be announced with it, statement."""
         yield "INSERT", 0, self.insert
         yield "UPDATE", 1, self.update
         yield "DELETE", 1, self.delete
 
     def heard(self, statement: str) -> list[dict[str, Any]]:
-        """Execute the statement; what was announced about the checks' own profile."""
+        """Execute the statement; return what was announced about the checks' own profile."""
         try:
             self._db.execute(statement.encode(), [PROBE])
         except psycopg.errors.DatabaseError as error:
@@ -222,7 +222,7 @@ class _Probe:
         return [message for message in messages if _is_about_probe(message)]
 
     def clean(self) -> None:
-        """Leave no row, if the trigger lets it go, and no message unheard."""
+        """Leave neither a row, unless the trigger insists, nor an unheard message."""
         with suppress(psycopg.DatabaseError):
             self._db.execute(self.delete.encode(), [PROBE])
         with suppress(psycopg.OperationalError):
@@ -239,7 +239,7 @@ class _Probe:
 
 @contextmanager
 def _probing(db: Connection, ear: Connection) -> Iterator[_Probe]:
-    """A probe on the reader's connections; CheckFailed when they cannot be used for it."""
+    """Give a probe on the reader's connections; raise CheckFailed if they do not serve."""
     with _answering():
         if not _has(db, "to_regclass('public.profile')"):
             raise CheckFailed(
@@ -247,7 +247,7 @@ def _probing(db: Connection, ear: Connection) -> Iterator[_Probe]:
             )
         probe = _Probe(db, ear)
         probe.clean()
-        ear.execute("LISTEN profile_change")  # once more does no harm
+        ear.execute("LISTEN profile_change")  # again, which does no harm
         try:
             yield probe
         finally:
@@ -262,7 +262,7 @@ def _asking(database_url: str) -> Iterator[Connection]:
 
 @contextmanager
 def _answering() -> Iterator[None]:
-    """Turn what a connection raises into words that help."""
+    """Turn a connection's errors into failed checks that say what to do."""
     try:
         yield
     except psycopg.OperationalError as error:

@@ -1,4 +1,4 @@
-"""The profile app, asked as a browser asks it."""
+"""Checks of chapter 05: the profile app, asked as a browser asks it."""
 
 import http.client
 import json
@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import quote
 
 from reactive_demo.app.profiles import Profiles
-from reactive_demo.tutorial.checks.pipeline import is_captured
-from reactive_demo.tutorial.checks.verdict import CheckFailed, Verdict, until
+from reactive_demo.tutorial.checks.pipeline import is_captured, missing_write
+from reactive_demo.tutorial.checks.verdict import CheckFailed, Verdict, until, until_right
 from reactive_demo.tutorial.web import ProfileApp
 
 __all__ = ["app_follows", "is_captured", "until"]
@@ -16,16 +16,12 @@ __all__ = ["app_follows", "is_captured", "until"]
 def app_follows(
     app: ProfileApp, profiles: Profiles, username: str, timeout: float = 5, **at_least: int
 ) -> Verdict:
-    """The app shows what the database holds; if not, say which hop failed."""
+    """Check that the app shows what the database holds."""
 
-    def amiss() -> str:
+    def broken_hop() -> str:
         row = profiles.get(username) or {}
-        for counter, count in at_least.items():
-            if (has := row.get(f"{counter}_count", 0)) < count:
-                return (
-                    f"Hop 1, the write: {username} has {has} {counter} in the database, and this "
-                    f"step makes it {count}. Run its cells, in order."
-                )
+        if complaint := missing_write(username, row, at_least):
+            return complaint
         status, shown = _get(app, f"/v1/profile/{quote(username, safe='')}")
         if status == http.client.OK and {**row, "version": shown.get("version")} == shown:
             return ""
@@ -38,11 +34,7 @@ def app_follows(
             f"Hop 4, the app shows {shown}, and the database has {row}: what is `listener.state`?"
         )
 
-    try:
-        until("", lambda: not amiss(), timeout)
-    except CheckFailed:
-        if words := amiss():
-            raise CheckFailed(words) from None
+    until_right(broken_hop, timeout)
     return Verdict(f"the app shows what the database holds about {username}")
 
 

@@ -1,9 +1,9 @@
-"""What a fault did to the two pipelines of the fault lab, asked of its meter."""
+"""Checks of chapter 06: what a fault did to the two pipelines, asked of the meter."""
 
 from collections.abc import Sequence
 
 from reactive_demo.tools.audit import Report
-from reactive_demo.tutorial.checks.verdict import CheckFailed, Verdict, until
+from reactive_demo.tutorial.checks.verdict import CheckFailed, Verdict, until_right
 from reactive_demo.tutorial.faults import FaultLab, Outcome
 from reactive_demo.tutorial.faults.board import FaultBoard
 
@@ -18,28 +18,31 @@ __all__ = [
 
 
 def sides_agree(lab: FaultLab, timeout: float = 5, *, likes: int = 0) -> Verdict:
-    """Both caches hold what their tables hold: for each profile, `likes` or more."""
+    """Check that both caches hold what their tables hold, and `likes` or more for each profile."""
     if not lab.pipelines:
         raise CheckFailed("The lab is not started: run the cell with `lab.start()`.")
-    for pipeline in lab.pipelines:
-        late = pipeline.late
-        try:
-            until("", lambda: not late(), timeout)  # noqa: B023  (called before the next turn)
-        except CheckFailed:
-            raise CheckFailed(
-                f"The {pipeline.name} side is behind for {', '.join(sorted(late()))}; its listener "
-                f"is {pipeline.listener.status_text}. Click Repair, then run this cell again."
-            ) from None
-        if (fewest := pipeline.fewest_likes) < likes:
-            raise CheckFailed(
-                f"A profile of the {pipeline.name} side has {fewest} likes, and this step makes "
-                f"it {likes}: run its cells, in order."
-            )
+
+    def behind() -> str:
+        for pipeline in lab.pipelines:
+            if late := pipeline.late():
+                return (
+                    f"The {pipeline.name} side is behind for {', '.join(sorted(late))}; its "
+                    f"listener is {pipeline.listener.status_text}. Click Repair, then run this "
+                    "cell again."
+                )
+            if (fewest := pipeline.fewest_likes) < likes:
+                return (
+                    f"A profile of the {pipeline.name} side has {fewest} likes, and this step "
+                    f"makes it {likes}: run its cells, in order."
+                )
+        return ""
+
+    until_right(behind, timeout)
     return Verdict("both caches hold what their tables hold")
 
 
 def one_side_lost(board: FaultBoard, name: str) -> Verdict:
-    """By the fault `name`, the article's way lost something, and the durable way nothing."""
+    """Check that the fault `name` cost the article's way something, and the durable way nothing."""
     outcome = _last(board, name)
     _kept([outcome])
     if not outcome.article.lost:
@@ -49,7 +52,7 @@ def one_side_lost(board: FaultBoard, name: str) -> Verdict:
 
 
 def neither_lost(board: FaultBoard, name: str) -> Verdict:
-    """By the fault `name`, nothing was lost."""
+    """Check that the fault `name` cost neither side anything."""
     outcome = _last(board, name)
     _kept([outcome])
     if outcome.article.lost:
@@ -61,7 +64,7 @@ def neither_lost(board: FaultBoard, name: str) -> Verdict:
 
 
 def durable_lost_nothing(board: FaultBoard, name: str = "") -> Verdict:
-    """The durable way lost nothing by the fault `name`, or by all of them, run in one go."""
+    """Check that the durable way lost nothing by the fault `name`, or else by all in one go."""
     return _kept([_last(board, name)] if name else board.full_run)
 
 
@@ -79,7 +82,7 @@ def _kept(outcomes: Sequence[Outcome]) -> Verdict:
 
 
 def meter_finds(report: Report, *keys: str) -> Verdict:
-    """The meter calls exactly these keys wrong."""
+    """Check that the meter calls exactly these keys wrong."""
     found = sorted(difference.key for difference in report.wrong)
     if found != sorted(keys):
         raise CheckFailed(
@@ -93,7 +96,7 @@ def meter_finds(report: Report, *keys: str) -> Verdict:
 
 
 def keys_were_late(report: Report) -> Verdict:
-    """Keys differed at first, and none of them is wrong."""
+    """Check that keys differed at first, and none of them is wrong."""
     meter_finds(report)
     if not report.late:
         raise CheckFailed("No key was late: cut the wire and write, before the meter looks.")
@@ -101,7 +104,7 @@ def keys_were_late(report: Report) -> Verdict:
 
 
 def _last(board: FaultBoard, name: str) -> Outcome:
-    """What the fault did when it was clicked last."""
+    """Return what the fault did when it was last clicked."""
     for outcome in reversed(board.outcomes):
         if outcome.fault.name == name:
             return outcome

@@ -1,6 +1,6 @@
-"""What was lost and what came back: the chapter on healing, asked of database and cache."""
+"""Checks of chapter 07: what was lost, and what came back."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 from psycopg import sql
@@ -10,8 +10,14 @@ from reactive_demo.changes import State
 from reactive_demo.listener.listener import Listener
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.servers import Stack
-from reactive_demo.tutorial.checks.pipeline import ask, cache_follows, card_shows, is_captured
-from reactive_demo.tutorial.checks.verdict import CheckFailed, Verdict, until
+from reactive_demo.tutorial.checks.pipeline import (
+    ask,
+    cache_follows,
+    card_shows,
+    is_captured,
+    missing_write,
+)
+from reactive_demo.tutorial.checks.verdict import CheckFailed, Verdict, until, until_right
 
 __all__ = [
     "cache_follows",
@@ -27,7 +33,7 @@ __all__ = [
 
 
 def change_is_lost(listener: Listener, profiles: Profiles, username: str) -> Verdict:
-    """The listener is live, and the cache holds another row than the database all the same."""
+    """Check that the cache differs from the database although the listener is live."""
     row, cached = profiles.get(username), listener.cache.get(username)
     if row == cached:
         raise CheckFailed(
@@ -51,36 +57,32 @@ def has_healed(
     reconnects: int = 0,
     **at_least: int,
 ) -> Verdict:
-    """The listener came back `reconnects` times or more, and database and cache agree."""
+    """Check that the listener reconnected at least so often, and database and cache agree."""
 
-    def short() -> str:
-        row = profiles.get(username) or {}
-        for counter, count in at_least.items():
-            if (have := row.get(f"{counter}_count", 0)) < count:
-                return (
-                    f"{username} has {have} {counter} in the database, and this step makes it "
-                    f"{count}: run its cells, in order."
-                )
+    def unhealed() -> str:
+        row = profiles.get(username)
+        if complaint := missing_write(username, row, at_least):
+            return complaint
         if listener.stats.reconnects < reconnects:
             return (
                 f"The listener, {listener.status_text}, has come back {listener.stats.reconnects} "
                 f"times, and should have {reconnects} times: run the cells above that do harm. If "
                 "another notebook's listener leads, start this one again."
             )
-        if (cached := listener.cache.get(username)) != (row or None):
+        if (cached := listener.cache.get(username)) != row:
             return (
-                f"The database has {row or None}, the cache {cached}; the listener is "
+                f"The database has {row}, the cache {cached}; the listener is "
                 f"{listener.status_text}. Is it the one with a ChangeTableFeed, and does no other "
                 "notebook's lead? Run the cell that starts it again."
             )
         return ""
 
-    _until_none(short, timeout)
+    until_right(unhealed, timeout)
     return Verdict(f"the database and the cache agree about {username} again")
 
 
 def row_is_missed(database_url: str, table: str, seen: Collection[int]) -> Verdict:
-    """A number of `table` is below the last one seen, and was never seen."""
+    """Check that a number of `table` is below the last one seen, and was never seen."""
     if not (missed := sorted(_numbers(database_url, table) - set(seen))):
         raise CheckFailed(
             f"Nothing is missed: the reader has seen every number of {table}. Let the slow "
@@ -92,7 +94,7 @@ def row_is_missed(database_url: str, table: str, seen: Collection[int]) -> Verdi
 
 
 def nothing_is_missed(database_url: str, table: str, seen: Collection[int]) -> Verdict:
-    """Every number of `table` was seen, each of them once."""
+    """Check that every number of `table` was seen, each of them once."""
     numbers = _numbers(database_url, table)
     if missed := sorted(numbers - set(seen)):
         raise CheckFailed(f"Number {missed[0]} of {table} was not seen: commit, then read again.")
@@ -104,7 +106,7 @@ def nothing_is_missed(database_url: str, table: str, seen: Collection[int]) -> V
 def table_is_followed(
     stack: Stack, table: str, without: str | None = None, timeout: float = 5
 ) -> Verdict:
-    """Every row of `table` is in the cache of that name, without the column `without`."""
+    """Check that every row of `table` is in the cache of that name, except the column `without`."""
     cache = Cache(stack.redis_url, table)
 
     def amiss() -> str:
@@ -124,19 +126,11 @@ def table_is_followed(
         return "" if rows else f"The table {table} is empty: run the cell that makes it."
 
     try:
-        _until_none(amiss, timeout)
+        until_right(amiss, timeout)
     finally:
         cache.close()
     shown = f"{table}, without {without}," if without else table
     return Verdict(f"each row of {shown} is in the cache")
-
-
-def _until_none(complaint: Callable[[], str], timeout: float) -> None:
-    """Wait until there is nothing to complain of; if that does not come, say what there is."""
-    try:
-        until("", lambda: not complaint(), timeout)
-    except CheckFailed as failed:
-        raise CheckFailed(complaint() or str(failed)) from None
 
 
 def _numbers(database_url: str, table: str) -> set[int]:
@@ -145,7 +139,7 @@ def _numbers(database_url: str, table: str) -> set[int]:
 
 
 def _rows(database_url: str, table: str) -> list[tuple[str, dict[str, Any]]]:
-    """The rows of a captured table, each with its key as the cache has it."""
+    """Return the rows of a captured table, each with its key in the cache."""
     ((key, name),) = ask(
         database_url,
         sql.SQL(

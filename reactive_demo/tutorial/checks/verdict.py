@@ -1,15 +1,15 @@
 """How a check answers: with a sentence, or by raising what did not happen."""
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.waiting import WaitTimeoutError, wait_until
 
-__all__ = ["CheckFailed", "Verdict", "patience", "until"]
+__all__ = ["CheckFailed", "Verdict", "patience", "until", "until_right"]
 
 _patience = ContextVar("patience", default=math.inf)
 
@@ -19,7 +19,7 @@ class CheckFailed(ReactiveDemoError):
 
 
 class Verdict:
-    """A check that went well, in words."""
+    """A check that passed, in words."""
 
     def __init__(self, sentence: str) -> None:
         self.sentence = sentence
@@ -30,18 +30,25 @@ class Verdict:
 
 def until(what: str, condition: Callable[[], Any], timeout: float = 5) -> Verdict:
     """Wait until `condition()` is true, at most `timeout` seconds; `what` names it."""
-    timeout = min(timeout, _patience.get())
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise CheckFailed(f"Waited {timeout:g} s in vain: {what}.")
-        time.sleep(0.01)
+    try:
+        wait_until(what, condition, min(timeout, _patience.get()))
+    except WaitTimeoutError as error:
+        raise CheckFailed(str(error)) from None
     return Verdict(what)
+
+
+def until_right(complaint: Callable[[], str], timeout: float = 5) -> None:
+    """Wait until `complaint()` is empty; after `timeout` seconds, raise what it says then."""
+    try:
+        until("", lambda: not complaint(), timeout)
+    except CheckFailed:
+        if words := complaint():
+            raise CheckFailed(words) from None
 
 
 @contextmanager
 def patience(seconds: float) -> Iterator[None]:
-    """Let checks in this block wait `seconds` at most: for who expects them to fail."""
+    """Limit the waits in this block to `seconds`, for callers that expect a check to fail."""
     token = _patience.set(seconds)
     try:
         yield

@@ -1,6 +1,5 @@
 """The fault lab's board: a button for each fault, and the two pipelines side by side."""
 
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
@@ -17,6 +16,7 @@ from reactive_demo.tutorial.faults.lab import FaultLab
 from reactive_demo.tutorial.faults.pipeline import NAMES, Pipeline
 from reactive_demo.tutorial.faults.runs import Outcome, break_it, html
 from reactive_demo.tutorial.faults.score import Score
+from reactive_demo.tutorial.widgets.background import Background
 from reactive_demo.tutorial.widgets.flow import FlowView
 
 __all__ = ["FaultBoard"]
@@ -26,7 +26,7 @@ REPAIR = "Repair"
 LIKE = "Like all"
 
 Said = tuple[str, str]
-"""What was done, and what to look at."""
+"""What was done, and what to watch."""
 
 ABOUT = {
     "article": ("The article's way", "the row travels in the notification"),
@@ -35,25 +35,26 @@ ABOUT = {
 
 
 class FaultBoard(ipywidgets.VBox):
-    """Buttons that break the two pipelines of `lab` for real, and what becomes of them.
+    """Buttons that break the two pipelines of `lab` for real, and a view of what that does.
 
-    One thing happens at a time: the buttons rest meanwhile. With `flows`, each side shows the way
-    of its changes as a moving picture. Ends with `close()`; the lab goes on.
+    One thing happens at a time, and the buttons are disabled meanwhile. With `flows`, each side
+    shows the path of its changes as a moving picture. `close()` ends the board, not the lab.
     """
 
     def __init__(self, lab: FaultLab, *, flows: bool = True) -> None:
         self.lab = lab
         self.outcomes: list[Outcome] = []
-        """What the faults did, since the board was made."""
+        """What each fault did since the board was made."""
         self.full_run: list[Outcome] = []
-        """The same of all faults, when they were last run in one go."""
-        work: dict[str, Callable[[], Said]] = {LIKE: self._like}
-        work |= {fault.name: partial(self._break, fault) for fault in FAULTS}
-        work |= {ALL: self._break_all, REPAIR: self._repair}
-        self.buttons = {name: self._button(name, does) for name, does in work.items()}
-        self._failed: Exception | None = None
+        """The outcomes of the last run of all faults in one go."""
+        actions: dict[str, Callable[[], Said]] = {LIKE: self._like}
+        actions |= {fault.name: partial(self._break, fault) for fault in FAULTS}
+        actions |= {ALL: self._break_all, REPAIR: self._repair}
+        self.buttons = {name: self._button(name, action) for name, action in actions.items()}
+        self._background = Background("click", self._ended)
         self._turns = 0
-        """What was clicked and is done."""
+        """Clicks that are done."""
+        self._said: Said = ("", "")
         self.said = ipywidgets.HTML()
         self._say("Nothing is broken yet.", "Both sides show 0 lost.")
         self.sides = {one.name: Side(one) for one in lab.pipelines}
@@ -71,8 +72,6 @@ class FaultBoard(ipywidgets.VBox):
             ],
             _dom_classes=["rd-lab"],
         )
-        self._done = threading.Event()
-        self._done.set()
         self._end_observing = lab.observe(self._show)
         self._show()
 
@@ -81,21 +80,18 @@ class FaultBoard(ipywidgets.VBox):
         self.buttons[name].click()
 
     def wait(self, timeout: float = 60) -> None:
-        """Wait until what was clicked is done; raise what went wrong."""
-        if not self._done.wait(timeout):
-            raise ReactiveDemoError(f"What was clicked is not done after {timeout:g} s.")
-        if self._failed:
-            raise self._failed
+        """Wait until the newest click is done; raise what went wrong."""
+        self._background.wait(timeout)
 
     @property
     def last(self) -> Outcome:
-        """What the last fault did."""
+        """The outcome of the last fault."""
         if not self.outcomes:
             raise ReactiveDemoError("Nothing is broken yet: click a button.")
         return self.outcomes[-1]
 
     def close(self) -> None:
-        """Stop looking, and take the board off the screen."""
+        """Stop following the lab, and take the board off the screen."""
         self._end_observing()
         for side in self.sides.values():
             side.close()
@@ -107,7 +103,7 @@ class FaultBoard(ipywidgets.VBox):
         return f"FaultBoard({len(FAULTS)} faults)"
 
     def to_html(self) -> str:
-        """The board as it is now, as plain HTML for readers who have no kernel."""
+        """Return the board as it is now as plain HTML, for readers without a kernel."""
         cells = "".join(f"<td>{side.to_html()}</td>" for side in self.sides.values())
         return f"<table><tr>{cells}</tr></table>"
 
@@ -115,43 +111,32 @@ class FaultBoard(ipywidgets.VBox):
         bundle = super()._repr_mimebundle_(**options)
         return {**bundle, "text/plain": repr(self), "text/html": self.to_html()}
 
-    # What the buttons do, in a thread of their own
+    # What the buttons do, in a background thread
 
-    def _button(self, name: str, does: Callable[[], Said]) -> ipywidgets.Button:
+    def _button(self, name: str, action: Callable[[], Said]) -> ipywidgets.Button:
         style = {LIKE: "primary", ALL: "warning", REPAIR: "success"}.get(name, "")
         button = ipywidgets.Button(description=name, button_style=style, tooltip=_tip(name))
-        button.on_click(lambda _: self._start(does))
+        button.on_click(lambda _: self._background.start(partial(self._run, action)))
         return button
 
-    def _start(self, does: Callable[[], Said]) -> None:
-        if self._done.is_set():  # a second click while it runs does nothing
-            self._done.clear()
-            threading.Thread(
-                target=self._run, args=[does], name="reactive_demo break", daemon=True
-            ).start()
+    def _run(self, action: Callable[[], Said]) -> None:
+        self._disable(disabled=True)
+        self._said = action()
 
-    def _run(self, does: Callable[[], Said]) -> None:
-        self._failed = None
-        self._rest(disabled=True)
-        try:
-            did, watch = does()
-        except Exception as error:  # noqa: BLE001  (shown, and raised by `wait`)
-            self._failed = error
-            did, watch = str(error), ""
-        self._rest(disabled=False)
+    def _ended(self, error: BaseException | None) -> None:
+        self._disable(disabled=False)
         self._turns += 1
-        self._done.set()
-        self._say(did, watch)
+        self._say(*((str(error), "") if error else self._said), failed=error is not None)
 
-    def _say(self, did: str, watch: str) -> None:
+    def _say(self, did: str, watch: str, *, failed: bool = False) -> None:
         look = f"<p><b>Watch</b>: {escape(watch)}</p>" if watch else ""
         words = (
-            f'<div class="rd-lab-said{" rd-lab-failed" if self._failed else ""}" role="status" '
+            f'<div class="rd-lab-said{" rd-lab-failed" if failed else ""}" role="status" '
             f'aria-live="polite" data-done="{self._turns}"><p>{escape(did)}</p>{look}</div>'
         )
         paint(self.said, value=words)
 
-    def _rest(self, *, disabled: bool) -> None:
+    def _disable(self, *, disabled: bool) -> None:
         for button in self.buttons.values():
             paint(button, disabled=disabled)
 
@@ -181,7 +166,7 @@ class FaultBoard(ipywidgets.VBox):
             f"The meter compared every key and repaired what was wrong: {article} profiles on "
             f"the article's side, {durable} on the durable one."
         )
-        return did, "What was lost stays counted."
+        return did, "Changes that were lost stay counted."
 
     def _show(self) -> None:
         for side in self.sides.values():
@@ -189,7 +174,7 @@ class FaultBoard(ipywidgets.VBox):
 
 
 class Side(ipywidgets.VBox):
-    """One pipeline: its listener, its counters, its profiles as the cache has them."""
+    """One pipeline: its listener, its score, and its profiles as the cache has them."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
@@ -220,7 +205,7 @@ class Side(ipywidgets.VBox):
         )
 
     def show(self) -> None:
-        """Show how it stands."""
+        """Show the current state."""
         paint(self._numbers, value=_numbers(self.pipeline.score))
         listener = self.pipeline.listener
         aside = f"; {listener.stats.quarantined} set aside" if listener.stats.quarantined else ""
@@ -232,13 +217,13 @@ class Side(ipywidgets.VBox):
             paint(tile.children[1], value="behind" if label.key in behind else label.key)
 
     def close(self) -> None:
-        """Stop following."""
+        """Stop following the cache."""
         for label in self._labels:
             label.close()
         super().close()
 
     def to_html(self) -> str:
-        """The counters, as plain HTML."""
+        """Return the score as plain HTML."""
         names = ("Lost", "Stale now", "Worst staleness")
         cells = zip(names, _in_words(self.pipeline.score), strict=True)
         rows = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in cells)

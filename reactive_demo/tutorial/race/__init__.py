@@ -1,4 +1,4 @@
-"""All strategies side by side: measured on real servers, with the network as slow as you like."""
+"""All strategies side by side: measured on real servers, with as slow a network as you like."""
 
 from reactive_demo.tutorial.race.delay_chart import DelayChart
 from reactive_demo.tutorial.race.plot import FigureTable, Plot

@@ -1,12 +1,11 @@
-"""All strategies, measured side by side on real servers, with the network as slow as one likes."""
+"""All strategies, measured side by side on real servers, with as slow a network as you like."""
 
-import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -25,64 +24,69 @@ from reactive_demo.tutorial.chapter_setup import (
 )
 from reactive_demo.tutorial.fault_proxy import FaultProxy
 from reactive_demo.tutorial.reruns import close_previous
-from reactive_demo.tutorial.strategies.cache_aside import CacheAside
-from reactive_demo.tutorial.strategies.consumer import Consumer
-from reactive_demo.tutorial.strategies.reactive import Reactive
-from reactive_demo.tutorial.strategies.strategy import Strategy
-from reactive_demo.tutorial.strategies.write_behind import WriteBehind
-from reactive_demo.tutorial.strategies.write_through import WriteThrough
+from reactive_demo.tutorial.strategies import (
+    CacheAside,
+    Consumer,
+    Reactive,
+    Strategy,
+    WriteBehind,
+    WriteThrough,
+)
 from reactive_demo.waiting import wait_until
 
 __all__ = ["Measured", "Race"]
 
 DATABASES = ("reactive_demo_race", "reactive_demo_race_reactive")
 
-MAKERS: dict[str, Callable[[str, str, str], Strategy]] = {
+STRATEGIES: dict[str, Callable[[str, str, str], Strategy]] = {
     "write-through, cache first": WriteThrough,
     "write-through, database first": partial(WriteThrough, first="database"),
     "cache-aside": CacheAside,
     "write-behind": WriteBehind,
     "reactive": Reactive,
 }
-"""The strategies, by the names that figures have."""
+"""The strategies, by their names in the figures."""
 
-LIMIT = 10.0
-"""Seconds after which something must have arrived."""
+WARM_UP = 6
+"""Writes before the first that counts: psycopg prepares a statement at its fifth use."""
 
-REST = 0.02
-"""Seconds, and three round trips, in which those who carry come to rest before the next write."""
+TIMEOUT = 10.0
+"""Seconds in which a write must arrive everywhere."""
 
-LOOK = 0.0002
-"""Seconds between two looks at what has arrived."""
+PAUSE = 0.02
+"""Seconds, besides three round trips, for consumer and listener to go idle before a write."""
+
+POLL = 0.0002
+"""Seconds between two looks at whether a write has arrived."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a write cost, and when it could be seen.
+    """What a write cost, and when it was visible.
 
-    Times are in milliseconds, each the shortest of the writes: what else the machine does only
-    ever adds.
+    Times are in seconds, each the shortest of several writes: whatever else the machine does only
+    adds to them.
     """
 
     strategy: str
     """Its name."""
     delay: float
-    """By which a round trip to either server took longer."""
+    """Added to each round trip to either server."""
     database_calls: int
     """Round trips to the database that the writer waited for."""
     cache_calls: int
-    """And to the cache."""
+    """Round trips to the cache that the writer waited for."""
     waited: float
     """From the call of `write` to its return."""
     cache_behind: float
-    """From then on until the cache did not show the old row any more."""
+    """From then on until the cache no longer showed the old row."""
     database_behind: float
-    """And until the database had the new one."""
+    """From then on until the database had the new row."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Lane:
-    """One strategy; what stands in database and cache is seen from beside the wires."""
+    """One strategy and its profile; `rows` and `copies` look past the wires."""
 
     name: str
     strategy: Strategy
@@ -90,20 +94,20 @@ class _Lane:
     copies: Cache
 
     def write(self) -> None:
-        """One like for a profile that only this strategy writes."""
+        """Like the profile, which no other strategy writes."""
         self.strategy.write(self.name, "likes")
 
     def likes(self) -> tuple[int | None, int]:
-        """In the cache, None without a copy, and in the database."""
+        """Return the likes in the cache, None without a copy, and in the database."""
         copy, row = self.copies.get(self.name), self.rows.get(self.name)
         return copy["likes_count"] if copy else None, row["likes_count"] if row else 0
 
 
 class Race:
-    """The strategies on two databases of their own; ends with `close()`, or with the next race.
+    """The strategies, on two databases of their own; ends with `close()` or with the next race.
 
-    Writers, and those who carry changes behind them, reach both servers through relays, so a delay
-    holds for all of them alike. One who looks is not delayed.
+    The writers, and the consumer and listener behind them, reach both servers through proxies, so
+    a delay applies to all of them alike.
     """
 
     def __init__(self, stack: Stack) -> None:
@@ -113,22 +117,36 @@ class Race:
             bare, captured = (fresh_database(stack, name) for name in DATABASES)
             for name in DATABASES:
                 opened.callback(drop_database, stack, name)
-            for name in MAKERS:  # after the wires are closed: then nobody writes any more
+            for name in STRATEGIES:  # runs once the proxies are closed, when nobody writes any more
                 opened.callback(forget, stack.redis_url, _prefix(name))
             install_bare(bare)
             install(captured)
-            self._writer, self._carrier = (
-                (
-                    opened.enter_context(FaultProxy.to_postgres(bare)),
-                    opened.enter_context(FaultProxy.to_redis(stack.redis_url)),
+            to_postgres = partial(FaultProxy.to_postgres, bare)
+            to_redis = partial(FaultProxy.to_redis, stack.redis_url)
+            proxies = [opened.enter_context(make()) for make in (to_postgres, to_redis) * 2]
+            self._proxies = proxies
+            self._to_postgres, self._to_redis, consumer_postgres, consumer_redis = proxies
+
+            self._lanes = []
+            for name, make in STRATEGIES.items():
+                url = captured if make is Reactive else bare
+                through = _through(self._to_postgres, url), self._to_redis.url, _prefix(name)
+                self._lanes.append(
+                    _Lane(
+                        name,
+                        opened.enter_context(make(*through)),
+                        opened.enter_context(Profiles(url)),
+                        opened.enter_context(closing(fresh_cache(stack.redis_url, _prefix(name)))),
+                    )
                 )
-                for _ in range(2)
+
+            consumer = Consumer(
+                _through(consumer_postgres, bare), consumer_redis.url, _prefix("write-behind")
             )
-            self._lanes = [
-                self._lane(opened, name, captured if make is Reactive else bare, stack.redis_url)
-                for name, make in MAKERS.items()
-            ]
-            self._carry(opened, bare, captured)
+            opened.enter_context(consumer)
+            cache = opened.enter_context(closing(Cache(consumer_redis.url, _prefix("reactive"))))
+            feed = ChangeTableFeed(_through(consumer_postgres, captured))
+            opened.enter_context(Listener(feed, cache, takeover=True)).wait_until("live")
             self._opened = opened.pop_all()
         self._measured: dict[float, list[Measured]] = {}
 
@@ -138,24 +156,24 @@ class Race:
         return [one for delay in sorted(self._measured) for one in self._measured[delay]]
 
     def run(self, delay: float = 0, writes: int = 7) -> list[Measured]:
-        """Let each strategy write a few times, in turn, with `delay` milliseconds a round trip."""
+        """Let each strategy in turn write a few times, with `delay` seconds more a round trip."""
         for lane in self._lanes:
-            self._warm(lane)
-        for wire in (*self._writer, *self._carrier):
-            wire.delay = delay / 1000
-        taken: dict[str, list[tuple[float, ...]]] = {lane.name: [] for lane in self._lanes}
-        try:
+            for _ in range(WARM_UP):
+                lane.write()
+            self._settle(lane)
+        taken: dict[str, list[tuple[Any, ...]]] = {lane.name: [] for lane in self._lanes}
+        with self._delayed(delay):
             for _ in range(writes):
                 for lane in self._lanes:
                     taken[lane.name].append(self._write(lane))
-        finally:
-            for wire in (*self._writer, *self._carrier):
-                wire.delay = 0
-        self._measured[delay] = [_measured(name, delay, taken[name]) for name in taken]
+        self._measured[delay] = [
+            Measured(name, delay, *map(min, zip(*figures, strict=True)))
+            for name, figures in taken.items()
+        ]
         return self._measured[delay]
 
     def close(self) -> None:
-        """End those who carry, and close what was opened; raise what they hid."""
+        """Stop consumer and listener, and close everything; raise what ended them, if anything."""
         self._opened.close()
 
     def __enter__(self) -> Self:
@@ -167,74 +185,59 @@ class Race:
     def __repr__(self) -> str:
         return f"Race({', '.join(lane.name for lane in self._lanes)})"
 
-    def _lane(self, opened: ExitStack, name: str, database_url: str, redis_url: str) -> _Lane:
-        postgres, redis = self._writer
-        make, prefix = MAKERS[name], _prefix(name)
-        return _Lane(
-            name,
-            opened.enter_context(make(_same(postgres, database_url), redis.url, prefix)),
-            opened.enter_context(Profiles(database_url)),
-            opened.enter_context(closing(fresh_cache(redis_url, prefix))),
-        )
-
-    def _carry(self, opened: ExitStack, bare: str, captured: str) -> None:
-        postgres, redis = self._carrier
-        opened.enter_context(Consumer(_same(postgres, bare), redis.url, _prefix("write-behind")))
-        cache = opened.enter_context(closing(Cache(redis.url, _prefix("reactive"))))
-        feed = ChangeTableFeed(_same(postgres, captured))
-        opened.enter_context(Listener(feed, cache, takeover=True)).wait_until("live")
-
-    def _warm(self, lane: _Lane) -> None:
-        """Let nobody pay for connections and plans; have a copy in the cache, and all settled."""
-        for _ in range(6):
-            lane.write()
-        self._settle(lane)
+    @contextmanager
+    def _delayed(self, delay: float) -> Iterator[None]:
+        for proxy in self._proxies:
+            proxy.delay = delay
+        try:
+            yield
+        finally:
+            for proxy in self._proxies:
+                proxy.delay = 0
 
     def _settle(self, lane: _Lane) -> int:
-        """Have a copy, and nothing under way; the likes that both hold."""
+        """Wait until there is a copy and nothing is under way; return the likes that both show."""
         lane.strategy.read(lane.name)
-        wait_until(f"{lane.name}: both agree", lambda: len(set(lane.likes())) == 1, LIMIT)
-        time.sleep(REST + 3 * self._writer[0].delay)
+        wait_until(f"{lane.name}: both agree", lambda: len(set(lane.likes())) == 1, TIMEOUT)
+        time.sleep(PAUSE + 3 * self._to_postgres.delay)
         return lane.likes()[1]
 
-    def _write(self, lane: _Lane) -> tuple[float, ...]:
-        """Calls to both, and seconds: waited, until the cache is right, until the database is."""
+    def _write(self, lane: _Lane) -> tuple[Any, ...]:
+        """Write once; return the calls to both servers, and three times in seconds.
+
+        They are: how long the writer waited, and how much later cache and database were right.
+        """
         old = self._settle(lane)
-        postgres, redis = self._writer
-        before = postgres.round_trips, redis.round_trips
+        before = self._to_postgres.round_trips, self._to_redis.round_trips
         begun = time.perf_counter()
         lane.write()
         ended = time.perf_counter()
-        calls = postgres.round_trips - before[0], redis.round_trips - before[1]
+        after = self._to_postgres.round_trips, self._to_redis.round_trips
         cache, database = _arrivals(lane, old)
-        return (*calls, ended - begun, cache - ended, database - ended)
+        return (
+            *(late - early for early, late in zip(before, after, strict=True)),
+            *(ended - begun, cache - ended, database - ended),
+        )
 
 
 def _arrivals(lane: _Lane, old: int) -> tuple[float, float]:
-    """When cache and database were first seen without `old`, as by `time.perf_counter()`."""
-    cache: float | None = None
-    database: float | None = None
-    pause, deadline = threading.Event(), time.perf_counter() + LIMIT
-    while (now := time.perf_counter()) < deadline:
-        copy, row = lane.likes()
-        cache = now if cache is None and copy != old else cache
-        database = now if database is None and row != old else database
-        if cache is not None and database is not None:
-            return cache, database
-        pause.wait(LOOK)
-    raise TimeoutError(f"{lane.name}: nothing arrived within {LIMIT:g} s")
-
-
-def _measured(name: str, delay: float, taken: list[tuple[float, ...]]) -> Measured:
-    database, cache, *seconds = (min(values) for values in zip(*taken, strict=True))
-    waited, cache_behind, database_behind = (1000 * second for second in seconds)
-    return Measured(name, delay, int(database), int(cache), waited, cache_behind, database_behind)
+    """Return when cache and database were first seen without `old`, by `time.perf_counter()`."""
+    arrived: dict[str, float] = {}
+    deadline = time.perf_counter() + TIMEOUT
+    while len(arrived) < 2:  # noqa: PLR2004  (both places)
+        if (now := time.perf_counter()) > deadline:
+            raise TimeoutError(f"{lane.name}: the write did not arrive within {TIMEOUT:g} s")
+        for place, likes in zip(("cache", "database"), lane.likes(), strict=True):
+            if likes != old:
+                arrived.setdefault(place, now)
+        time.sleep(POLL)
+    return arrived["cache"], arrived["database"]
 
 
 def _prefix(name: str) -> str:
     return f"race {name}"
 
 
-def _same(wire: FaultProxy, database_url: str) -> str:
-    """Another database of the server that the wire leads to."""
-    return make_conninfo(wire.url, dbname=conninfo_to_dict(database_url)["dbname"])
+def _through(proxy: FaultProxy, database_url: str) -> str:
+    """Return the URL of a database, through a proxy to its server."""
+    return make_conninfo(proxy.url, dbname=conninfo_to_dict(database_url)["dbname"])

@@ -2,17 +2,16 @@
 
     write-through   the app writes both, one after the other
     write-behind    the app writes the cache and leaves a message; a consumer writes the database
-    cache-aside     the app writes the database and forgets the copy; a reader fills it again
+    cache-aside     the app writes the database and drops the copy; the next reader fills it again
     reactive        the app writes the database, once; the database announces the change
 
 Each has `write(username, counter)`, which adds one to a counter of a profile, and
-`read(username)`, which is what a reader is shown.
+`read(username)`, which returns what a reader is shown.
 
     strategy        the interface
-    copies          what the app itself writes into the cache
-    rows            what it writes into the database
-    consumer        who brings the messages of write-behind into the database
-    race            all of them, measured side by side
+    rows            what the app writes to the database
+    copies          what the app itself writes to the cache
+    consumer        the thread that brings write-behind's messages to the database
 """
 
 from reactive_demo.tutorial.strategies.cache_aside import CacheAside

@@ -1,5 +1,5 @@
--- Add one to a column of a cached row, tell those who watch it, and leave a message on a stream if there
--- is one. The reply is 0, and nothing is done, where the row is not cached.
+-- Add one to a column of a cached row, publish the row, and append a message to a stream if there is
+-- one. Reply 0, having done nothing, if the row is not cached.
 --
 -- KEYS: the row [, the stream]
 -- ARGV: the column [, the fields of the message and their values]

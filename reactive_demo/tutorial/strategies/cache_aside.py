@@ -1,4 +1,4 @@
-"""Cache-aside with expiry: what most do, and the honest baseline."""
+"""Cache-aside with expiry: what most applications do, and the honest baseline."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ __all__ = ["CacheAside"]
 
 
 class CacheAside(Strategy):
-    """The app writes the database and drops the copy; who reads next fills it again.
+    """The app writes the database and drops the copy; the next reader fills it again.
 
-    If the app dies in between, or a slow reader puts back what it read before the write, the copy
-    is wrong until it expires, `expiry` seconds after it was made.
+    If the app dies between the two, or a slow reader stores a row that it read before the write,
+    the copy is wrong until it expires, `expiry` seconds after it was made.
     """
 
     def __init__(
@@ -24,11 +24,11 @@ class CacheAside(Strategy):
         """Add one in the database, and drop the copy."""
         check(username, counter)
         self.rows.increment(username, counter)
-        self.copies.drop(username)
+        self.copies.invalidate(username)
 
     def read(self, username: str) -> dict[str, Any] | None:
-        """The copy; without one, the row, of which a copy is kept."""
+        """Return the copy; if there is none, return the row and keep a copy of it."""
         row = self.copies.get(username)
         if row is None and (row := self.rows.get(username)) is not None:
-            self.copies.put_for(row, round(1000 * self.expiry))
+            self.copies.put_for(row, self.expiry)
         return row

@@ -1,7 +1,7 @@
-"""Who brings the messages of write-behind into the database: one consumer of a group, or several.
+"""Consumers bring write-behind's messages to the database: one, or several as a group.
 
-A message is taken, stored and acknowledged, in this order. One that was taken by a consumer that
-died is not lost: it stays *pending*, and after a while another one claims it. So a message may come
+A consumer takes messages, stores them, and acknowledges them. If it dies in between, its messages
+are not lost: they stay *pending* until another consumer claims them. So a message may be delivered
 twice; `sql/06_write_behind.sql` counts it once.
 """
 
@@ -15,25 +15,23 @@ from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.redis_cache.client import open_redis
 from reactive_demo.redis_cache.keys import stream_key
 from reactive_demo.tutorial.strategies.rows import Rows
+from reactive_demo.tutorial.transient import is_transient
 
 __all__ = ["Consumer", "Message"]
 
 GROUP = "database"
-BATCH = 500
-"""Messages that are stored in one transaction."""
+WAIT = 0.2
+"""Seconds to wait for a new message before looking for abandoned ones."""
 
-WAIT = 200
-"""Milliseconds that Redis waits for a message, and then looks for those of others."""
-
-PAUSE = 0.2
-"""Seconds before it tries again when a server does not answer."""
+RETRY_PAUSE = 0.2
+"""Seconds before the next attempt when a server does not answer."""
 
 
 class Message(NamedTuple):
-    """One increment that waits for the database."""
+    """An increment on its way to the database."""
 
     id: str
-    """Given by Redis: milliseconds and a number, as in `1700000000000-0`."""
+    """Assigned by Redis: milliseconds and a number, as in `1700000000000-0`."""
     username: str
     counter: str
 
@@ -41,7 +39,8 @@ class Message(NamedTuple):
 class Consumer:
     """A member of the group; as a context manager, it works in a thread of its own.
 
-    Messages that another one took `patience` seconds ago, and did not acknowledge, are claimed.
+    It claims messages that another consumer took `patience` seconds ago and has not acknowledged.
+    `batch` is the most messages that it stores in one transaction.
     """
 
     def __init__(
@@ -52,9 +51,11 @@ class Consumer:
         *,
         name: str = "one",
         patience: float = 10,
+        batch: int = 500,
     ) -> None:
         self.name = name
         self.patience = patience
+        self.batch = batch
         self.stream = stream_key(prefix)
         self._rows = Rows(database_url)
         self._redis = open_redis(redis_url)
@@ -62,48 +63,53 @@ class Consumer:
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="reactive_demo behind", daemon=True)
 
-    def take(self, wait_ms: int = WAIT) -> list[Message]:
-        """Some messages: those that somebody left lying, else new ones, if any come in time."""
+    def take(self) -> list[Message]:
+        """Take messages: abandoned ones, or else new ones if any come in time."""
         try:
-            found = self._claim() or self._receive(wait_ms)
+            found = self._claim() or self._receive()
         except redis.ResponseError as error:
             if not str(error).startswith("NOGROUP"):
                 raise
             self._make_group()
-            return self.take(wait_ms)
+            return self.take()
         # A message that was deleted while it was pending has no fields.
         return [Message(i, fields["username"], fields["counter"]) for i, fields in found if fields]
 
     def store(self, messages: Sequence[Message]) -> int:
-        """Write them into the database, in one transaction; how many were not there yet."""
+        """Write messages to the database, in one transaction; return how many were new."""
         return self._rows.store(self.stream, messages)
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Tell Redis that they need not come again."""
+        """Tell Redis that these messages are done with."""
         ids = [message.id for message in messages]
         with self._redis.pipeline(transaction=True) as batch:
             batch.xack(self.stream, GROUP, *ids)
             batch.xdel(self.stream, *ids)
             batch.execute()
 
-    def work(self, wait_ms: int = WAIT) -> int:
-        """Take, store and acknowledge; how many messages that were."""
-        if messages := self.take(wait_ms):
+    def work(self) -> int:
+        """Take, store and acknowledge messages; return how many."""
+        if messages := self.take():
             self.store(messages)
             self.acknowledge(messages)
         return len(messages)
 
     def waiting(self) -> int:
-        """How many messages are on the stream, those that somebody has taken among them."""
+        """Return how many messages are in the stream, taken or not."""
         return int(self._redis.xlen(self.stream))
 
     def run(self) -> None:
-        """Work until `stop()`; while a server does not answer, try again."""
+        """Work until `stop()`, trying again while a server does not answer.
+
+        Raises what a retry cannot cure.
+        """
         while not self._ending.is_set():
             try:
                 self.work()
-            except (ReactiveDemoError, redis.ConnectionError, redis.TimeoutError):
-                self._ending.wait(PAUSE)
+            except (ReactiveDemoError, redis.RedisError) as error:
+                if not is_transient(error):
+                    raise
+                self._ending.wait(RETRY_PAUSE)
 
     def check(self) -> None:
         """Raise what ended the thread, if anything did."""
@@ -111,7 +117,7 @@ class Consumer:
             raise self._error
 
     def stop(self) -> None:
-        """End the thread, within a second; raise what ended it before, if anything did."""
+        """Stop the thread; raise what ended it before, if anything did."""
         self._ending.set()
         if self._thread.ident is not None:
             self._thread.join(5)
@@ -143,18 +149,18 @@ class Consumer:
         try:
             self._redis.xgroup_create(self.stream, GROUP, id="0", mkstream=True)
         except redis.ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):  # another one was faster
+            if not str(error).startswith("BUSYGROUP"):  # another consumer was faster
                 raise
 
     def _claim(self) -> list[tuple[str, dict[str, str]]]:
         patience = round(1000 * self.patience)
         reply: Any = self._redis.xautoclaim(
-            self.stream, GROUP, self.name, min_idle_time=patience, count=BATCH
+            self.stream, GROUP, self.name, min_idle_time=patience, count=self.batch
         )
         return list(reply[1])
 
-    def _receive(self, wait_ms: int) -> list[tuple[str, dict[str, str]]]:
+    def _receive(self) -> list[tuple[str, dict[str, str]]]:
         reply: Any = self._redis.xreadgroup(
-            GROUP, self.name, {self.stream: ">"}, count=BATCH, block=wait_ms
+            GROUP, self.name, {self.stream: ">"}, count=self.batch, block=round(1000 * WAIT)
         )
         return [entry for _, entries in reply or [] for entry in entries]

@@ -1,4 +1,4 @@
-"""Copies of rows in Redis, written by the app itself: the format is that of `Cache`."""
+"""Copies of rows in Redis that the app writes itself, in the format of `Cache`."""
 
 import json
 from importlib.resources import files
@@ -14,8 +14,8 @@ __all__ = ["Copies"]
 class Copies:
     """The copies under `<prefix>:<username>`. Each method is one round trip.
 
-    A counter below 10**14 is exact. What adds is never tried twice: an answer that is lost would
-    make it count twice.
+    Counters below 10**14 are exact. An addition is never retried: if only the answer was lost, it
+    would count twice.
     """
 
     def __init__(self, redis_url: str, prefix: str = "profile") -> None:
@@ -25,38 +25,38 @@ class Copies:
         self._add = self._redis.register_script((files(__package__) / "add.lua").read_text())
 
     def get(self, username: str) -> dict[str, Any] | None:
-        """The copy, or None."""
+        """Return the copy, or None."""
         return self._cache.get(username)
 
     def put(self, row: dict[str, Any]) -> None:
-        """Write a copy over whatever is there, and tell those who watch."""
+        """Replace the copy, and publish it."""
         self._cache.put([Change(row["username"], row)])
 
     def put_if_absent(self, row: dict[str, Any]) -> None:
-        """Write a copy where there is none."""
+        """Write a copy if there is none."""
         self._redis.hsetnx(self._key(row["username"]), "row", json.dumps(row))
 
-    def put_for(self, row: dict[str, Any], milliseconds: int) -> None:
-        """Write a copy that goes away by itself."""
+    def put_for(self, row: dict[str, Any], seconds: float) -> None:
+        """Write a copy that expires."""
         with self._redis.pipeline(transaction=True) as batch:
             batch.hset(self._key(row["username"]), "row", json.dumps(row))
-            batch.pexpire(self._key(row["username"]), milliseconds)
+            batch.pexpire(self._key(row["username"]), round(1000 * seconds))
             batch.execute()
 
-    def drop(self, username: str) -> None:
-        """Forget a copy."""
+    def invalidate(self, username: str) -> None:
+        """Drop the copy."""
         self._redis.delete(self._key(username))
 
     def add(self, username: str, counter: str, stream: str | None = None) -> bool:
-        """Add one to a counter of a copy; False, and nothing is done, if there is none.
+        """Add one to a counter of the copy; return False, having done nothing, if there is none.
 
-        With `stream`, a message that says so is left there, in the same step.
+        With `stream`, append a message about it there, in the same step.
         """
-        keys, words = [self._key(username)], [f"{counter}_count"]
+        keys, arguments = [self._key(username)], [f"{counter}_count"]
         if stream is not None:
             keys.append(stream)
-            words += ["username", username, "counter", counter]
-        return bool(self._add(keys=keys, args=words))
+            arguments += ["username", username, "counter", counter]
+        return bool(self._add(keys=keys, args=arguments))
 
     def close(self) -> None:
         """Close the connections."""

@@ -1,4 +1,4 @@
-"""The rows of the table `profile`, as the strategies that write the cache themselves need them."""
+"""The table `profile`, as needed by the strategies that write the cache themselves."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,19 +19,19 @@ INCREMENT = """
 
 
 class Rows(Profiles):
-    """Profiles whose writes tell what became of the row."""
+    """Profiles whose writes return the row."""
 
     def incremented(self, username: str, counter: str) -> dict[str, Any]:
-        """Add one to a counter; the row as it is then."""
+        """Add one to a counter; return the row as it is then."""
         return self._execute(INCREMENT, username, counter, counter, counter)[0]
 
     def get_or_new(self, username: str) -> dict[str, Any]:
-        """The row, or what it will be when it is made."""
+        """Return the row, or a new one with all counters at 0."""
         new = {"username": username} | {f"{counter}_count": 0 for counter in COUNTERS}
         return self.get(username) or new
 
     def store(self, stream: str, messages: Sequence[tuple[str, str, str]]) -> int:
-        """Count `messages` (id, username, counter), each id once; how many were new.
+        """Count `messages` (id, username, counter), each id once; return how many were new.
 
         Needs `sql/06_write_behind.sql`.
         """

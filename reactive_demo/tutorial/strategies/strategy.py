@@ -1,4 +1,4 @@
-"""What all strategies have in common."""
+"""What all strategies share."""
 
 from abc import ABC, abstractmethod
 from typing import Any, Self
@@ -12,10 +12,10 @@ __all__ = ["Strategy"]
 
 
 class Strategy(ABC):
-    """Counts on the table `profile`, with copies in Redis under `<prefix>:<username>`.
+    """Counters in the table `profile`, with copies in Redis under `<prefix>:<username>`.
 
-    Safe to use from any thread. A method raises ReactiveDemoError when PostgreSQL does not answer,
-    and redis.RedisError when Redis does not; what is left then is what the strategies differ in.
+    Safe to use from any thread. The methods raise ReactiveDemoError when PostgreSQL does not
+    answer, and redis.RedisError when Redis does not; the strategies differ in what that leaves.
     """
 
     def __init__(self, database_url: str, redis_url: str, prefix: str = "profile") -> None:
@@ -26,16 +26,16 @@ class Strategy(ABC):
     def write(self, username: str, counter: str) -> int | None:
         """Add one to a counter of a profile, making it if there is none.
 
-        The version that a reader can wait for, where the strategy has one. Raises
-        ReactiveDemoError for a counter that is none of `COUNTERS`, or a name that no row can have.
+        Return the version that a reader can wait for, if the strategy has one. Raises
+        ReactiveDemoError for an unknown counter, or a name that PostgreSQL cannot store.
         """
 
     def read(self, username: str) -> dict[str, Any] | None:
-        """The profile as the cache has it, or None."""
+        """Return the profile as the cache has it, or None."""
         return self.copies.get(username)
 
     def close(self) -> None:
-        """Close the connections; a call after that makes new ones."""
+        """Close the connections; a later call makes new ones."""
         self.rows.close()
         self.copies.close()
 
@@ -50,14 +50,17 @@ class Strategy(ABC):
 
 
 def check(username: str, counter: str) -> None:
-    """Refuse what the database would refuse, before anything is written anywhere."""
+    """Raise ReactiveDemoError for what the database would refuse, before anything is written."""
     if counter not in COUNTERS:
         raise ReactiveDemoError(
-            f"there is no counter {counter!r}: the counters are {', '.join(COUNTERS)}"
+            f"There is no counter {counter!r}: use one of {', '.join(COUNTERS)}."
         )
     try:
         fits = "\0" not in username and bool(username.encode())
     except UnicodeEncodeError:
         fits = False
     if not fits:
-        raise ReactiveDemoError(f"{username!r} is no name that the database could hold.")
+        raise ReactiveDemoError(
+            f"PostgreSQL cannot store the name {username!r}: it may contain neither NUL nor half "
+            "of a surrogate pair."
+        )

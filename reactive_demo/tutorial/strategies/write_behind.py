@@ -1,4 +1,4 @@
-"""Write-behind: the app writes the cache and leaves a message; the database comes later."""
+"""Write-behind: the app writes the cache and leaves a message; the database follows."""
 
 from reactive_demo.redis_cache.keys import stream_key
 from reactive_demo.tutorial.strategies.strategy import Strategy, check
@@ -7,11 +7,11 @@ __all__ = ["WriteBehind"]
 
 
 class WriteBehind(Strategy):
-    """One round trip: the copy and the message are in one Redis, and are written in one step.
+    """One round trip: copy and message are in one Redis, and are written in one step.
 
-    Until a `Consumer` has brought the message into the database, Redis holds the only record of
-    it. What Redis loses is lost; and a copy that it evicts is read from a database that does not
-    know the newest yet, so its keys may not be evicted.
+    Until a `Consumer` has brought the message to the database, Redis holds the only record of the
+    write, and what Redis loses is lost. Redis must not evict these keys either: an evicted copy
+    would be filled again from a database that has not caught up.
     """
 
     def write(self, username: str, counter: str) -> None:

@@ -8,11 +8,12 @@ __all__ = ["WriteThrough"]
 
 
 class WriteThrough(Strategy):
-    """Two writes, two round trips, and nothing that holds them together.
+    """Two writes, two round trips, and nothing that ties them together.
 
-    `first` says which is written first. If the app dies in between, the cache shows what never was
-    (`cache`, as the article has it), or does not show what is (`database`), until somebody mends
-    it. With `database`, two writers who overtake each other leave the older row in the cache.
+    `first` says which is written first. If the app dies between the two, the cache shows a change
+    that never happened (`cache`, the article's order) or misses one that did (`database`), until
+    somebody repairs it. With `database`, two writers that overtake each other leave the older row
+    in the cache.
     """
 
     def __init__(
@@ -27,7 +28,7 @@ class WriteThrough(Strategy):
         self.first = first
 
     def write(self, username: str, counter: str) -> None:
-        """Add one in both places; a row that is not cached is read first."""
+        """Add one in both places, copying the row to the cache first if it is not there."""
         check(username, counter)
         if self.first == "database":
             self.copies.put(self.rows.incremented(username, counter))

@@ -1,8 +1,4 @@
-"""The app: a server in a thread, on loopback.
-
-with ProfileApp(stack.database_url, stack.redis_url) as app:
-    print(app.url)
-"""
+"""The app: an HTTP server in a thread, on loopback."""
 
 import asyncio
 import logging
@@ -20,6 +16,7 @@ from tornado.web import Application
 from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.tutorial.web.handlers import ROUTES, Services
 from reactive_demo.tutorial.web.hub import Hub
+from reactive_demo.tutorial.web.options import WebOptions
 from reactive_demo.tutorial.web.reader import Reader
 from reactive_demo.tutorial.web.writers import Writers
 
@@ -30,18 +27,15 @@ log = logging.getLogger(__name__)
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
 
-LONGEST_BODY = 65_536
-"""Bytes: no request needs one."""
-
-GRACE = 2.0
-"""Seconds in which requests may end when the server stops."""
+MAX_BODY = 65_536
+"""Bytes; no request needs a body."""
 
 
 class ProfileApp:
-    """The profile app. It carries no change to the cache: somewhere a listener must run.
+    """The profile app. It writes no change to the cache; a listener must run somewhere.
 
-    Port 0 takes any that is free. `hosts` are names under which it is reached beside those of
-    loopback, as through a proxy. It ends with `stop()`, or with the process.
+    Port 0 stands for any free one. `hosts` are further names that the app answers to, as behind a
+    proxy; those of loopback it always does. It ends with `stop()`, or with the process.
     """
 
     def __init__(
@@ -52,33 +46,35 @@ class ProfileApp:
         port: int = 0,
         address: str = "127.0.0.1",
         hosts: Collection[str] = (),
+        options: WebOptions | None = None,
     ) -> None:
         self.port = port
         self.address = address
         self._database_url = database_url
         self._redis_url = redis_url
         self._hosts = {host.lower() for host in hosts}
+        self._options = options or WebOptions()
         self._stop: Callable[[], object] = _nothing
         self._thread = threading.Thread()
         self._error: Exception | None = None
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """The address of the page."""
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"http://{host}:{self.port}/"
 
     def start(self) -> Self:
-        """Start, or start again on the same port.
+        """Start, or start again on the same port; return the app itself.
 
-        Raises ReactiveDemoError if the port cannot be had.
+        Raises ReactiveDemoError if the port cannot be used.
         """
         try:
             sockets = bind_sockets(self.port, self.address, backlog=BACKLOG)
         except (OSError, OverflowError) as error:
             raise ReactiveDemoError(
-                f"Port {self.port} at {self.address} cannot be used ({error}): end the program "
-                "that has it, or choose another port; 0 is any that is free."
+                f"Port {self.port} at {self.address} cannot be used ({error}): stop the program "
+                "that uses it, or choose another port; 0 is any free one."
             ) from None
         self.port = sockets[0].getsockname()[1]
         ready = threading.Event()
@@ -96,10 +92,10 @@ class ProfileApp:
             raise self._error
 
     def stop(self) -> None:
-        """Stop: let streams and requests end, within 2 s. Safe to call twice."""
+        """End the streams and let requests finish, within 2 s; safe to call twice."""
         self._stop()
         if self._thread.ident is not None:
-            self._thread.join(2 * GRACE)
+            self._thread.join(2 * self._options.shutdown_timeout)
         self.check()
 
     def __enter__(self) -> Self:
@@ -127,24 +123,24 @@ class ProfileApp:
         loop, stopping = asyncio.get_running_loop(), asyncio.Event()
         self._stop = partial(loop.call_soon_threadsafe, stopping.set)
         reader, writers = Reader(self._redis_url), Writers(self._database_url)
-        audience = Hub(reader)
-        services = Services(writers.increment, audience, reader, self._hosts)
+        hub = Hub(reader, self._options)
+        services = Services(writers.increment, hub, reader, self._options, self._hosts)
         server = HTTPServer(
             Application(
                 [(pattern, handler, {"services": services}) for pattern, handler in ROUTES],
                 log_function=_nothing,
             ),
-            max_body_size=LONGEST_BODY,
+            max_body_size=MAX_BODY,
         )
-        tasks = [asyncio.create_task(work) for work in (audience.run(), audience.beat())]
+        tasks = [asyncio.create_task(work) for work in (hub.run(), hub.beat())]
         server.add_sockets(sockets)
         ready.set()
         await stopping.wait()
         server.stop()
-        audience.end_all()
+        hub.end_all()
         with suppress(TimeoutError):
-            async with asyncio.timeout(GRACE):
-                await services.quiet.wait()
+            async with asyncio.timeout(self._options.shutdown_timeout):
+                await services.idle.wait()
         await server.close_all_connections()
         for task in tasks:
             task.cancel()

@@ -1,4 +1,4 @@
-"""The HTTP interface: the article's two addresses, and what a page and a watchman need."""
+"""The HTTP interface: the article's two addresses, the page, and a health check."""
 
 import json
 import logging
@@ -16,9 +16,11 @@ from tornado.http1connection import HTTP1Connection
 from tornado.web import HTTPError, RequestHandler
 
 from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.tutorial.transient import is_transient
 from reactive_demo.tutorial.web import origin_guard
 from reactive_demo.tutorial.web.events import OPENING
 from reactive_demo.tutorial.web.hub import Hub
+from reactive_demo.tutorial.web.options import WebOptions
 from reactive_demo.tutorial.web.query import QueryError, checked_name, counter_of, username_of
 from reactive_demo.tutorial.web.reader import Reader
 from reactive_demo.tutorial.web.sse_client import SseClient
@@ -27,11 +29,11 @@ __all__ = ["ROUTES", "Services"]
 
 log = logging.getLogger(__name__)
 
-FRESH = 6
-"""Seconds for which a listener's sign of life holds: it gives one every 2 s."""
+SEND_BUFFER = 16_384
+"""Bytes that may wait in the socket of a stream."""
 
-ROOM = 16_384
-"""Bytes that may wait in a viewer's socket."""
+RETRY_AFTER = "1"
+"""Seconds that a client should wait after a transient error."""
 
 HEADERS = {
     "Server": "reactive_demo",
@@ -39,7 +41,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # A notebook of the same machine may show the page in a frame; nobody else.
+    # A notebook on this machine may show the page in a frame; no other site may.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'self' http://localhost:* http://127.0.0.1:*",
@@ -58,32 +60,33 @@ class Services:
     """What the handlers use."""
 
     increment: Callable[[str, str], Future[int | None]]
-    """Writes the database: username and counter; the version."""
-    audience: Hub
+    """Writes the database, given username and counter; the future of the version."""
+    hub: Hub
     reader: Reader
+    options: WebOptions
     hosts: Collection[str] = ()
-    """Names of this server beside those of loopback."""
-    quiet: Event = field(default_factory=Event)
-    """Set while no request is being answered."""
-    _active: set["Handler"] = field(default_factory=set)
+    """Names of this server besides those of loopback."""
+    idle: Event = field(default_factory=Event)
+    """Set while no request is open."""
+    _open: set["Handler"] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.quiet.set()
+        self.idle.set()
 
     def begin(self, handler: "Handler") -> None:
-        """A request is being answered."""
-        self._active.add(handler)
-        self.quiet.clear()
+        """Note that a request has come in."""
+        self._open.add(handler)
+        self.idle.clear()
 
     def end(self, handler: "Handler") -> None:
-        """It is answered, or who asked has gone."""
-        self._active.discard(handler)
-        if not self._active:
-            self.quiet.set()
+        """Note that it was answered, or that its client has gone."""
+        self._open.discard(handler)
+        if not self._open:
+            self.idle.set()
 
 
 class Handler(RequestHandler):
-    """What all have in common: headers, the gate, errors as JSON."""
+    """What all handlers share: headers, the origin guard, errors as JSON."""
 
     def initialize(self, services: Services) -> None:
         """Take the services."""
@@ -91,27 +94,27 @@ class Handler(RequestHandler):
         services.begin(self)
 
     def set_default_headers(self) -> None:
-        """Let nothing be guessed, kept, framed or read by other sites."""
+        """Forbid other sites to guess, keep, frame or read an answer."""
         for name, value in HEADERS.items():
             self.set_header(name, value)
 
     def prepare(self) -> None:
-        """Turn away who may not ask."""
+        """Refuse requests that the origin guard does not let in."""
         changes = self.request.method not in {"GET", "HEAD"}
         reason = origin_guard.refusal(self.request.headers, self.services.hosts, changes=changes)
         if reason is not None:
             self.fail(403, reason)
 
     def on_finish(self) -> None:
-        """The request is answered."""
+        """Note that the request is answered."""
         self.services.end(self)
 
     def on_connection_close(self) -> None:
-        """The one who asked has gone."""
+        """Note that the client has gone."""
         self.services.end(self)
 
     def compute_etag(self) -> None:
-        """None: what changes all the time is not kept."""
+        """Compute none: answers that change all the time are not cached."""
 
     def answer(self, content: dict[str, Any], status: int = 200) -> None:
         """End the request with JSON."""
@@ -123,8 +126,21 @@ class Handler(RequestHandler):
         """End the request with an error in words."""
         self.answer({"error": words}, status)
 
+    def fail_with(self, server: str, error: Exception) -> None:
+        """End the request with 503 if `server` may be back soon, and with 500 otherwise.
+
+        The log has the details; the client learns neither host nor user.
+        """
+        if not is_transient(error):
+            self.log_exception(type(error), error, error.__traceback__)
+            self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
+            return
+        log.warning("%s %s: %s", self.request.method, self.request.path, error)
+        self.set_header("Retry-After", RETRY_AFTER)
+        self.fail(503, f"{server} does not answer: try again in a moment.")
+
     def write_error(self, status_code: int, **_: Any) -> None:
-        """What Tornado, or a fault of ours, ends a request with."""
+        """End a request that Tornado refuses, or that failed by a fault of ours."""
         if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             self.set_header("Allow", ", ".join(self.methods()))
         self.fail(status_code, f"{HTTPStatus(status_code).phrase}.")
@@ -135,13 +151,13 @@ class Handler(RequestHandler):
         error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        """Log what is a fault of ours; what was asked wrongly is answered, and that is all."""
+        """Log our own faults; a client's are answered, and that is all."""
         if not isinstance(error, HTTPError):
             log.error("%s %s", self.request.method, self.request.path, exc_info=error)
 
     @classmethod
     def methods(cls) -> list[str]:
-        """The methods that it has."""
+        """Return the HTTP methods that it handles."""
         names = ("GET", "HEAD", "POST", "PUT", "PATCH")
         return [name for name in names if name.lower() in vars(cls)]
 
@@ -150,14 +166,14 @@ class ProfileHandler(Handler):
     """`/v1/profile/<username>`: GET reads the cache; PUT, POST and PATCH write the database."""
 
     async def get(self, username: str) -> None:
-        """The cached profile, with its version."""
+        """Answer with the cached profile and its version."""
         try:
             channel = self.services.reader.channel(checked_name(username))
             row, version = (await self.services.reader.read([channel]))[channel]
         except QueryError as error:
             self.fail(400, str(error))
         except redis.RedisError as error:
-            self.fail(503, f"Redis does not answer ({error}).")
+            self.fail_with("Redis", error)
         else:
             if row is None:
                 self.fail(404, "The cache holds no such profile.")
@@ -167,7 +183,7 @@ class ProfileHandler(Handler):
     head = get
 
     async def put(self, username: str) -> None:
-        """Add one to a counter; the version that this made, for who wants to wait for it."""
+        """Add one to a counter; answer with the version, which the client can wait for."""
         try:
             name = checked_name(username)
             counter = counter_of(self.request.query_arguments)
@@ -175,7 +191,7 @@ class ProfileHandler(Handler):
         except QueryError as error:
             self.fail(400, str(error))
         except ReactiveDemoError as error:
-            self.fail(503, str(error))
+            self.fail_with("PostgreSQL", error)
         else:
             self.answer({"username": name, "version": None if version is None else str(version)})
 
@@ -186,10 +202,10 @@ class ProfileHandler(Handler):
 class StreamHandler(Handler):
     """`/stream?username=<username>`: the cached profile, now and whenever it changes."""
 
-    viewer: SseClient | None = None
+    client: SseClient | None = None
 
     async def get(self) -> None:
-        """Send events until the viewer goes, or the server stops."""
+        """Send events until the client goes, or the server stops."""
         try:
             username = username_of(self.request.query_arguments)
         except QueryError as error:
@@ -199,43 +215,44 @@ class StreamHandler(Handler):
         assert isinstance(connection, HTTP1Connection)  # noqa: S101  (this server has no other)
         stream = connection.stream
         stream.set_nodelay(True)
-        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
-        self.set_header("X-Accel-Buffering", "no")  # a proxy that collects would delay
+        self.set_header("X-Accel-Buffering", "no")  # or a proxy would buffer the events
         self.write(OPENING)
         await self.flush()
-        self.viewer = viewer = SseClient(connection.write, stream.close)
-        with self.services.audience.watching(username, viewer):
-            await viewer.ended.wait()
+        services = self.services
+        self.client = client = SseClient(connection.write, stream.close, services.options)
+        with services.hub.following(username, client):
+            await client.ended.wait()
 
     def on_connection_close(self) -> None:
-        """The viewer has gone."""
+        """End the stream."""
         super().on_connection_close()
-        if self.viewer is not None:
-            self.viewer.end()
+        if self.client is not None:
+            self.client.end()
 
 
 class HealthHandler(Handler):
-    """`/healthz`: whether changes reach the cache, whoever carries them."""
+    """`/healthz`: whether a listener is at work, in whatever process."""
 
     async def get(self) -> None:
-        """200 while any listener's sign of life is fresh, wherever it runs; else 503."""
+        """Answer 200 while any listener has given a sign of life lately, and 503 otherwise."""
         try:
             age = await self.services.reader.heartbeat_age()
         except redis.RedisError as error:
-            self.fail(503, f"Redis does not answer ({error}).")
+            self.fail_with("Redis", error)
             return
-        if age is not None and age <= FRESH:
+        if age is not None and age <= self.services.options.listener_timeout:
             self.answer({"status": "ok", "heartbeat_age": age})
         else:
-            words = "No listener has given a sign of life: the cache does not follow the database."
+            words = "No listener is at work, so the cache does not follow the database: start one."
             self.answer({"status": "stale", "heartbeat_age": age, "error": words}, 503)
 
     head = get
 
 
 class PageHandler(Handler):
-    """The page: a file of HTML, one of CSS, one script."""
+    """The page: HTML, CSS, one script and an icon."""
 
     def get(self, name: str) -> None:
         """Send the file."""
@@ -248,10 +265,10 @@ class PageHandler(Handler):
 
 
 class NothingHandler(Handler):
-    """Every other address."""
+    """Any other address."""
 
     def prepare(self) -> None:
-        """There is nothing, whatever the method."""
+        """Answer 404, whatever the method."""
         self.fail(404, "There is nothing at this address.")
 
 

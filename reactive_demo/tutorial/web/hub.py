@@ -1,9 +1,9 @@
-"""All who watch: one subscription of the cache for the whole process, however many they are.
+"""All open streams of the process, fed by one subscription to the cache.
 
-A channel is subscribed when the first viewer of a name comes, and read then, as Redis Pub/Sub
-tells only those who are there. While the connection lives, nothing published on it is lost: a PING
-now and then proves that it does. When it is made again, all is read again. So a viewer costs no
-command at all, and a name two.
+The hub subscribes to a channel when its first client comes, and then reads the row, because Redis
+Pub/Sub reaches only those who are already subscribed. While the connection lives, no message is
+lost, and a PING now and then proves that it lives. After a reconnect, everything is read again. So
+a client costs no Redis command at all, and a username costs two.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ import redis
 from redis.asyncio.client import PubSub
 
 from reactive_demo.tutorial.web.events import event, event_of_message
+from reactive_demo.tutorial.web.options import WebOptions
 from reactive_demo.tutorial.web.reader import Reader
 from reactive_demo.tutorial.web.sse_client import SseClient
 
@@ -23,66 +24,55 @@ __all__ = ["Hub"]
 
 log = logging.getLogger(__name__)
 
-PING = 5.0
-"""Seconds between two signs of life on the subscription."""
-
-DEAD = 10.0
-"""Seconds without any after which it is given up, and made again."""
-
-RETRY = 0.5
-"""Seconds between two attempts to reach Redis."""
-
-TICK = 1.0
-"""Seconds between two looks for viewers who need a heartbeat."""
-
 OWN_CHANNEL = "reactive_demo:web"
-"""Nothing is published there: it keeps the connection a subscription when nobody watches."""
+"""Nothing is published there; it keeps the connection subscribed while there are no clients."""
 
 
 class Topic:
-    """One name, its last event, and who watches it."""
+    """One username: its latest event, and the clients that follow it."""
 
     def __init__(self) -> None:
-        self.viewers: set[SseClient] = set()
+        self.clients: set[SseClient] = set()
         self.heard = 0
-        """How many changes were heard: what was read before one of them is old."""
-        self._last: bytes | None = None
-        self._told: bytes | None = None
-        self._resting = False
+        """Changes heard so far: a row that was read before the last of them is out of date."""
+        self._latest: bytes | None = None
+        self._sent: bytes | None = None
+        self._paused = False
 
-    def join(self, viewer: SseClient) -> None:
-        """Show `viewer` the last event, if there is one, and those that come."""
-        self.viewers.add(viewer)
-        if self._last is not None:
-            viewer.show(self._last)
+    def join(self, client: SseClient) -> None:
+        """Send `client` the latest event, if there is one, and all that follow."""
+        self.clients.add(client)
+        if self._latest is not None:
+            client.send(self._latest)
 
-    def tell(self, event: bytes) -> None:
-        """Show everybody `event`, unless it is what they saw last.
+    def publish(self, event: bytes) -> None:
+        """Send `event` to all clients, unless it is the one they got last.
 
-        A round takes time. As much is left to others before the next, which brings the last of
-        what was heard meanwhile: a thousand viewers of a busy name do not stop the server.
+        A round takes time, so leave the loop to others for as long before the next round, which
+        then sends the latest event: a thousand clients of a busy username do not stop the server.
         """
-        self._last = event
-        if self._resting or event == self._told:
+        self._latest = event
+        if self._paused or event == self._sent:
             return
-        self._told = event
+        self._sent = event
         begun = time.monotonic()
-        for viewer in self.viewers:
-            viewer.show(event)
-        self._resting = True
-        asyncio.get_running_loop().call_later(time.monotonic() - begun, self._rested)
+        for client in self.clients:
+            client.send(event)
+        self._paused = True
+        asyncio.get_running_loop().call_later(time.monotonic() - begun, self._resume)
 
-    def _rested(self) -> None:
-        self._resting = False
-        if self._last is not None:
-            self.tell(self._last)
+    def _resume(self) -> None:
+        self._paused = False
+        if self._latest is not None:
+            self.publish(self._latest)
 
 
 class Hub:
-    """Who watches which row of the cache. For one thread: the loop's."""
+    """Which client follows which row of the cache. Use it on the loop's thread only."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, options: WebOptions) -> None:
         self._reader = reader
+        self._options = options
         self._topics: dict[str, Topic] = {}
         self._followed: set[str] = set()
         self._changed = asyncio.Event()
@@ -90,51 +80,51 @@ class Hub:
         self._to_read = asyncio.Event()
 
     @contextmanager
-    def watching(self, username: str, viewer: SseClient) -> Iterator[None]:
-        """Show `viewer` the row as it is now, and whenever it changes."""
+    def following(self, username: str, client: SseClient) -> Iterator[None]:
+        """Send `client` the row as it is now, and whenever it changes."""
         channel = self._reader.channel(username)
         topic = self._topics.get(channel)
         if topic is None:
             topic = self._topics[channel] = Topic()
-            if channel in self._followed:  # who watched it before has just left
+            if channel in self._followed:  # its last client has only just left
                 self._read_soon(channel)
             self._changed.set()
-        topic.join(viewer)
+        topic.join(client)
         try:
             yield
         finally:
-            topic.viewers.discard(viewer)
-            if not topic.viewers and self._topics.get(channel) is topic:
+            topic.clients.discard(client)
+            if not topic.clients and self._topics.get(channel) is topic:
                 del self._topics[channel]
                 self._changed.set()
 
     def end_all(self) -> None:
-        """Let every stream end."""
+        """End all streams."""
         for topic in list(self._topics.values()):
-            for viewer in list(topic.viewers):
-                viewer.end()
+            for client in list(topic.clients):
+                client.end()
 
     async def run(self) -> None:
-        """Follow the cache until cancelled, through every loss of Redis."""
+        """Follow the cache until cancelled, however often Redis goes away."""
         while not _cancelled():
             try:
                 async with self._reader.subscription() as pubsub:
                     await self._follow(pubsub)
             except (redis.RedisError, OSError) as error:
                 log.info("Redis does not answer: %s", error)
-            except Exception:  # streams that stood still would look alive
-                log.exception("the subscription failed, and begins again")
+            except Exception:  # the streams would look alive and stand still
+                log.exception("the subscription failed; making a new one")
             if not _cancelled():
-                await asyncio.sleep(RETRY)
+                await asyncio.sleep(self._options.retry_pause)
 
     async def beat(self) -> None:
-        """See to it that nobody hears nothing for too long, until cancelled."""
+        """Send heartbeats where they are due, until cancelled."""
         while True:
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(self._options.tick)
             now = time.monotonic()
             for topic in list(self._topics.values()):
-                for viewer in list(topic.viewers):
-                    viewer.beat(now)
+                for client in list(topic.clients):
+                    client.beat(now)
 
     # The subscription
 
@@ -143,8 +133,8 @@ class Hub:
         await pubsub.subscribe(OWN_CHANNEL)
         if _cancelled():
             return
-        works = (self._subscribe(pubsub), self._hear(pubsub), self._read())
-        tasks = [asyncio.create_task(work) for work in works]
+        duties = (self._subscribe(pubsub), self._hear(pubsub), self._read())
+        tasks = [asyncio.create_task(duty) for duty in duties]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -155,11 +145,11 @@ class Hub:
             await asyncio.wait(tasks)
 
     async def _subscribe(self, pubsub: PubSub) -> None:
-        """Keep the subscription to what is watched, and ask for a sign of life."""
+        """Subscribe to what the clients follow, and ask for a sign of life now and then."""
         self._changed.set()
         while not _cancelled():
             try:
-                async with asyncio.timeout(PING):
+                async with asyncio.timeout(self._options.ping_interval):
                     await self._changed.wait()
             except TimeoutError:
                 await pubsub.ping()
@@ -175,28 +165,28 @@ class Hub:
 
     async def _hear(self, pubsub: PubSub) -> None:
         while not _cancelled():
-            message = await pubsub.get_message(timeout=DEAD)
+            message = await pubsub.get_message(timeout=self._options.silence_timeout)
             if message is None:
-                raise redis.ConnectionError("it is silent")
+                raise redis.ConnectionError("the subscription is silent")
             channel = message["channel"]
-            if message["type"] == "subscribe":  # from now on nothing is missed
+            if message["type"] == "subscribe":  # nothing is missed from now on
                 self._read_soon(channel)
             elif message["type"] == "message" and (topic := self._topics.get(channel)):
                 try:
-                    told = event_of_message(message["data"])
+                    change = event_of_message(message["data"])
                 except ValueError as error:
                     log.debug("%s: %s", channel, error)
                     self._read_soon(channel)
                 else:
                     topic.heard += 1
-                    topic.tell(told)
+                    topic.publish(change)
 
     def _read_soon(self, channel: str) -> None:
         self._unread.add(channel)
         self._to_read.set()
 
     async def _read(self) -> None:
-        """Read what may have changed unheard: all of it at once."""
+        """Read the rows that may have changed unheard, all in one round trip."""
         while not _cancelled():
             await self._to_read.wait()
             self._to_read.clear()
@@ -209,10 +199,13 @@ class Hub:
             for channel, (row, version) in (await self._reader.read(list(heard))).items():
                 topic = self._topics.get(channel)
                 if topic and topic.heard == heard[channel]:
-                    topic.tell(event(row, version))
+                    topic.publish(event(row, version))
 
 
 def _cancelled() -> bool:
-    """Whether this task is to end: `wait_for`, in redis-py, may swallow it before Python 3.12."""
+    """Return whether this task was cancelled.
+
+    Before Python 3.12, `wait_for` in redis-py may swallow the cancellation.
+    """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -1,8 +1,8 @@
-"""Whose requests are answered: a server on loopback is not out of reach of the web. No I/O.
+"""Which requests are answered: a server on loopback is within reach of the whole web. No I/O.
 
-Any page that is open in the browser can send requests to 127.0.0.1, and one whose own name leads
-there (DNS rebinding) can read the answers too. Against the one, a change is refused that comes
-from a page of another origin; against the other, a request under a name that is not ours.
+Any page open in the browser can send requests to 127.0.0.1, and a page whose host name resolves
+to it (DNS rebinding) can read the answers as well. So the server refuses changes that come from a
+page of another origin, and any request for a host name that is not its own.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,17 +11,18 @@ from urllib.parse import urlsplit
 
 __all__ = ["refusal"]
 
-OWN = {"same-origin", "none"}
-"""What `Sec-Fetch-Site` says of a page of ours, and of a person who typed the address."""
+OWN_SITES = {"same-origin", "none"}
+"""Values of `Sec-Fetch-Site` for our own page, and for an address typed into the browser."""
 
 
 def refusal(
     headers: Mapping[str, str], hosts: Collection[str] = (), *, changes: bool = False
 ) -> str | None:
-    """Why a request is refused, or None; `hosts` are the names that are ours beside loopback's.
+    """Return why the request is refused, or None.
 
-    With `changes`, it may come from no page of another origin. A program that is no browser sends
-    neither `Origin` nor `Sec-Fetch-Site`, and may.
+    `hosts` are the server's names besides those of loopback. `changes` says that the request
+    changes data, and so must not come from a page of another origin; programs other than browsers
+    send neither `Origin` nor `Sec-Fetch-Site` and are let in.
     """
     host = headers.get("Host", "")
     name = _name(host)
@@ -30,13 +31,13 @@ def refusal(
     if changes:
         origin = headers.get("Origin")
         foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
-        if foreign or headers.get("Sec-Fetch-Site", "none").lower() not in OWN:
+        if foreign or headers.get("Sec-Fetch-Site", "none").lower() not in OWN_SITES:
             return "A page of another origin may not change data."
     return None
 
 
 def _name(host: str) -> str:
-    """The host without its port."""
+    """Return the host without its port."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:  # brackets that hold no address

@@ -1,4 +1,4 @@
-"""The cache as the app reads it: without blocking its loop."""
+"""The cache as the app reads it, without blocking the event loop."""
 
 import json
 from collections.abc import Sequence
@@ -13,26 +13,29 @@ from reactive_demo.redis_cache.keys import feed_key, row_key
 __all__ = ["Reader"]
 
 Cached = tuple[dict[str, Any] | None, str | None]
-"""A row, None if there is none, and its version, None if none is known."""
+"""A row, None if there is none, and its version, None if it is unknown."""
 
 
 class Reader:
-    """Reads rows of a table by key; raises redis.RedisError when Redis does not answer in 5 s."""
+    """Reads the cached rows of a table.
+
+    The methods raise redis.RedisError when Redis does not answer within 5 s.
+    """
 
     def __init__(self, redis_url: str, table: str = "profile") -> None:
         self._table = table
         self._redis = open_async_redis(redis_url)
 
     def channel(self, key: str) -> str:
-        """The Redis key, and channel, of a row."""
+        """Return the Redis key of a row, which is its channel too."""
         return row_key(self._table, key)
 
     def subscription(self) -> PubSub:
-        """A new subscription, on a connection of its own."""
+        """Return a new subscription, on a connection of its own."""
         return self._redis.pubsub()
 
     async def read(self, channels: Sequence[str]) -> dict[str, Cached]:
-        """The rows under these Redis keys, in one round trip."""
+        """Return the rows under these Redis keys, in one round trip."""
         async with self._redis.pipeline(transaction=False) as pipeline:
             for channel in channels:
                 pipeline.hmget(channel, "row", "version")
@@ -40,7 +43,7 @@ class Reader:
         return {channel: _cached(reply) for channel, reply in zip(channels, replies, strict=True)}
 
     async def heartbeat_age(self) -> int | None:
-        """Seconds since a listener last gave a sign of life; None if none ever has."""
+        """Return the seconds since any listener's last sign of life; None if there was none."""
         async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.time()
             pipeline.hget(feed_key(self._table), "alive")
@@ -53,7 +56,7 @@ class Reader:
 
 
 def _cached(reply: Any) -> Cached:
-    """What HMGET said; a key that holds something else holds no row."""
+    """Read HMGET's reply; a key that holds anything else holds no row."""
     if isinstance(reply, redis.ResponseError):
         return None, None
     if isinstance(reply, Exception):

@@ -1,4 +1,4 @@
-"""The profile app as a service: in the foreground, until it is told to stop."""
+"""The profile app as a service in the foreground, until a signal stops it."""
 
 import os
 from collections.abc import Collection
@@ -23,9 +23,9 @@ def serve(
     hosts: Collection[str],
     listening: bool,
 ) -> None:
-    """Run the profile app until SIGTERM or SIGINT; with `listening`, a listener beside it.
+    """Run the profile app until SIGTERM or SIGINT; with `listening`, run a listener beside it.
 
-    The table `profile` is captured first. Raises ReactiveDemoError if the port is taken.
+    Installs capture on the table `profile` first. Raises ReactiveDemoError if the port is taken.
     """
     ended = ended_by_signal()
     allow_many_files()
@@ -35,12 +35,12 @@ def serve(
     if listening:
         listener = Listener(ChangeTableFeed(database_url), Cache(redis_url))
     with app, listener:
-        print(f"The profile app is at {app.url}", flush=True)  # noqa: T201  (who started it asks)
+        print(f"The profile app is at {app.url}", flush=True)  # noqa: T201  (a command line prints)
         ended.wait()
 
 
 def allow_many_files() -> None:
-    """Raise this process's limit of open files as far as it may: each viewer needs one."""
+    """Raise this process's limit on open files as far as possible: each stream needs one."""
     if os.name == "posix":
         import resource  # noqa: PLC0415  (Windows has no such limit)
 

@@ -1,7 +1,7 @@
-"""One who watches: events go out one at a time, and of those that come meanwhile only the last.
+"""One open stream: it sends one event at a time, and keeps only the latest of those that wait.
 
-So a viewer who reads slowly costs the place of one event, delays nobody, and ends on the last
-value. What waits in his socket is kept small as well: it would be a backlog that nobody sees.
+So a client that reads slowly costs the memory of one event, holds up nobody else, and still ends
+on the last value. (The kernel's send buffer is kept small too; it would be a hidden backlog.)
 """
 
 import asyncio
@@ -9,14 +9,9 @@ import time
 from collections.abc import Callable
 
 from reactive_demo.tutorial.web.events import HEARTBEAT
+from reactive_demo.tutorial.web.options import WebOptions
 
 __all__ = ["SseClient"]
-
-SILENCE = 15.0
-"""Seconds after which a viewer who heard nothing gets a heartbeat."""
-
-PATIENCE = 60.0
-"""Seconds after which a viewer who takes nothing is taken for gone; a browser comes again."""
 
 Write = Callable[[bytes], "asyncio.Future[None]"]
 
@@ -24,21 +19,22 @@ Write = Callable[[bytes], "asyncio.Future[None]"]
 class SseClient:
     """Passes events on to `write`, whose future is done when there is room for more.
 
-    `drop` closes the connection of one who takes nothing. For one thread: the loop's.
+    `drop` closes the connection of a client that takes nothing. Use it on the loop's thread only.
     """
 
-    def __init__(self, write: Write, drop: Callable[[], None]) -> None:
+    def __init__(self, write: Write, drop: Callable[[], None], options: WebOptions) -> None:
         self.ended = asyncio.Event()
         self._write = write
         self._drop = drop
-        self._slot: bytes | None = None
+        self._options = options
+        self._waiting: bytes | None = None
         self._sending = False
         self._sent_at = time.monotonic()
 
-    def show(self, event: bytes) -> None:
-        """Send `event`, now or when the one before is out of the way."""
+    def send(self, event: bytes) -> None:
+        """Send `event` now, or once the one before it has gone out."""
         if self._sending:
-            self._slot = event
+            self._waiting = event
             return
         self._sent_at = time.monotonic()
         future = self._write(event)
@@ -49,13 +45,13 @@ class SseClient:
             self.end()
 
     def beat(self, now: float) -> None:
-        """A heartbeat, if it has been silent; the end, if nothing gets through."""
+        """Send a heartbeat if the stream has been silent; drop a client that takes nothing."""
         silent = now - self._sent_at
-        if self._sending and silent > PATIENCE:
+        if self._sending and silent > self._options.client_timeout:
             self._drop()
             self.end()
-        elif not self._sending and silent > SILENCE:
-            self.show(HEARTBEAT)
+        elif not self._sending and silent > self._options.heartbeat_after:
+            self.send(HEARTBEAT)
 
     def end(self) -> None:
         """Let the stream end."""
@@ -65,6 +61,6 @@ class SseClient:
         self._sending = False
         if future.cancelled() or future.exception() is not None:
             self.end()
-        elif self._slot is not None:
-            event, self._slot = self._slot, None
-            self.show(event)
+        elif self._waiting is not None:
+            event, self._waiting = self._waiting, None
+            self.send(event)

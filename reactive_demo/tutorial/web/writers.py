@@ -1,8 +1,8 @@
-"""Writes of the database beside the loop, in threads: one that waits holds up nobody else.
+"""Writes to the database in threads beside the loop, so that a slow write holds up nobody else.
 
-While a thread is at work, more writes come in; the next that is free takes all of them in one
-transaction. With little to do, each write is a transaction of its own; with much, hundreds share
-the price of a round trip and of a commit.
+While a thread is busy, more writes come in; the next free thread takes them all in one
+transaction. Under light load each write is a transaction of its own; under heavy load, a hundred
+share the price of a round trip and a commit.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ from reactive_demo.errors import ReactiveDemoError
 __all__ = ["Writers"]
 
 THREADS = 2
-"""One waits for its commit, or for a row that somebody has locked; one takes what comes."""
+"""One may wait for its commit, or for a locked row, while the other takes what comes in."""
 
-MOST = 100
-"""Writes in one transaction."""
+MAX_JOBS = 100
+"""Writes in one transaction, at most."""
 
 
 class Job(NamedTuple):
-    """A write, and where its version is waited for."""
+    """A write, and the future of its version."""
 
     username: str
     counter: str
@@ -31,7 +31,7 @@ class Job(NamedTuple):
 
 
 class Writers:
-    """The threads. They end with `close()`, or with the process."""
+    """The threads that write; they end with `close()`, or with the process."""
 
     def __init__(self, database_url: str) -> None:
         self._profiles = Profiles(database_url)
@@ -43,7 +43,7 @@ class Writers:
             threading.Thread(target=self._run, name="reactive_demo write", daemon=True).start()
 
     def increment(self, username: str, counter: str) -> "asyncio.Future[int | None]":
-        """What `Profiles.increment` does, soon."""
+        """Schedule a `Profiles.increment`; return the future of its version."""
         job = Job(username, counter, self._loop.create_future())
         with self._ready:
             self._jobs.append(job)
@@ -51,7 +51,7 @@ class Writers:
         return job.version
 
     def close(self) -> None:
-        """Let the threads end when they have done what they are at."""
+        """Let the threads end once they have done what is waiting."""
         with self._ready:
             self._closed = True
             self._ready.notify_all()
@@ -62,30 +62,31 @@ class Writers:
         self._profiles.close()
 
     def _write(self, jobs: list[Job]) -> None:
-        """Write all in one transaction; if one of them cannot be written, each by itself."""
+        """Write all jobs in one transaction, or each in its own if one of them is refused."""
         versions: list[int | None] | Exception
         try:
             versions = self._profiles.increment_all([(job[0], job[1]) for job in jobs])
-        except ReactiveDemoError as error:  # no answer, for all of them
+        except ReactiveDemoError as error:  # it concerns all of them
             versions = error
-        except Exception as error:  # noqa: BLE001  (who waits for a version gets it)
+        except Exception as error:  # noqa: BLE001  (passed on to the futures)
             if len(jobs) > 1:
                 for job in jobs:
                     self._write([job])
                 return
             versions = error
-        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            self._loop.call_soon_threadsafe(_settle, jobs, versions)
+        with suppress(RuntimeError):  # the loop has ended, and with it whatever waited
+            self._loop.call_soon_threadsafe(_resolve, jobs, versions)
 
     def _take(self) -> list[Job]:
-        """What waits, or the first that comes; nothing when it is over."""
+        """Wait for jobs and return them; return none once closed."""
         with self._ready:
             self._ready.wait_for(lambda: self._jobs or self._closed)
-            jobs, self._jobs = self._jobs[:MOST], self._jobs[MOST:]
+            jobs, self._jobs = self._jobs[:MAX_JOBS], self._jobs[MAX_JOBS:]
         return jobs
 
 
-def _settle(jobs: list[Job], versions: list[int | None] | Exception) -> None:
+def _resolve(jobs: list[Job], versions: list[int | None] | Exception) -> None:
+    """Hand each future its version, or the error."""
     for number, job in enumerate(jobs):
         if job.version.done():
             continue  # cancelled

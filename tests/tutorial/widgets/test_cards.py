@@ -21,7 +21,6 @@ from reactive_demo import (
 )
 from reactive_demo.app.profiles import COUNTERS
 from reactive_demo.changes import Change
-from reactive_demo.redis_cache.watcher import Watcher
 from tools.waiting import until
 
 Listen = Callable[..., Listener]
@@ -53,7 +52,7 @@ def numbers(card: ProfileCard) -> tuple[str, ...]:
 
 def followed(cache: Cache) -> int:
     """How many subscriptions this process has."""
-    return len(Watcher.shared(cache.redis_url)._subscriptions)
+    return len(cache._watcher._subscriptions)
 
 
 def in_another_thread(call: Callable[[], None]) -> None:

@@ -1,10 +1,13 @@
-"""The parts that decide, without a socket: who is let in, what is sent, what is skipped."""
+"""The parts that decide, without a socket: what is let in, what is sent, what is skipped."""
 
 import asyncio
 
 import pytest
+import redis
 
-from reactive_demo.tutorial.web import viewer as viewers
+from reactive_demo.errors import RefusedError, UnavailableError
+from reactive_demo.tutorial.transient import is_transient
+from reactive_demo.tutorial.web import WebOptions
 from reactive_demo.tutorial.web.events import HEARTBEAT, event
 from reactive_demo.tutorial.web.origin_guard import refusal
 from reactive_demo.tutorial.web.query import QueryError, checked_name, counter_of
@@ -36,7 +39,7 @@ def test_no_other_name_is_ours_unless_allowed(host: str) -> None:
     assert refusal({"Host": "example.org:81"}, {"example.org"}) is None
 
 
-def test_who_reads_may_come_from_anywhere_and_who_changes_may_not() -> None:
+def test_a_read_may_come_from_any_page_and_a_change_may_not() -> None:
     foreign = {"Host": "localhost:1", "Origin": "http://localhost:2"}
     assert refusal(foreign) is None
     assert "origin" in str(refusal(foreign, changes=True))
@@ -59,6 +62,23 @@ def test_an_action_is_one_of_three() -> None:
 def test_an_event_is_one_line_of_data() -> None:
     assert event({"a": "\n\r\u2028"}, "7") == b'id: 7\ndata: {"a": "\\n\\r\\u2028"}\n\n'
     assert event(None, None) == b"data: null\n\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        (UnavailableError(), True),
+        (RefusedError(), False),
+        (redis.ConnectionError(), True),
+        (redis.TimeoutError(), True),
+        (redis.AuthenticationError(), False),
+        (redis.ResponseError(), False),
+        (ValueError(), False),
+    ],
+    ids=repr,
+)
+def test_what_may_pass_by_itself_is_transient(error: Exception, *, transient: bool) -> None:
+    assert is_transient(error) == transient
 
 
 class Socket:
@@ -87,22 +107,22 @@ class Socket:
         self.closed = True
 
 
-def test_of_what_comes_while_he_is_busy_only_the_last_is_sent() -> None:
+def test_of_events_that_wait_only_the_last_is_sent() -> None:
     async def scenario() -> None:
         socket = Socket()
-        viewer = SseClient(socket.write, socket.close)
-        viewer.show(b"1")
+        client = SseClient(socket.write, socket.close, WebOptions())
+        client.send(b"1")
         socket.full = True
         for number in range(2, 100):
-            viewer.show(b"%d" % number)
+            client.send(b"%d" % number)
         assert socket.taken == [b"1", b"2"]
         await socket.drain()
         assert socket.taken == [b"1", b"2", b"99"]
         await socket.drain()
         assert socket.taken == [b"1", b"2", b"99"]
-        viewer.show(b"100")
+        client.send(b"100")
         assert socket.taken[-1] == b"100"
-        assert not viewer.ended.is_set()
+        assert not client.ended.is_set()
 
     asyncio.run(scenario())
 
@@ -110,20 +130,20 @@ def test_of_what_comes_while_he_is_busy_only_the_last_is_sent() -> None:
 def test_a_heartbeat_is_for_the_silent_and_the_end_for_the_stuck() -> None:
     async def scenario() -> None:
         socket = Socket()
-        viewer = SseClient(socket.write, socket.close)
-        viewer.show(b"1")
-        now = viewer._sent_at
-        viewer.beat(now + viewers.SILENCE - 1)
+        client = SseClient(socket.write, socket.close, WebOptions())
+        client.send(b"1")
+        now = client._sent_at
+        client.beat(now + WebOptions().heartbeat_after - 1)
         assert socket.taken == [b"1"]
         socket.full = True
-        viewer.beat(now + viewers.SILENCE + 1)
+        client.beat(now + WebOptions().heartbeat_after + 1)
         assert socket.taken == [b"1", HEARTBEAT]
-        now = viewer._sent_at
-        viewer.beat(now + viewers.PATIENCE - 1)
+        now = client._sent_at
+        client.beat(now + WebOptions().client_timeout - 1)
         assert not socket.closed
-        viewer.beat(now + viewers.PATIENCE + 1)
+        client.beat(now + WebOptions().client_timeout + 1)
         assert socket.closed
-        assert viewer.ended.is_set()
+        assert client.ended.is_set()
 
     asyncio.run(scenario())
 
@@ -135,8 +155,8 @@ def test_a_write_that_fails_ends_the_stream() -> None:
             future.set_exception(ConnectionError())
             return future
 
-        viewer = SseClient(write, lambda: None)
-        viewer.show(b"1")
-        assert viewer.ended.is_set()
+        client = SseClient(write, lambda: None, WebOptions())
+        client.send(b"1")
+        assert client.ended.is_set()
 
     asyncio.run(scenario())

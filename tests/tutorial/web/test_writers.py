@@ -7,7 +7,7 @@ import psycopg
 
 from reactive_demo.tutorial.web.writers import THREADS, Writers
 from tools.waiting import until
-from web.conftest import Web
+from tutorial.web.conftest import Web
 
 
 def waiting(web: Web) -> int:

@@ -12,12 +12,12 @@ from reactive_demo import (
     Listener,
     ProfileCard,
     Profiles,
-    checks,
     install,
     read_sql,
 )
 from reactive_demo.changes import Change
 from reactive_demo.tutorial.checks import CheckFailed, patience
+from reactive_demo.tutorial.checks import ch04 as checks
 
 Listen = Callable[..., Listener]
 

@@ -127,7 +127,21 @@ def likes(strategy: Strategy, username: str = "ada") -> int:
 
 
 def until_likes(strategy: Strategy, count: int) -> None:
+    """Wait until a reader sees `count` likes: before the next step, not as a result."""
     until(f"a reader sees {count}", lambda: likes(strategy) == count)
+
+
+def await_quiescence(
+    strategy: Strategy, stored: Callable[[str], int] = lambda _: sys.maxsize
+) -> None:
+    """Wait until all that was written has arrived, in the database too if `stored` is given.
+
+    Messages and changes arrive in order, so it has when a write made now has. To wait for the
+    expected count itself would not show a write that counts twice: the count passes through it.
+    """
+    strategy.write("marker", "likes")
+    until("the marker is in the database", lambda: stored("marker") >= 1)
+    until("a reader sees the marker", lambda: likes(strategy, "marker") >= 1)
 
 
 def waits_for_a_lock(database_url: str) -> bool:

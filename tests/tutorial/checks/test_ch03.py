@@ -10,10 +10,10 @@ import psycopg
 import pytest
 
 from reactive_demo import read_sql
-from reactive_demo.tutorial import checks
-from reactive_demo.tutorial.checks import CheckFailed
+from reactive_demo.tutorial.checks import CheckFailed, patience
+from reactive_demo.tutorial.checks import ch03 as checks
 
-CHAPTER = Path(__file__).resolve().parents[2] / "notebooks" / "03_schema_and_triggers.ipynb"
+CHAPTER = Path(__file__).resolve().parents[3] / "notebooks" / "03_schema_and_triggers.ipynb"
 
 STEPS = {
     "table": "01_profile.sql",
@@ -139,7 +139,7 @@ def test_waiting_is_seen_while_it_lasts(
             waiting = threads.submit(bob.execute, like)
             assert "waits" in repr(checks.waits_for(bob, ann))
         waiting.result(10)
-    with checks.patience(0.05), pytest.raises(CheckFailed, match="one write waits for the other"):
+    with patience(0.05), pytest.raises(CheckFailed, match="one write waits for the other"):
         checks.waits_for(bob, ann)
 
 
@@ -250,7 +250,7 @@ def test_the_exercises_are_open_until_they_are_solved_as_the_notebook_does(
         checks.silence_without_change(db, ear)
     db.execute(solution("solve-silence"))
     checks.silence_without_change(db, ear)
-    with pytest.raises(CheckFailed, match="fields operation, row and no `changed`"):
+    with pytest.raises(CheckFailed, match="fields operation, changed_at, row and no `changed`"):
         checks.changed_columns_are_named(db, ear)
     db.execute(solution("solve-changed"))
     checks.changed_columns_are_named(db, ear)

@@ -3,9 +3,10 @@
 import pytest
 
 from reactive_demo import AppWindows, Cache, ProfileApp
-from reactive_demo.tutorial.checks import CheckFailed, app_follows
+from reactive_demo.tutorial.checks import CheckFailed
+from reactive_demo.tutorial.checks.ch05 import app_follows
 from tools.redis_server import RedisServer
-from web.conftest import Web
+from tutorial.web.conftest import Web
 
 
 def test_the_check_passes_when_the_app_shows_what_the_database_has(web: Web) -> None:

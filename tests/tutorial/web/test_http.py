@@ -4,12 +4,13 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
+import psycopg
 import pytest
 
 from reactive_demo import ProfileApp, Stack
 from tools.waiting import until
 from tools.web import ask, exchange, request, update
-from web.conftest import Web
+from tutorial.web.conftest import Web
 
 COUNTERS = ["followings", "followers", "likes"]
 ODD_NAMES = [
@@ -238,3 +239,25 @@ def test_health_is_a_listeners_sign_of_life(web: Web) -> None:
     assert answer.status == 200
     assert answer.json["status"] == "ok"
     assert answer.json["heartbeat_age"] <= 6
+
+
+def test_an_update_is_to_be_tried_again_while_the_database_is_away(web: Web) -> None:
+    away = "host=/nowhere user=somebody dbname=x connect_timeout=1"
+    with ProfileApp(away, web.redis_url) as app:
+        answer = ask(app.port, "PUT", "/v1/profile/ada?action=inc_likes")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json == {"error": "PostgreSQL does not answer: try again in a moment."}
+
+
+def test_an_update_that_the_database_refuses_is_our_fault_and_its_details_are_not_told(
+    web: Web,
+) -> None:
+    web.profiles.increment("full", "likes")
+    with psycopg.connect(web.database_url, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE profile SET likes_count = 9223372036854775807 WHERE username = 'full'"
+        )
+    answer = ask(web.port, "PUT", "/v1/profile/full?action=inc_likes")
+    assert answer.status == 500
+    assert "retry-after" not in answer.headers
+    assert answer.json == {"error": "Internal Server Error."}

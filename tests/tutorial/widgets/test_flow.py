@@ -8,9 +8,9 @@ import ipywidgets
 import psycopg
 import pytest
 import redis
-from reactive_demo.trace import painted, wrote
 
 from reactive_demo import Cache, ChangeTableFeed, FlowView, Listener, LiveLabel, Profiles, install
+from reactive_demo.screen.painter import painter
 from reactive_demo.tutorial.widgets.motion import LINES
 from tools.waiting import until
 
@@ -24,9 +24,9 @@ def closed_widgets() -> Iterator[None]:
 
 
 @pytest.fixture
-def flow(database: str, cache: Cache, listen: Listen) -> Iterator[FlowView]:
+def flow(database: str, cache: Cache, listen: Listen, profiles: Profiles) -> Iterator[FlowView]:
     """A view of the article's pipeline, and what it sends."""
-    view = FlowView(listen(database, cache))
+    view = FlowView(listen(database, cache), profiles=profiles)
     view.sent = []
     view.observe(lambda change: view.sent.append(change["new"]), "frame")
     yield view
@@ -125,12 +125,11 @@ def test_the_command_on_the_wire_is_what_redis_gets(
         assert str(version) in command
 
 
-def test_a_closed_view_looks_on_no_longer(flow: FlowView) -> None:
-    assert flow.listener.carried
+def test_a_closed_view_looks_on_no_longer(flow: FlowView, profiles: Profiles) -> None:
+    signals = (flow.listener.heard, flow.listener.applied, painter.painted, profiles.wrote)
+    assert all(signals)
     flow.close()
-    assert not flow.listener.carried
-    assert not painted
-    assert not wrote
+    assert not any(signals)
 
 
 def test_writes_and_labels_of_another_table_are_not_its_own(

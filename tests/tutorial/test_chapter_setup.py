@@ -9,10 +9,11 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from reactive_demo import Cache, Profiles, ReactiveDemoError, Stack, set_stage
 from reactive_demo.changes import Change
-from reactive_demo.tutorial import chapter_setup as stage
-from reactive_demo.tutorial import checks
 from reactive_demo.tutorial.chapter_setup import drop_database, fresh_database
+from reactive_demo.tutorial.checks.ch04 import stage_is_set
+from reactive_demo.tutorial.checks.pipeline import is_captured
 from tools.databases import unheard
+from tools.waiting import until
 
 NAME = 'a "chapter" of its own'
 
@@ -40,7 +41,7 @@ def test_the_stage_is_the_article_s_or_captured_and_nobody_is_on_it(
     set_stage(there, "ada", captured=captured)
     assert profiles.get("ada") is None
     assert cache.get("ada") is None
-    (checks.is_captured if captured else checks.stage_is_set)(database)
+    (is_captured if captured else stage_is_set)(database)
 
 
 def guest(stack: Stack, *rights: str) -> Stack:
@@ -91,10 +92,7 @@ def test_a_database_that_the_tutorial_did_not_make_is_kept(stack: Stack) -> None
     assert tables(make_conninfo(stack.database_url, dbname="chapter_t")) == []
 
 
-def test_one_who_listens_and_does_not_read_is_named_as_the_reason(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stage, "PATIENCE", 1)
+def test_a_listener_that_does_not_read_is_named_as_the_reason(stack: Stack) -> None:
     fresh_database(stack, "chapter_t")
     with (
         psycopg.connect(stack.database_url, autocommit=True) as connection,
@@ -104,11 +102,11 @@ def test_one_who_listens_and_does_not_read_is_named_as_the_reason(
         connection.execute(
             "SELECT pg_notify('anything', repeat('x', 1000) || n) FROM generate_series(1, 5000) n"
         )
-        checks.until("the server waits for it", lambda: unheard(connection))
+        until("the server waits for it", lambda: unheard(connection))
         with pytest.raises(ReactiveDemoError, match=r"chapter_t could not be dropped.*not read"):
-            fresh_database(stack, "chapter_t")
+            fresh_database(stack, "chapter_t", drop_timeout=1)
         with pytest.raises(ReactiveDemoError, match=r"chapter_t could not be dropped.*not read"):
-            drop_database(stack, "chapter_t")
+            drop_database(stack, "chapter_t", timeout=1)
     fresh_database(stack, "chapter_t")
 
 
@@ -134,7 +132,7 @@ def test_a_role_that_may_not_is_told_what_to_do(stack: Stack) -> None:
 
 def test_a_server_that_does_not_answer_is_named_without_a_traceback() -> None:
     nowhere = Stack("host=/nonexistent dbname=ada password=geheim", "", {})
-    with pytest.raises(ReactiveDemoError, match=r"chapter_t could not be made") as caught:
+    with pytest.raises(ReactiveDemoError, match=r"chapter_t could not be created") as caught:
         fresh_database(nowhere, "chapter_t")
     assert "geheim" not in str(caught.value)
 

@@ -10,8 +10,8 @@ from reactive_demo import Stack
 from reactive_demo.tutorial.race.delay_chart import DelayChart
 from reactive_demo.tutorial.race.plot import FigureTable, Plot
 from reactive_demo.tutorial.race.race import DATABASES, Race
-from strategies.test_strategies import CALLS
 from tools.waiting import until
+from tutorial.strategies.test_strategies import CALLS
 
 
 @pytest.fixture(scope="module")
@@ -27,31 +27,29 @@ def race(stack: Stack) -> Iterator[Race]:
         assert list(client.scan_iter(match="*race [wcr]*")) == []
 
 
-@pytest.mark.parametrize("delay", [0, 5])
+@pytest.mark.parametrize("delay", [0, 0.005])
 def test_the_writer_waits_for_each_call_the_delay_longer(race: Race, delay: int) -> None:
     figures = race.run(delay, writes=2)
     assert {one.strategy: (one.database_calls, one.cache_calls) for one in figures} == CALLS
     for one in figures:
         assert one.delay == delay
         assert one.waited >= delay * (one.database_calls + one.cache_calls)
-        assert one.cache_behind >= 0
-        assert one.database_behind >= 0
     assert [one for one in race.figures if one.delay == delay] == figures
 
 
-def test_who_carries_is_delayed_like_the_writer(race: Race) -> None:
-    behind = {one.strategy: one for one in race.run(20, writes=1)}
-    assert behind["reactive"].cache_behind >= 20  # told, read, written
-    assert behind["write-behind"].database_behind >= 10  # told; the write is there half-way back
+def test_listener_and_consumer_are_delayed_like_the_writer(race: Race) -> None:
+    behind = {one.strategy: one for one in race.run(0.02, writes=1)}
+    assert behind["reactive"].cache_behind >= 0.02  # told, read, written
+    assert behind["write-behind"].database_behind >= 0.01  # told; the write is there half-way back
 
 
 def test_the_slider_measures_and_draws(race: Race) -> None:
     chart = DelayChart(race)
     chart.move(0)
-    chart.move(1)
+    chart.move(0.001)
     until("the picture is there", lambda: "data:image/png" in chart.picture.value)
     until("it says so", lambda: chart.words.value == "measured with 1 ms")
-    assert {0, 1} <= {one.delay for one in race.figures}
+    assert {0, 0.001} <= {one.delay for one in race.figures}
     assert 'alt="What the writer waits for. write-through, cache first: ' in chart.picture.value
     html = chart._repr_mimebundle_()["text/html"]
     assert "<td>20 ms</td>" in html
@@ -60,24 +58,24 @@ def test_the_slider_measures_and_draws(race: Race) -> None:
 
 def test_of_many_moves_the_last_counts(race: Race) -> None:
     chart = DelayChart(race)
-    for delay in (5, 1, 20, 1, 0):
+    for delay in (0.005, 0.001, 0.02, 0.001, 0):
         chart.slider.value = delay
     chart.wait()
     until("it says so", lambda: chart.words.value == "measured with 0 ms")
     chart.close()
 
 
-def test_what_went_wrong_is_shown_and_raised(race: Race, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise TimeoutError("nothing arrived")
+def test_what_went_wrong_is_shown_and_raised(race: Race) -> None:
+    class Failing:
+        def run(self, _: float) -> None:
+            raise TimeoutError("nothing arrived")
 
-    chart = DelayChart(race)
-    monkeypatch.setattr(race, "run", fail)
+    chart = DelayChart(Failing())
     with pytest.raises(TimeoutError, match="nothing arrived"):
-        chart.move(5)
+        chart.move(0.005)
     until("it says so", lambda: chart.words.value == "nothing arrived")
-    monkeypatch.undo()
-    chart.move(5)
+    chart.race = race
+    chart.move(0.005)
     chart.close()
 
 
@@ -95,5 +93,5 @@ def test_figures_read_well_without_a_picture(race: Race) -> None:
 def test_a_race_ends_the_one_before(race: Race, stack: Stack) -> None:
     with Race(stack) as again:
         assert again.run(0, writes=1)
-        with pytest.raises(Exception, match=r"closed|answer|connect"):
+        with pytest.raises(redis.ConnectionError):
             race.run(0, writes=1)

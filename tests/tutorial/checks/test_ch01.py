@@ -6,8 +6,8 @@ import psycopg
 import pytest
 import redis
 
-from reactive_demo.tutorial import checks
 from reactive_demo.tutorial.checks import CheckFailed
+from reactive_demo.tutorial.checks import ch01 as checks
 
 CHANNEL = "chapter_01"
 TABLE = "chapter_01_letter"

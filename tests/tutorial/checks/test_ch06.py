@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from reactive_demo.tools.audit import Difference, Kind, Look, Report
-from reactive_demo.tutorial import checks
 from reactive_demo.tutorial.checks import CheckFailed
+from reactive_demo.tutorial.checks import ch06 as checks
 from reactive_demo.tutorial.faults import FAULTS, FaultLab, Outcome, Score
 
 FAULT = FAULTS[0]

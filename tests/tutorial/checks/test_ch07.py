@@ -12,11 +12,11 @@ from reactive_demo import (
     NotifyFeed,
     Profiles,
     Stack,
-    checks,
     install,
     uninstall,
 )
 from reactive_demo.tutorial.checks import CheckFailed, patience
+from reactive_demo.tutorial.checks import ch07 as checks
 
 ROWS = """
     DROP TABLE IF EXISTS "a seat";

@@ -14,7 +14,7 @@ from tools.waiting import until
 
 STAGE = """
 from reactive_demo import BurstButton, Cache, Listener, NotifyFeed, ProfileCard, Profiles
-from tools.waiting import until
+from reactive_demo.waiting import wait_until
 profiles, cache = Profiles({database_url!r}), Cache({redis_url!r})
 listener = Listener(NotifyFeed({database_url!r}), cache, takeover=True).start()
 listener.wait_until("live")
@@ -26,7 +26,7 @@ ids = dict(
     burst=burst.button.model_id,
     words=burst.words.model_id,
 )
-until("the row's absence is read", lambda: not cache.get("ada"))
+wait_until("the row's absence is read", lambda: not cache.get("ada"))
 """
 
 
@@ -134,13 +134,13 @@ def test_a_click_while_a_cell_is_busy_is_carried_out(
 
 FLOW = """
 from reactive_demo import Cache, ChangeTableFeed, FlowView, LiveLabel, Listener, Profiles, install
-from tools.waiting import until
+from reactive_demo.waiting import wait_until
 install({database_url!r})
 cache = Cache({redis_url!r})
 listener = Listener(ChangeTableFeed({database_url!r}), cache, takeover=True).start()
 listener.wait_until("live")
 flow, label = FlowView(listener), LiveLabel(cache, "ada", "likes_count")
-until("the row's absence is read", lambda: not cache.get("ada"))
+wait_until("the row's absence is read", lambda: not cache.get("ada"))
 """
 
 FLOOD = """
@@ -165,7 +165,7 @@ def test_a_flow_view_and_its_label_are_20_messages_a_second_however_many_updates
         connection.execute(FLOOD.format(writes=WRITES).encode())
     label = notebook.run("", "label.model_id")
     until("the label shows the last", lambda: notebook.shows(label, str(WRITES)), timeout=30)
-    notebook.run('until("nothing is left", lambda: not flow.due)')
+    notebook.run('wait_until("nothing is left", lambda: not flow.due)')
     notebook.listen()
     assert most_in_a_second(notebook.moments) <= 20
     dots = [dot for frame in notebook.frames for dot in frame["dots"]]
