@@ -101,12 +101,20 @@ def _parser() -> argparse.ArgumentParser:
         "audit",
         help="compare every cached key with its row, content too",
         epilog="Exit status: 0 all agree, 1 some keys are wrong, 2 it could not be found out. "
-        "What differs is looked at again after 1 and 5 s: what is late is not wrong. Of a table "
-        "of more than 100,000 rows, as many are drawn at random.",
+        "What differs is looked at again: what is late is not wrong. Of a table of more than "
+        "100,000 rows, as many are drawn at random.",
     )
     audit.add_argument("--table", default="profile")
     audit.add_argument("--repair", action="store_true", help="put the wrong keys right, then exit")
     audit.add_argument("--json", action="store_true", help="print the report as JSON")
+    audit.add_argument(
+        "--again",
+        nargs="+",
+        type=float,
+        default=[1.0, 5.0],
+        metavar="SECONDS",
+        help="how long to wait before each further look; default: 1 5",
+    )
     audit.set_defaults(run=_audit)
 
     examine = commands.add_parser(
@@ -208,7 +216,9 @@ def _audit(options: argparse.Namespace) -> int:
 
     try:
         with _connect() as servers:
-            report = command.run(servers, options.table, repairs=options.repair)
+            report = command.run(
+                servers, options.table, repairs=options.repair, again=options.again
+            )
     except Exception as error:  # noqa: BLE001  (1 would say that keys are wrong)
         print(f"reactive-demo: {command.reason(error)}", file=sys.stderr)
         return 2

@@ -16,7 +16,8 @@ from tenacity import (
 )
 
 from reactive_demo.capture.lock_waits import watched
-from reactive_demo.errors import ReactiveDemoError, first_line
+from reactive_demo.errors import LockTimeoutError, RefusedError, first_line
+from reactive_demo.postgres import CONNECT_TIMEOUT
 
 __all__ = [
     "CAPTURE",
@@ -32,8 +33,8 @@ __all__ = [
 PROFILE = ("01_profile.sql", "02_increment.sql")
 CAPTURE = ("04_change.sql", "05_capture.sql")
 
-LOCK_TIMEOUT = 500
-"""Milliseconds to wait for the table's lock: whoever waits for it holds up all writers behind it.
+LOCK_TIMEOUT = 0.5
+"""Seconds to wait for the table's lock: all writers queue up behind an installation that waits.
 
 Less than PostgreSQL's `deadlock_timeout`, so that in a deadlock it is never a writer who fails.
 """
@@ -48,14 +49,19 @@ def read_sql(name: str) -> str:
 
 
 def install(
-    database_url: str, table: str = "profile", *, exclude: Sequence[str] | None = None
+    database_url: str,
+    table: str = "profile",
+    *,
+    exclude: Sequence[str] | None = None,
+    lock_wait: float = LOCK_WAIT,
 ) -> None:
     """Put capture on `table`: from now on, its changes are in the change table.
 
     The table `profile` is made if it is absent, and the trigger of `sql/03_notify.sql` is dropped.
     Columns in `exclude` stay out of the cache; None leaves out what was left out before.
-    Installing twice changes nothing. Raises ReactiveDemoError when the table is absent or has no
-    primary key, stays locked, or the database refuses.
+    Installing twice changes nothing. Raises LockTimeoutError when the table stays locked for
+    `lock_wait` seconds, and RefusedError when the database refuses, as it does a table that is
+    absent or has no primary key. Then nothing was changed.
     """
     steps = [*PROFILE, *CAPTURE] if table == "profile" else CAPTURE
     columns = None if exclude is None else list(exclude)
@@ -66,25 +72,28 @@ def install(
             _drop_notify_trigger(connection)
         connection.execute("SELECT reactive.capture(%s::regclass, %s)", [table, columns])
 
-    change_schema(database_url, f"table {table}", work)
+    change_schema(database_url, f"table {table}", work, lock_wait=lock_wait)
 
 
-def uninstall(database_url: str, table: str | None = None) -> None:
+def uninstall(
+    database_url: str, table: str | None = None, *, lock_wait: float = LOCK_WAIT
+) -> None:
     """Take capture off `table`; without a table, off all, with every function of ours.
 
-    The tables and their rows stay. Raises ReactiveDemoError as `install` does.
+    The tables and their rows stay. Raises what `install` raises.
     """
-    # Each in a transaction of its own. A writer locks first the table, then the change table; a
-    # listener the other way round: who locked both, for all to wait, would be in a deadlock.
-    for name in _captured(database_url) if table is None else [table]:
-        change_schema(database_url, f"table {name}", partial(uncapture, table=name))
+    change = partial(change_schema, database_url, lock_wait=lock_wait)
+    # Each in a transaction of its own. A writer locks first the table, then the change table, and a
+    # listener the other way round: one transaction that locked all of them would deadlock.
+    for name in _captured(change) if table is None else [table]:
+        change(f"table {name}", partial(uncapture, table=name))
     if table is None:
         drop = b"DROP SCHEMA IF EXISTS reactive CASCADE"
-        change_schema(database_url, "schema reactive", lambda connection: connection.execute(drop))
+        change("schema reactive", lambda connection: connection.execute(drop))
 
 
-def _captured(database_url: str) -> list[str]:
-    """The captured tables that are still there."""
+def _captured(change: Callable[..., None]) -> list[str]:
+    """Return the captured tables that are still there."""
     names: list[str] = []
 
     def work(connection: psycopg.Connection) -> None:
@@ -94,7 +103,7 @@ def _captured(database_url: str) -> list[str]:
             )
             names[:] = [name for (name,) in found]
 
-    change_schema(database_url, "schema reactive", work)
+    change("schema reactive", work)
     return names
 
 
@@ -129,28 +138,32 @@ def execute_files(connection: psycopg.Connection, names: Sequence[str]) -> None:
 
 
 def change_schema(
-    database_url: str, what: str, work: Callable[[psycopg.Connection], object]
+    database_url: str,
+    what: str,
+    work: Callable[[psycopg.Connection], object],
+    *,
+    lock_wait: float = LOCK_WAIT,
 ) -> None:
     """Do `work` in one transaction, all or nothing; again, if a lock is not to be had."""
     blockers: list[str] = []
     retrying = Retrying(
         retry=retry_if_exception_type(_BUSY),
         wait=wait_random_exponential(multiplier=0.1, max=2),
-        stop=stop_after_delay(LOCK_WAIT),
+        stop=stop_after_delay(lock_wait),
         reraise=True,
     )
     try:
         retrying(_attempt, database_url, work, blockers)
     except _BUSY:
         by = f" by {', '.join(blockers)}" if blockers else ""
-        raise ReactiveDemoError(
-            f"The {what} stayed locked for {LOCK_WAIT:g} s{by}, and was not changed: end that "
+        raise LockTimeoutError(
+            f"The {what} stayed locked for {lock_wait:g} s{by}, and was not changed: end that "
             "transaction and try again."
         ) from None
     except psycopg.Error as error:
         reason = " ".join(filter(None, [error.diag.message_primary, error.diag.message_hint]))
         reason = reason or first_line(error)
-        raise ReactiveDemoError(
+        raise RefusedError(
             f"The database refused ({reason}), and nothing in it was changed."
         ) from None
 
@@ -160,11 +173,11 @@ def _attempt(
 ) -> None:
     """One transaction, one installation at a time."""
     with (
-        psycopg.connect(database_url, connect_timeout=5) as connection,
+        psycopg.connect(database_url, connect_timeout=CONNECT_TIMEOUT) as connection,
         watched(database_url, connection.info.backend_pid, blockers),
     ):
         connection.execute("SET LOCAL client_min_messages = warning")
-        connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}".encode())
+        connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT:g}s'".encode())
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('reactive_demo', 0))")
         work(connection)
 

@@ -8,9 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable.servers import agree, cached, carry, stored
+from tools.agreement import agree, cached, carry, stored
 from reactive_demo import Cache, Listener, Profiles, ReactiveDemoError, install, uninstall
-from reactive_demo.feeds import ChangeTableFeed, NotCapturedError
+from reactive_demo.errors import NotCapturedError
+from reactive_demo.feeds import ChangeTableFeed
 from reactive_demo.tutorial.chapter_setup import install_article
 from tools.waiting import until
 
@@ -96,16 +97,16 @@ def test_keys_of_every_type_find_their_rows_whatever_the_writers_settings(
             connection.execute(settings.encode())
             for value in values:
                 connection.execute((insert % value).encode())
-        carry(database, cache, table)
+        carry(database, cache)
         assert [row["v"] for row in cached(cache).values()] == [1] * len(values), kind
         connection.execute(f"DELETE FROM {table}".encode())
-        carry(database, cache, table)
+        carry(database, cache)
         assert cached(cache) == {}, kind
         connection.execute((insert % values[0]).encode())
-        carry(database, cache, table)
+        carry(database, cache)
         changed = set(cached(cache))
         cache.forget_cursor()
-        carry(database, cache, table)
+        carry(database, cache)
         assert set(cached(cache)) == changed, "a fill writes the same key"
 
 
@@ -116,7 +117,7 @@ def test_several_key_columns_make_a_json_array(
     install(database, "pair")
     connection.execute("""INSERT INTO pair VALUES (1, 'x', 1), (2, 'with "quotes", and more', 2)""")
     cache = Cache(cache.redis_url, "pair")
-    carry(database, cache, "pair")
+    carry(database, cache)
     assert set(cached(cache)) == {'[1, "x"]', r'[2, "with \"quotes\", and more"]'}
     assert cache.get('[1, "x"]') == {"v": 1, "b": "x", "a": 1}
 
@@ -138,17 +139,17 @@ def test_rows_of_a_partitioned_table_move_between_partitions(
     cache = Cache(cache.redis_url, "area")
     key = "json_build_array(id, region)::text"
     connection.execute("INSERT INTO area SELECT i, 'eu', 0 FROM generate_series(1, 10) i")
-    carry(database, cache, "area")
-    agree(database, cache, "area", key)
+    carry(database, cache)
+    agree(database, cache, key)
     connection.execute("UPDATE area SET region = 'us', n = 1 WHERE id <= 5")
     connection.execute("UPDATE area_us SET n = 2 WHERE id = 5")
     connection.execute("CREATE TABLE area_as PARTITION OF area FOR VALUES IN ('as')")
     connection.execute("INSERT INTO area_as VALUES (11, 'as', 3)")
-    carry(database, cache, "area")
-    agree(database, cache, "area", key)
+    carry(database, cache)
+    agree(database, cache, key)
     assert '[1, "eu"]' not in cached(cache)
     connection.execute("TRUNCATE area")
-    carry(database, cache, "area")
+    carry(database, cache)
     assert cached(cache) == {}
 
 
@@ -172,11 +173,11 @@ def test_names_that_need_quotes_are_quoted(
         assert functions.fetchone() == (4,), "each table has a function of its own"
     for name in (table, f"{awkward}.{quoted('🐘' * 15 + 'b')}"):
         cache = Cache(cache.redis_url, name)
-        carry(database, cache, name)
+        carry(database, cache)
         assert set(cached(cache)) == {'["a", 1]'}
         connection.execute(f"UPDATE {name} SET secret = 'changed'".encode())
         connection.execute(f"DELETE FROM {name}".encode())
-        carry(database, cache, name)
+        carry(database, cache)
         assert cached(cache) == {}
         uninstall(database, name)
 
@@ -188,9 +189,9 @@ def test_equal_keys_that_are_written_otherwise_are_two_keys(
     install(database, "price")
     connection.execute("INSERT INTO price VALUES (1.0)")
     cache = Cache(cache.redis_url, "price")
-    carry(database, cache, "price")
+    carry(database, cache)
     connection.execute("UPDATE price SET k = 1.00")
-    carry(database, cache, "price")
+    carry(database, cache)
     assert set(cached(cache)) == {"1.00"}
 
 
@@ -217,8 +218,8 @@ def test_every_kind_of_column_is_cached_as_it_is(
         """
     )
     cache = Cache(cache.redis_url, "odd")
-    carry(database, cache, "odd")
-    agree(database, cache, "odd", "id::text")
+    carry(database, cache)
+    agree(database, cache, "id::text")
 
 
 def test_excluded_columns_are_absent_from_the_cache(
@@ -228,11 +229,11 @@ def test_excluded_columns_are_absent_from_the_cache(
     connection.execute(r"""INSERT INTO account VALUES (1, 'ada', 'secret', '"\u0000"')""")
     cache = Cache(cache.redis_url, "account")
     install(database, "account")
-    carry(database, cache, "account")
+    carry(database, cache)
     assert cache.get("1")["hash"] == "secret"
     install(database, "account", exclude=["hash"])
     connection.execute("INSERT INTO account VALUES (2, 'bob', 'secret', '{}')")
-    carry(database, cache, "account")
+    carry(database, cache)
     rows = cached(cache)
     assert [set(row) for row in rows.values()] == [{"id", "name", "j"}] * 2
     assert "secret" not in str(rows)
@@ -485,9 +486,9 @@ def test_two_keys_swapped_in_one_statement_are_both_present(
     install(database, "seat")
     connection.execute("INSERT INTO seat VALUES (1, 'ada'), (2, 'bob')")
     cache = Cache(cache.redis_url, "seat")
-    carry(database, cache, "seat")
+    carry(database, cache)
     connection.execute("UPDATE seat SET n = 3 - n")
-    carry(database, cache, "seat")
+    carry(database, cache)
     assert {k: row["who"] for k, row in cached(cache).items()} == {"1": "bob", "2": "ada"}
 
 

@@ -1,15 +1,14 @@
 """The armed doorbell: why the read after arming is a statement of its own."""
 
-import time
-from collections.abc import Callable
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 
-from reactive_demo import Cache, ChangeTableFeed, Listener
-from reactive_demo.feeds import change_table
+from reactive_demo import Cache, ChangeTableFeed, Listener, Profiles
 from reactive_demo.feeds.change_table import ChangeTableSession
+from reactive_demo.options import Options
 from reactive_demo.waiting import StopEvent
 from tools.waiting import until
 
@@ -56,75 +55,53 @@ def test_a_write_that_commits_between_snapshot_and_lock(
 WAITING = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 42 AND NOT granted"
 
 
-class SlowToArm(ChangeTableSession):
-    """As on a busy machine: some time goes by between a statement's snapshot and the lock."""
+class ReadsAfterArming(ChangeTableSession):
+    """The session as it is; a write commits just before it arms, and it tells when it sleeps."""
+
+    def __init__(self, feed: "Feed") -> None:
+        super().__init__(feed)
+        self.feed = feed
 
     def _arm(self) -> bool:
-        time.sleep(0.002)
+        self.feed.profiles.increment("ada", "likes")
         return super()._arm()
 
-
-class ArmsAndReadsAtOnce(SlowToArm):
-    """The read after arming has the snapshot from before, as it has in one statement."""
-
-    def _arm(self) -> bool:
-        self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        self._connection.execute("SELECT pg_current_snapshot()")
-        armed = super()._arm()
-        if not armed:
-            self._connection.execute("COMMIT")
-        return armed
-
-    def _disarm(self) -> bool:
-        self._read_was_last()
-        return super()._disarm()
-
     def _sleep(self, stopping: StopEvent, timeout: float) -> bool:
-        self._read_was_last()
+        self.feed.asleep.set()
         return super()._sleep(stopping, timeout)
 
-    def _read_was_last(self) -> None:
-        if self._connection.info.transaction_status:
-            self._connection.execute("COMMIT")
+
+class ReadsAsItArms(ReadsAfterArming):
+    """The read after arming has the snapshot from before, as it would have in one statement."""
+
+    def _arm(self) -> bool:
+        self.connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        self.connection.execute("SELECT pg_current_snapshot()")
+        return super()._arm()
+
+    def _sleep(self, stopping: StopEvent, timeout: float) -> bool:
+        self.connection.execute("COMMIT")
+        return super()._sleep(stopping, timeout)
 
 
-def write(database: str, cache: Cache, count: int) -> None:
-    """Single writes, each as soon as the one before has arrived, or the next."""
-    with psycopg.connect(database, autocommit=True) as writer:
-        for n in range(count):
-            (version,) = writer.execute("SELECT reactive.increment('ada', 'likes')").fetchone()
-            if n % 3:
-                cache.wait_for("ada", version, timeout=2)
-        cache.wait_for("ada", version, timeout=2)
+class Feed(ChangeTableFeed):
+    """Opens sessions of one kind, which no heartbeat wakes."""
+
+    def __init__(self, profiles: Profiles, session: type[ReadsAfterArming]) -> None:
+        super().__init__(profiles.database_url, options=Options(heartbeat=3600))
+        self.profiles = profiles
+        self.session = session
+        self.asleep = threading.Event()
+
+    def open(self) -> ReadsAfterArming:
+        return self.session(self)
 
 
-@pytest.fixture
-def listen_as(
-    database: str, cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[type[ChangeTableSession]], Listener]:
-    """A listener with another kind of session, and without heartbeat."""
-    monkeypatch.setattr(change_table, "HEARTBEAT", 3600)
-
-    def listener(session: type[ChangeTableSession]) -> Listener:
-        feed = ChangeTableFeed(database)
-        monkeypatch.setattr(feed, "open", lambda: session(feed))
-        return Listener(feed, cache)
-
-    return listener
-
-
-def test_who_is_slow_to_arm_misses_nothing(
-    database: str, cache: Cache, listen_as: Callable[..., Listener]
+@pytest.mark.parametrize(("session", "found"), [(ReadsAfterArming, True), (ReadsAsItArms, False)])
+def test_a_listener_that_sleeps_has_read_what_committed_while_it_armed(
+    profiles: Profiles, cache: Cache, session: type[ReadsAfterArming], *, found: bool
 ) -> None:
-    with listen_as(SlowToArm) as listener:
-        listener.wait_until("live")
-        write(database, cache, 300)
-
-
-def test_who_arms_and_reads_at_once_misses_a_write(
-    database: str, cache: Cache, listen_as: Callable[..., Listener]
-) -> None:
-    with listen_as(ArmsAndReadsAtOnce) as listener:
-        listener.wait_until("live")
-        with pytest.raises(TimeoutError, match="does not have version"):
-            write(database, cache, 3_000)
+    feed = Feed(profiles, session)
+    with Listener(feed, cache):
+        assert feed.asleep.wait(10)
+        assert bool(cache.get("ada")) is found

@@ -13,7 +13,8 @@ import redis
 
 from reactive_demo import Cache, Listener, NotifyFeed, Profiles
 from reactive_demo.listener import listener as module
-from reactive_demo.tutorial.checks import cache_follows, until
+from tools.agreement import cache_follows
+from tools.waiting import until
 from reactive_demo.tutorial.fault_proxy import FaultProxy
 from tools.databases import unheard
 

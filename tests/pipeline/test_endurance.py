@@ -8,7 +8,8 @@ import psycopg
 import pytest
 import redis
 
-from durable.servers import Process, agree
+from tools.agreement import agree
+from tools.servers import Process
 from reactive_demo import Cache, Listener, Profiles
 from tools.redis_server import RedisServer
 from tools.waiting import until

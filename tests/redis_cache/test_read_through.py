@@ -14,9 +14,9 @@ import psycopg
 import pytest
 import redis
 
-from durable.servers import Traffic, agree, cached, carry
+from tools.agreement import Traffic, agree, cached, carry
 from reactive_demo import Cache, Listener, Profiles, ReadThrough, install, uninstall
-from reactive_demo.feeds import NotCapturedError
+from reactive_demo.errors import NotCapturedError
 from reactive_demo.redis_cache.read_through import Store
 from tools.waiting import until
 
@@ -150,7 +150,7 @@ def test_composite_keys_and_excluded_columns_and_rows_that_never_changed(
     connection.execute("INSERT INTO pair VALUES (1, 'x', 'never shown')")
     install(database, "pair", exclude=["secret"])
     cache = Cache(cache.redis_url, "pair")
-    carry(database, cache, "pair")
+    carry(database, cache)
     (filled,) = (client.hgetall(name) for name in client.keys("pair:*"))
     client.unlink(*client.keys("pair:*"))
     with Watched(database, cache) as rows:

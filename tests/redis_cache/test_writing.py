@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import redis
 
-from durable.servers import cached
+from tools.agreement import cached
 from reactive_demo import Cache
 from reactive_demo.changes import Batch, Lease, State, Versioned
-from reactive_demo.redis_cache.cache import FencedError
+from reactive_demo.errors import FencedError
 
 
 @pytest.fixture

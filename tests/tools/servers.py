@@ -1,30 +1,21 @@
-"""Servers that a test may stop, kill, freeze and restore; and what must hold in the end."""
+"""What a test may stop, kill, freeze and restore: a PostgreSQL, the way to it, a listener."""
 
-import json
-import random
 import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from urllib.parse import quote, unquote
 
 import psutil
 import psycopg
 
-from reactive_demo import Cache, ChangeTableFeed
-from reactive_demo.changes import Lease, State
-from reactive_demo.feeds import Session
+from reactive_demo import Cache
 from reactive_demo.servers.engines import PostgreSQL
 from reactive_demo.servers.run_as import RunAs
 from reactive_demo.servers.server_dir import ServerDir
-from reactive_demo.waiting import StopEvent
+from tools.databases import terminate
 from tools.waiting import until
-
-QUIET = 5.0
-"""Seconds after which database and cache must agree."""
 
 
 class PostgresServer:
@@ -93,116 +84,24 @@ class PostgresServer:
             return False
 
 
-def stored(database_url: str, table: str = "profile", key: str = "username") -> dict[str, Any]:
-    """The table's rows by key; `key` is an SQL expression."""
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        return dict(
-            connection.execute(f"SELECT {key}, row_to_json(t.*) FROM {table} t".encode()).fetchall()
-        )
+class Door:
+    """A path to the embedded PostgreSQL that can be shut and opened again; it is shut at first."""
 
+    def __init__(self, database_url: str, folder: Path) -> None:
+        address, _, host = database_url.partition("?host=")
+        self._servers = Path(unquote(host))
+        self._link = folder / "door"
+        self._direct_url = database_url
+        self.url = f"{address}?host={quote(str(self._link), safe='')}"
 
-def cached(cache: Cache) -> dict[str, Any]:
-    """The cached rows by key, without tombstones."""
-    keys = list(cache.scan())
-    with cache._redis.pipeline(transaction=False) as batch:
-        for key in keys:
-            batch.hget(cache.redis_key(key), "row")
-        rows = batch.execute(raise_on_error=False)
-    # What is no hash holds no row, and so differs from the table until the listener has seen to it.
-    found = {key: row for key, row in zip(keys, rows, strict=True) if row is not None}
-    return {key: json.loads(row) if isinstance(row, str) else row for key, row in found.items()}
+    def open(self) -> None:
+        self._link.symlink_to(self._servers)
 
-
-def agree(
-    database_url: str,
-    cache: Cache,
-    table: str = "profile",
-    key: str = "username",
-    *,
-    timeout: float = QUIET,
-) -> None:
-    """Every key in the cache equals its row, and every deleted key is absent; soon."""
-    truth = stored(database_url, table, key)
-    try:
-        until("database and cache agree", lambda: cached(cache) == truth, timeout)
-    except AssertionError:
-        held = cached(cache)
-        wrong = {k for k in truth.keys() | held.keys() if truth.get(k) != held.get(k)}
-        shown = {k[:80]: (truth.get(k), held.get(k)) for k in sorted(wrong)[:3]}
-        raise AssertionError(f"{len(wrong)} keys differ, (stored, cached): {shown}") from None
-
-
-def take_lease(cache: Cache, session: Session) -> Lease:
-    """Take the lead, as a listener's Leadership does."""
-    lease = cache.acquire_lease(session.incarnation())
-    if lease.cursor is not None and session.can_resume(lease.cursor):
-        return lease
-    return cache.acquire_lease(session.incarnation(), new_epoch=True)
-
-
-def carry(database_url: str, cache: Cache, table: str = "profile") -> int:
-    """Bring the cache up to date, in this thread; how many batches that took."""
-    written = 0
-    with ChangeTableFeed(database_url, table).open() as session:
-        lease = take_lease(cache, session)
-        for batch in session.batches(lease.cursor, StopEvent()):
-            if not batch.is_empty:
-                cache.write(batch, lease)
-                lease = replace(lease, sequence=lease.sequence + 1)
-            if batch.state is State.LIVE and not batch.changes and batch.evict_below is None:
-                break  # there is no more; it may be a sign of life, if it took so long
-            written += 1
-    return written
-
-
-class Traffic:
-    """A writer who inserts, changes, renames and deletes for as long as the block lasts."""
-
-    def __init__(self, database_url: str, seed: int = 0) -> None:
-        self._url = database_url
-        self._random = random.Random(seed)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self.committed = 0
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self.flow()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._over.set()
-        self._thread.join(20)
-        assert not self._thread.is_alive()
-
-    def flow(self, count: int = 50, timeout: float = 20) -> None:
-        """Wait until some more is written."""
-        goal = self.committed + count
-        until("writes commit", lambda: self.committed >= goal, timeout)
-
-    def _run(self) -> None:
-        while not self._over.is_set():
-            try:
-                with psycopg.connect(self._url, autocommit=True) as connection:
-                    while not self._over.is_set():
-                        self._write(connection)
-                        self.committed += 1
-            except psycopg.OperationalError:
-                self._over.wait(0.01)  # the server is away
-
-    def _write(self, connection: psycopg.Connection[Any]) -> None:
-        name, other = (f"user {self._random.randrange(200)}" for _ in range(2))
-        statement = self._random.choice(STATEMENTS)
-        with suppress(psycopg.errors.UniqueViolation):
-            connection.execute(statement.encode(), {"name": name, "other": other})
-
-
-STATEMENTS = (
-    *["SELECT reactive.increment(%(name)s, 'likes')"] * 4,
-    "DELETE FROM public.profile WHERE username = %(name)s",
-    "UPDATE public.profile SET username = %(other)s WHERE username = %(name)s",
-)
+    def shut(self) -> None:
+        """Let nobody in, and throw out who is there."""
+        self._link.unlink()
+        with psycopg.connect(self._direct_url, autocommit=True) as connection:
+            terminate(connection, "reactive_demo")
 
 
 LISTEN = """

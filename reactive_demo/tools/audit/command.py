@@ -1,6 +1,7 @@
 """The meter on the command line: with a bar that shows how far it is."""
 
 import sys
+from collections.abc import Sequence
 
 import psycopg
 import redis
@@ -10,7 +11,7 @@ from reactive_demo.errors import ReactiveDemoError, first_line
 from reactive_demo.feeds.rows import UNREADABLE
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.servers import Stack
-from reactive_demo.tools.audit.meter import audit
+from reactive_demo.tools.audit.meter import AGAIN, audit
 from reactive_demo.tools.audit.repairs import repair
 from reactive_demo.tools.audit.verdict import Report
 
@@ -23,7 +24,9 @@ NOTICED = 1.0
 """Seconds after which work is long enough for a bar."""
 
 
-def run(servers: Stack, table: str, *, repairs: bool = False) -> Report:
+def run(
+    servers: Stack, table: str, *, repairs: bool = False, again: Sequence[float] = AGAIN
+) -> Report:
     """Compare, and repair what is wrong if asked to. Raises as `audit` and `repair` do."""
     cache = Cache(servers.redis_url, table)
     try:
@@ -34,7 +37,7 @@ def run(servers: Stack, table: str, *, repairs: bool = False) -> Report:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            report = audit(servers.database_url, cache, progress=progress)
+            report = audit(servers.database_url, cache, again=again, progress=progress)
         if repairs and not report.agrees:
             report = repair(servers.database_url, cache, report)
         return report
