@@ -75,9 +75,7 @@ def install(
     change_schema(database_url, f"table {table}", work, lock_wait=lock_wait)
 
 
-def uninstall(
-    database_url: str, table: str | None = None, *, lock_wait: float = LOCK_WAIT
-) -> None:
+def uninstall(database_url: str, table: str | None = None, *, lock_wait: float = LOCK_WAIT) -> None:
     """Take capture off `table`; without a table, off all, with every function of ours.
 
     The tables and their rows stay. Raises what `install` raises.

@@ -48,10 +48,10 @@ class ReadThrough:
     """The rows of a captured table, from the cache, or else from the database.
 
     Safe to use from any thread. Of all callers that miss a key at the same time, in all processes,
-    one reads it from the database. That there is no such row is remembered too, for `absent_life`
-    seconds or until one is inserted. A caller that has waited `wait_timeout` seconds for another's
-    load reads the database itself, and stores nothing. Where no listener has filled the cache yet, rows are read and
-    not stored: nothing would keep them up to date.
+    one reads it from the database. A caller that has waited `wait_timeout` seconds for another's
+    read reads it too, and stores nothing. That there is no such row is remembered too, for
+    `absent_life` seconds or until one is inserted. Where no listener has filled the cache yet, rows
+    are read and not stored: nothing would keep them up to date.
     """
 
     def __init__(

@@ -162,7 +162,8 @@ SWAP = """
 def test_a_table_that_has_lost_its_trigger_is_not_called_live(
     database: str, connection: psycopg.Connection, orders: Cache, listen: Listen, away: str
 ) -> None:
-    listener = listen(database, orders)
+    feed = ChangeTableFeed(database, "orders", options=Options(heartbeat=0.1))
+    listener = listen(feed, orders)
     connection.execute(away)
     connection.execute("UPDATE orders SET n = 5")
     until(

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,55 +11,46 @@ import redis
 
 from reactive_demo import Cache, LiveLabel
 from reactive_demo.changes import Change
-from reactive_demo.redis_cache import watcher as module
-from reactive_demo.redis_cache.watcher import Watcher
 from tools.waiting import until
 
 NEVER = 3600.0
 
 
-@pytest.fixture
-def without_poll(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What must be told without the help of the slow poll is told without it."""
-    monkeypatch.setattr(module, "POLL", NEVER)
-
-
-@pytest.fixture
-def cache_url(redis_url: str) -> str:
-    """Both kinds of server."""
-    return redis_url
-
-
-class SseClient(list):
+class Viewer(list):
     """What a subscription was told, in order."""
 
-    def __init__(self, watcher: Watcher, key: str = "ada") -> None:
+    def __init__(self, cache: Cache, key: str = "ada") -> None:
         super().__init__()
-        self._subscription = watcher.subscribe(f"profile:{key}", self.append)
+        self._subscription = cache.subscribe(key, self.append)
 
-    def sees(self, row: Any, timeout: float = 5) -> None:
-        until(f"the viewer is told {row}", lambda: self and self[-1] == row, timeout)
+    def sees(self, row: Any) -> None:
+        until(f"the viewer is told {row}", lambda: self and self[-1] == row)
 
     def close(self) -> None:
         self._subscription.close()
 
 
 @pytest.fixture
-def watcher(redis_url: str) -> Iterator[Watcher]:
-    """A watcher of the test's own, whose thread ends with the test."""
-    watching = Watcher(redis_url)
-    yield watching
-    for subscription in list(watching._subscriptions):
+def cache(redis_url: str) -> Iterator[Cache]:
+    """A cache of either kind of server, which tells everything without the help of a poll."""
+    watched = Cache(redis_url, poll_interval=NEVER)
+    yield watched
+    for subscription in list(watched._watcher._subscriptions):
         subscription.close()
-    until("the thread ended", lambda: watching._thread is None)
+    until("the thread ended", lambda: watched._watcher._thread is None)
+    watched.close()
 
 
-@pytest.mark.usefixtures("without_poll")
-def test_the_present_row_each_change_and_the_deletion_are_told(
-    cache: Cache, watcher: Watcher
-) -> None:
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    """Any Redis client."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as plain:
+        yield plain
+
+
+def test_the_present_row_each_change_and_the_deletion_are_told(cache: Cache) -> None:
     cache.put([Change("ada", {"n": 0})])
-    viewer = SseClient(watcher)
+    viewer = Viewer(cache)
     viewer.sees({"n": 0})
     for n in (1, 2):
         cache.put([Change("ada", {"n": n})])
@@ -72,19 +62,15 @@ def test_the_present_row_each_change_and_the_deletion_are_told(
     assert viewer == [{"n": 0}, {"n": 1}, {"n": 2}, None, {"n": 3}]
 
 
-@pytest.mark.usefixtures("without_poll")
-def test_the_absence_of_a_row_is_told(watcher: Watcher) -> None:
-    SseClient(watcher).sees(None)
+def test_the_absence_of_a_row_is_told(cache: Cache) -> None:
+    Viewer(cache).sees(None)
 
 
-@pytest.mark.usefixtures("without_poll")
-def test_a_second_subscriber_of_a_key_is_told_the_row_and_the_first_not_again(
-    cache: Cache, watcher: Watcher
-) -> None:
+def test_a_second_subscriber_of_a_key_is_told_the_row_and_the_first_not_again(cache: Cache) -> None:
     cache.put([Change("ada", {"n": 1})])
-    first = SseClient(watcher)
+    first = Viewer(cache)
     first.sees({"n": 1})
-    second = SseClient(watcher)
+    second = Viewer(cache)
     second.sees({"n": 1})
     cache.put([Change("ada", {"n": 2})])
     first.sees({"n": 2})
@@ -92,9 +78,8 @@ def test_a_second_subscriber_of_a_key_is_told_the_row_and_the_first_not_again(
     assert first == second == [{"n": 1}, {"n": 2}]
 
 
-@pytest.mark.usefixtures("without_poll")
-def test_a_closed_subscription_is_told_nothing_more(cache: Cache, watcher: Watcher) -> None:
-    closed, open_ = SseClient(watcher), SseClient(watcher)
+def test_a_closed_subscription_is_told_nothing_more(cache: Cache) -> None:
+    closed, open_ = Viewer(cache), Viewer(cache)
     closed.sees(None)
     open_.sees(None)
     closed.close()
@@ -104,15 +89,14 @@ def test_a_closed_subscription_is_told_nothing_more(cache: Cache, watcher: Watch
     assert closed == [None]
 
 
-@pytest.mark.usefixtures("without_poll")
 def test_the_thread_ends_with_the_last_subscription_and_starts_with_the_next(
-    cache: Cache, watcher: Watcher, client: redis.Redis
+    cache: Cache, client: redis.Redis
 ) -> None:
     for n in (1, 2):
         cache.put([Change("ada", {"n": n})])
-        viewers = [SseClient(watcher), SseClient(watcher, "bob")]
+        viewers = [Viewer(cache), Viewer(cache, "bob")]
         viewers[0].sees({"n": n})
-        thread = watcher._thread
+        thread = cache._watcher._thread
         for viewer in viewers:
             viewer.close()
         thread.join(5)
@@ -120,22 +104,16 @@ def test_the_thread_ends_with_the_last_subscription_and_starts_with_the_next(
         until("nobody listens", lambda: client.pubsub_channels() == [])
 
 
-@pytest.mark.usefixtures("without_poll")
-def test_keys_nobody_watches_any_more_are_unsubscribed(
-    watcher: Watcher, client: redis.Redis
-) -> None:
-    ada, bob = SseClient(watcher), SseClient(watcher, "bob")
+def test_keys_nobody_watches_any_more_are_unsubscribed(cache: Cache, client: redis.Redis) -> None:
+    ada, bob = Viewer(cache), Viewer(cache, "bob")
     ada.sees(None)
     bob.sees(None)
     bob.close()
     until("only ada is followed", lambda: client.pubsub_channels() == ["profile:ada"])
 
 
-@pytest.mark.usefixtures("without_poll")
-def test_odd_keys_are_watched_like_others(
-    cache: Cache, watcher: Watcher, odd_names: list[str]
-) -> None:
-    viewers = {name: SseClient(watcher, name) for name in odd_names}
+def test_odd_keys_are_watched_like_others(cache: Cache, odd_names: list[str]) -> None:
+    viewers = {name: Viewer(cache, name) for name in odd_names}
     for viewer in viewers.values():
         viewer.sees(None)
     cache.put(Change(name, {"username": name}) for name in odd_names)
@@ -143,12 +121,9 @@ def test_odd_keys_are_watched_like_others(
         viewer.sees({"username": name})
 
 
-@pytest.mark.usefixtures("without_poll")
-def test_after_a_lost_connection_the_right_row_is_told(
-    cache: Cache, watcher: Watcher, client: redis.Redis
-) -> None:
+def test_after_a_lost_connection_the_right_row_is_told(cache: Cache, client: redis.Redis) -> None:
     cache.put([Change("ada", {"n": 1})])
-    viewer = SseClient(watcher)
+    viewer = Viewer(cache)
     viewer.sees({"n": 1})
     with client.pipeline(transaction=True) as batch:  # nobody can subscribe again in between
         batch.execute_command("CLIENT KILL", "TYPE", "pubsub")
@@ -161,11 +136,10 @@ def test_after_a_lost_connection_the_right_row_is_told(
     viewer.sees({"n": 3})
 
 
-@pytest.mark.usefixtures("without_poll")
 def test_a_server_that_restarts_is_found_again(own_redis: Any) -> None:
-    cache, watcher = Cache(own_redis.url), Watcher(own_redis.url)
+    cache = Cache(own_redis.url, poll_interval=NEVER)
     cache.put([Change("ada", {"n": 1})])
-    viewer = SseClient(watcher)
+    viewer = Viewer(cache)
     viewer.sees({"n": 1})
     own_redis.stop()
     own_redis.start()
@@ -175,32 +149,28 @@ def test_a_server_that_restarts_is_found_again(own_redis: Any) -> None:
     viewer.close()
 
 
-@pytest.mark.usefixtures("without_poll")
 def test_a_callback_that_raises_hurts_nobody_else(
-    cache: Cache, watcher: Watcher, caplog: pytest.LogCaptureFixture
+    cache: Cache, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(row: Any) -> None:
         raise RuntimeError(f"cannot show {row}")
 
-    watcher.subscribe("profile:ada", broken)
-    viewer = SseClient(watcher)
+    cache.subscribe("ada", broken)
+    viewer = Viewer(cache)
     viewer.sees(None)
     cache.put([Change("ada", {"n": 1})])
     viewer.sees({"n": 1})
     assert "cannot show {'n': 1}" in caplog.text
 
 
-@pytest.mark.usefixtures("without_poll")
-def test_what_others_wrote_and_said_starves_no_label(
-    cache: Cache, watcher: Watcher, client: redis.Redis
-) -> None:
+def test_what_others_wrote_and_said_starves_no_label(cache: Cache, client: redis.Redis) -> None:
     client.set("profile:text", "hello")
     client.hset("profile:text row", "row", "hello")
     client.hset("profile:bytes", "row", b"\xff\xfe")
     client.hset("profile:deep", "row", "[" * 100_000)
     client.hset("profile:wrong field", "rows", "{}")
     odd = ["text", "text row", "bytes", "deep", "wrong field"]
-    viewers = {key: SseClient(watcher, key) for key in [*odd, "ada"]}
+    viewers = {key: Viewer(cache, key) for key in [*odd, "ada"]}
     viewers["ada"].sees(None)
     for message in (b"hello", b"\xff", b"7", b"{}", b"[]", b"[" * 100_000):
         for key in viewers:
@@ -210,21 +180,17 @@ def test_what_others_wrote_and_said_starves_no_label(
         viewer.sees({"n": 1})
 
 
-@pytest.mark.usefixtures("without_poll")
 def test_a_message_that_is_none_makes_the_watcher_look_for_itself(
-    watcher: Watcher, client: redis.Redis
+    cache: Cache, client: redis.Redis
 ) -> None:
-    viewer = SseClient(watcher)
+    viewer = Viewer(cache)
     viewer.sees(None)
     client.hset("profile:ada", "row", '{"n": 1}')
     client.publish("profile:ada", "look!")
     viewer.sees({"n": 1})
 
 
-@pytest.mark.usefixtures("without_poll")
-def test_a_flood_on_one_key_starves_no_other(
-    cache: Cache, watcher: Watcher, client: redis.Redis
-) -> None:
+def test_a_flood_on_one_key_starves_no_other(cache: Cache, client: redis.Redis) -> None:
     flooded: list[Any] = []
     over = threading.Event()
 
@@ -235,9 +201,9 @@ def test_a_flood_on_one_key_starves_no_other(
         for n in range(0 if over.is_set() else ahead):
             client.publish("profile:flooded", json.dumps({"row": {"n": [len(flooded), n]}}))
 
-    watcher.subscribe("profile:flooded", told)
+    cache.subscribe("flooded", told)
     until("the flood is on", lambda: len(flooded) > 200)
-    viewer = SseClient(watcher)  # comes while the flood is on
+    viewer = Viewer(cache)  # comes while the flood is on
     viewer.sees(None)
     cache.put([Change("ada", {"n": 1})])
     viewer.sees({"n": 1})
@@ -246,39 +212,47 @@ def test_a_flood_on_one_key_starves_no_other(
     over.set()
 
 
-def test_a_change_that_was_never_published_is_found_by_the_poll(valkey_url: str) -> None:
-    watcher = Watcher(valkey_url)
-    viewer = SseClient(watcher)
+def test_a_change_that_was_never_published_is_found_by_the_poll(
+    redis_url: str, client: redis.Redis
+) -> None:
+    viewer = Viewer(Cache(redis_url, poll_interval=0.1))
     viewer.sees(None)
-    with redis.Redis.from_url(valkey_url) as client:
-        client.hset("profile:ada", "row", json.dumps({"n": 1}))
-    viewer.sees({"n": 1}, timeout=module.POLL + 2)
+    client.hset("profile:ada", "row", json.dumps({"n": 1}))
+    viewer.sees({"n": 1})
     viewer.close()
 
 
+def overhear(redis_url: str, until: str) -> list[str]:
+    """What the server is told until it has been told `until` three times."""
+    told: list[str] = []
+    with redis.Redis.from_url(redis_url, socket_timeout=5) as client, client.monitor() as monitor:
+        while told.count(until) < 3:
+            told.append(monitor.next_command()["command"])
+    return told
+
+
 def test_twenty_idle_labels_send_nothing_but_the_poll(own_redis: Any) -> None:
-    cache = Cache(own_redis.url)
-    cache.put([Change(f"user {n}", {"likes_count": n}) for n in range(10)])
-    labels = [
-        LiveLabel(cache, f"user {n}", column)
-        for n in range(10)
-        for column in ("likes_count", "username")
-    ]
-    until(
-        "every label shows its number",
-        lambda: [label.value for label in labels[::2]] == [str(n) for n in range(10)],
-    )
-    with redis.Redis.from_url(own_redis.url) as client:
-        before = client.info("commandstats")
-        time.sleep(11)  # the promise is about time in which nothing happens
-        after = client.info("commandstats")
-    calls = {
-        name: stats["calls"] - before.get(name, {"calls": 0})["calls"]
-        for name, stats in after.items()
-    }
-    sent = {name: count for name, count in calls.items() if count}
+    names = [f"user {n}" for n in range(10)]
+    idle = Cache(own_redis.url, poll_interval=NEVER)
+    clock = Cache(own_redis.url, poll_interval=0.2)
+    idle.put([Change(name, {"likes_count": 7}) for name in names])
+
+    def show(cache: Cache) -> list[LiveLabel]:
+        labels = [LiveLabel(cache, n, c) for n in names for c in ("likes_count", "username")]
+        until("they show it", lambda: {label.value for label in labels[::2]} == {"7"})
+        return labels
+
+    labels = show(idle)
+    ticking = Viewer(clock, "clock")
+    ticking.sees(None)
+    told = overhear(own_redis.url, until="HGET profile:clock row")
+    assert set(told) == {"HGET profile:clock row"}, "the labels are silent in between"
+    ticking.close()
+    for label in labels:
+        label.close()
+
+    show(clock)
+    told = overhear(own_redis.url, until="HGET profile:user 9 row")
+    assert told[-20:] == [f"HGET profile:{name} row" for name in names] * 2, "each key once"
     ipywidgets.Widget.close_all()
-    assert sent.pop("cmdstat_info") == 1
-    polls = sent.pop("cmdstat_evalsha")
-    assert 1 <= polls <= 3
-    assert sent == {"cmdstat_hget": 10 * polls}, "the script reads each key once"
+    until("nobody watches", lambda: clock._watcher._thread is None)
