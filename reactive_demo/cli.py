@@ -112,6 +112,14 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--table", default="profile")
     audit.add_argument("--repair", action="store_true", help="repair the wrong rows, then exit")
     audit.add_argument("--json", action="store_true", help="print the report as JSON")
+    audit.add_argument(
+        "--again",
+        nargs="+",
+        type=float,
+        default=[1.0, 5.0],
+        metavar="SECONDS",
+        help="how long to wait before each further look; default: 1 5",
+    )
     audit.set_defaults(run=_audit)
 
     examine = commands.add_parser(
@@ -218,7 +226,9 @@ def _audit(options: argparse.Namespace) -> int:
 
     try:
         with _connect() as servers:
-            report = command.run(servers, options.table, repairs=options.repair)
+            report = command.run(
+                servers, options.table, repairs=options.repair, again=options.again
+            )
     except Exception as error:  # noqa: BLE001  (status 1 would mean that rows are wrong)
         print(f"reactive-demo: {command.reason(error)}", file=sys.stderr)
         return 2

@@ -13,10 +13,13 @@ import psycopg
 import pytest
 import redis
 
-from reactive_demo import Cache, Stack, connect
+from reactive_demo import Cache, ChangeTableFeed, Listener, Profiles, Stack, connect, install
+from reactive_demo.feeds import Feed
+from reactive_demo.tutorial.chapter_setup import install_article
 from tools import course
 from tools.databases import new_database
 from tools.redis_server import RedisServer
+from tools.servers import Door
 from tools.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,6 +101,56 @@ def database_url(stack: Stack) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def shared_database(stack: Stack) -> Iterator[str]:
+    """A database for many tests: making one for each would take longer than the tests."""
+    with new_database(stack, "shared") as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database(shared_database: str) -> Iterator[str]:
+    """That database, empty."""
+    yield shared_database
+    with psycopg.connect(shared_database, autocommit=True) as connection:
+        connection.execute(EMPTY)
+
+
+EMPTY = """
+    SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid();
+    SET client_min_messages = warning;
+    DO $$ DECLARE name text; BEGIN
+        FOR name IN SELECT nspname FROM pg_namespace
+                    WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' LOOP
+            EXECUTE format('DROP SCHEMA %I CASCADE', name);
+        END LOOP;
+    END $$;
+    CREATE SCHEMA public;
+    GRANT USAGE ON SCHEMA public TO PUBLIC;
+"""
+
+
+@pytest.fixture
+def captured_database(empty_database: str) -> str:
+    """A database with capture on the table `profile`."""
+    install(empty_database)
+    return empty_database
+
+
+@pytest.fixture
+def article_database(empty_database: str) -> str:
+    """A database with the article's table, function and trigger."""
+    install_article(empty_database)
+    return empty_database
+
+
+@pytest.fixture
+def database(captured_database: str) -> str:
+    """The database of `connection`, `profiles` and `door`; a module may choose another."""
+    return captured_database
+
+
+@pytest.fixture(scope="session")
 def redis_server() -> Iterator[str]:
     """A real `redis-server`, where the machine has one: its URL."""
     program = required("redis-server")
@@ -148,9 +201,36 @@ def client(cache_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def connection(database: str) -> Iterator[psycopg.Connection]:
-    """A plain connection to the `database` that a folder of tests has set up."""
+    """A plain connection to the `database`."""
     with psycopg.connect(database, autocommit=True) as plain:
         yield plain
+
+
+@pytest.fixture
+def profiles(database: str) -> Iterator[Profiles]:
+    with Profiles(database) as writes:
+        yield writes
+
+
+@pytest.fixture
+def listen() -> Iterator[Callable[..., Listener]]:
+    """Start listeners that end with the test: `listen(database, cache)`, or `listen(feed, cache)`.
+
+    They follow the cache's table, by the change table unless a feed is given.
+    """
+    started: list[Listener] = []
+
+    def listen(
+        source: str | Feed, cache: Cache, *, takeover: bool = False, state: str = "live"
+    ) -> Listener:
+        feed = ChangeTableFeed(source, cache.table) if isinstance(source, str) else source
+        started.append(Listener(feed, cache, takeover=takeover))
+        started[-1].start().wait_until(state)
+        return started[-1]
+
+    yield listen
+    for listener in started:
+        listener.stop()
 
 
 @pytest.fixture
@@ -169,6 +249,12 @@ def own_redis(folder: Path) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def door(database: str, folder: Path) -> Door:
+    """A way to the database that is shut at first."""
+    return Door(database, folder)
 
 
 @pytest.fixture

@@ -34,8 +34,8 @@ __all__ = [
 PROFILE = ("01_profile.sql", "02_increment.sql")
 CAPTURE = ("04_change.sql", "05_capture.sql")
 
-LOCK_TIMEOUT = 500
-"""Milliseconds to wait for the table's lock: whoever waits for it holds up all writers behind it.
+LOCK_TIMEOUT = 0.5
+"""Seconds to wait for the table's lock: all writers queue up behind an installation that waits.
 
 Less than PostgreSQL's `deadlock_timeout`, so that in a deadlock it is never a writer who fails.
 """
@@ -50,7 +50,11 @@ def read_sql(name: str) -> str:
 
 
 def install(
-    database_url: str, table: str = "profile", *, exclude: Sequence[str] | None = None
+    database_url: str,
+    table: str = "profile",
+    *,
+    exclude: Sequence[str] | None = None,
+    lock_wait: float = LOCK_WAIT,
 ) -> None:
     """Put capture on `table`: from now on, its changes are in the change table.
 
@@ -58,8 +62,9 @@ def install(
     Columns in `exclude` stay out of the cache; None leaves out what was left out before.
     Installing twice changes nothing.
 
-    Raises UnavailableError, LockTimeoutError if the table stays locked for 20 s, and RefusedError
-    if the database refuses, because the table is absent or has no primary key, for instance.
+    Raises UnavailableError, LockTimeoutError if the table stays locked for `lock_wait` seconds, and
+    RefusedError if the database refuses, because the table is absent or has no primary key, for
+    instance. Then nothing was changed.
     """
     steps = [*PROFILE, *CAPTURE] if table == "profile" else CAPTURE
     columns = None if exclude is None else list(exclude)
@@ -74,25 +79,26 @@ def install(
             "SELECT reactive.capture(%s::regclass, %s)", [_found(connection, table), columns]
         )
 
-    change_schema(database_url, f"table {table}", work)
+    change_schema(database_url, f"table {table}", work, lock_wait=lock_wait)
 
 
-def uninstall(database_url: str, table: str | None = None) -> None:
+def uninstall(database_url: str, table: str | None = None, *, lock_wait: float = LOCK_WAIT) -> None:
     """Take capture off `table`; without a table, off all, with every function of ours.
 
     The tables and their rows stay. Raises as `install` does.
     """
-    # Each in a transaction of its own. A writer locks first the table, then the change table; a
-    # listener the other way round: who locked both, for all to wait, would be in a deadlock.
-    for name in _captured(database_url) if table is None else [table]:
-        change_schema(database_url, f"table {name}", partial(uncapture, table=name))
+    change = partial(change_schema, database_url, lock_wait=lock_wait)
+    # Each in a transaction of its own. A writer locks first the table, then the change table, and a
+    # listener the other way round: one transaction that locked all of them would deadlock.
+    for name in _captured(change) if table is None else [table]:
+        change(f"table {name}", partial(uncapture, table=name))
     if table is None:
         drop = b"DROP SCHEMA IF EXISTS reactive CASCADE"
-        change_schema(database_url, "schema reactive", lambda connection: connection.execute(drop))
+        change("schema reactive", lambda connection: connection.execute(drop))
 
 
-def _captured(database_url: str) -> list[str]:
-    """The captured tables that are still there."""
+def _captured(change: Callable[..., None]) -> list[str]:
+    """Return the captured tables that are still there."""
     names: list[str] = []
 
     def work(connection: psycopg.Connection) -> None:
@@ -102,7 +108,7 @@ def _captured(database_url: str) -> list[str]:
             )
             names[:] = [name for (name,) in found]
 
-    change_schema(database_url, "schema reactive", work)
+    change("schema reactive", work)
     return names
 
 
@@ -146,14 +152,18 @@ def execute_files(connection: psycopg.Connection, names: Sequence[str]) -> None:
 
 
 def change_schema(
-    database_url: str, what: str, work: Callable[[psycopg.Connection], object]
+    database_url: str,
+    what: str,
+    work: Callable[[psycopg.Connection], object],
+    *,
+    lock_wait: float = LOCK_WAIT,
 ) -> None:
     """Do `work` in one transaction, all or nothing; again, if a lock is not to be had."""
     blockers: list[str] = []
     retrying = Retrying(
         retry=retry_if_exception_type(_BUSY),
         wait=wait_random_exponential(multiplier=0.1, max=2),
-        stop=stop_after_delay(LOCK_WAIT),
+        stop=stop_after_delay(lock_wait),
         reraise=True,
     )
     try:
@@ -161,7 +171,7 @@ def change_schema(
     except _BUSY:
         by = f" by {', '.join(blockers)}" if blockers else ""
         raise LockTimeoutError(
-            f"The {what} stayed locked for {LOCK_WAIT:g} s{by}, and was not changed: end that "
+            f"The {what} stayed locked for {lock_wait:g} s{by}, and was not changed: end that "
             "transaction and try again."
         ) from None
     except psycopg.OperationalError as error:
@@ -188,7 +198,7 @@ def _attempt(
     ):
         connection.execute("SET LOCAL client_min_messages = warning")
         check_trust(connection)
-        connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}".encode())
+        connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT:g}s'".encode())
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('reactive_demo', 0))")
         work(connection)
 

@@ -44,12 +44,18 @@ Row = dict[str, Any]
 class Cache:
     """The rows of one table, by key. Safe to use from any thread.
 
-    A tombstone lives `tombstone_life` seconds: longer than any late message is under way. The
-    methods raise redis.RedisError when Redis does not answer within 5 s.
+    A tombstone lives `tombstone_life` seconds: longer than any late message is under way.
+    Subscriptions make up for lost messages within `poll_interval` seconds. The methods raise
+    redis.RedisError when Redis does not answer within 5 s.
     """
 
     def __init__(
-        self, redis_url: str, table: str = "profile", *, tombstone_life: float = 600.0
+        self,
+        redis_url: str,
+        table: str = "profile",
+        *,
+        tombstone_life: float = 600.0,
+        poll_interval: float = 5.0,
     ) -> None:
         self.redis_url = redis_url
         self.table = table
@@ -60,7 +66,7 @@ class Cache:
         self._acquire_lease = script(self._redis, "acquire_lease.lua")
         self._apply = script(self._redis, "row.lua", "apply.lua")
         self._evict = script(self._redis, "row.lua", "evict.lua")
-        self._watcher = Watcher(redis_url, self._read_rows)
+        self._watcher = Watcher(redis_url, self._read_rows, poll_interval=poll_interval)
 
     @property
     def name(self) -> str:
@@ -116,7 +122,7 @@ class Cache:
         """Call `callback(row)` with the row as it is now, and whenever it changes.
 
         The calls come from the cache's one watching thread: return fast. A message that Redis lost
-        is made up for within 5 s. Ends with `close()` of the subscription.
+        is made up for by the next poll. Ends with `close()` of the subscription.
         """
         return self._watcher.subscribe(self.redis_key(key), callback)
 

@@ -33,7 +33,7 @@ LOAD_TIMEOUT = 1.0
 """Seconds that a load may take; then another caller tries, and the first may not store."""
 
 WAIT_TIMEOUT = 2.0
-"""Seconds to wait for another caller's load; then read PostgreSQL without storing."""
+"""Seconds; longer than a load may take, so that a loader that died is replaced first."""
 
 LIMITS = f"""
     SET statement_timeout = '5s'; SET idle_in_transaction_session_timeout = '{2 * LOAD_TIMEOUT:g}s'
@@ -48,9 +48,10 @@ class ReadThrough:
     """The rows of a captured table, from the cache, or else from the database.
 
     Safe to use from any thread. Of all callers that miss a key at the same time, in all processes,
-    one reads it from the database. That there is no such row is remembered too, for `absent_life`
-    seconds or until one is inserted. Where no listener has filled the cache yet, rows are read and
-    not stored: nothing would keep them up to date.
+    one reads it from the database. A caller that has waited `wait_timeout` seconds for another's
+    read reads it too, and stores nothing. That there is no such row is remembered too, for
+    `absent_life` seconds or until one is inserted. Where no listener has filled the cache yet, rows
+    are read and not stored: nothing would keep them up to date.
     """
 
     def __init__(
@@ -60,11 +61,13 @@ class ReadThrough:
         table: str | None = None,
         *,
         absent_life: float = 5.0,
+        wait_timeout: float = WAIT_TIMEOUT,
     ) -> None:
         self.database_url = database_url
         self.cache = cache
         self.table = table or cache.table
         self.absent_life = absent_life
+        self.wait_timeout = wait_timeout
         self._load_ms = round(1000 * min(LOAD_TIMEOUT, cache.tombstone_life / 2))
         self._pool = Pool(lambda: Reader(database_url, self.table))
         self._redis = open_redis(cache.redis_url)
@@ -83,7 +86,7 @@ class ReadThrough:
             load_key(self.cache.table, key),
         ]
         token = uuid.uuid4().hex
-        deadline, pause = time.monotonic() + WAIT_TIMEOUT, 0.001
+        deadline, pause = time.monotonic() + self.wait_timeout, 0.001
         while True:
             reply: Any = self._begin(keys=keys, args=[token, self._load_ms])
             answer, value = reply

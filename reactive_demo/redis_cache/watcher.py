@@ -2,7 +2,7 @@
 
 Redis Pub/Sub loses messages, as NOTIFY does: a subscriber that is away hears nothing. So the
 watcher subscribes first and then reads; it reads again after each (re)subscription, and all keys
-in one round trip every 5 s. In between it sends nothing.
+in one round trip every few seconds. In between it sends nothing.
 """
 
 import json
@@ -22,9 +22,6 @@ __all__ = ["Subscription", "Watcher"]
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any] | None
-
-POLL = 5.0
-"""Seconds between two reads of all watched keys."""
 
 TICK = 0.05
 """Seconds until the thread looks for new subscriptions: redis-py's PubSub is for one thread."""
@@ -67,14 +64,20 @@ class Subscription:
 class Watcher:
     """Follows keys of one Redis for any number of subscriptions, in one thread.
 
-    `read` returns the JSON text of each of some Redis keys.
+    `read` returns the JSON text of each of some Redis keys; every `poll_interval` seconds it is
+    asked for all that are watched.
     """
 
     def __init__(
-        self, redis_url: str, read: Callable[[Sequence[str]], Sequence[str | None]]
+        self,
+        redis_url: str,
+        read: Callable[[Sequence[str]], Sequence[str | None]],
+        *,
+        poll_interval: float,
     ) -> None:
         self._redis_url = redis_url
         self._read = read
+        self._poll_interval = poll_interval
         # Reentrant: a closed label is closed once more by the garbage collector, at any moment.
         self._lock = threading.RLock()
         self._subscriptions: list[Subscription] = []
@@ -127,7 +130,7 @@ class Watcher:
     def _follow(self, pubsub: PubSub) -> None:
         """Subscribe, read, pass on, until nobody follows any more or Redis is lost."""
         followed: set[str] = set()
-        next_poll = time.monotonic() + POLL
+        next_poll = time.monotonic() + self._poll_interval
         while channels := self._channels():
             if channels - followed:
                 pubsub.subscribe(*channels - followed)
@@ -137,7 +140,7 @@ class Watcher:
             self._hear(pubsub)
             if time.monotonic() >= next_poll:
                 self._unread |= followed
-                next_poll = time.monotonic() + POLL
+                next_poll = time.monotonic() + self._poll_interval
             self._catch_up(followed)
 
     def _hear(self, pubsub: PubSub) -> None:

@@ -11,7 +11,7 @@ import redis
 
 from reactive_demo import Cache, Listener, NotifyFeed, Profiles, install
 from reactive_demo.changes import Change
-from reactive_demo.feeds import NotCapturedError
+from reactive_demo.errors import NotCapturedError
 from reactive_demo.tools.audit import Kind, Report, audit, repair
 from reactive_demo.tutorial.chapter_setup import install_article
 from tools.waiting import until

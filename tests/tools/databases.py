@@ -25,3 +25,19 @@ def unheard(connection: "psycopg.Connection[Any]") -> int:
     return connection.execute(
         "SELECT FROM pg_stat_activity WHERE wait_event = 'ClientWrite'"
     ).rowcount
+
+
+def backends(connection: "psycopg.Connection[Any]", application: str) -> list[int]:
+    """The process ids of the backends that serve an application in this database."""
+    found = connection.execute(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+        " AND pid <> pg_backend_pid() AND application_name LIKE %s",
+        [f"%{application}%"],
+    )
+    return [pid for (pid,) in found]
+
+
+def terminate(connection: "psycopg.Connection[Any]", application: str) -> None:
+    """End these backends, and wait until they are gone."""
+    for pid in backends(connection, application):
+        connection.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])

@@ -1,7 +1,7 @@
 """The audit on the command line, with a progress bar where tqdm is installed."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import psycopg
@@ -11,7 +11,7 @@ from reactive_demo.errors import ReactiveDemoError, first_line
 from reactive_demo.feeds.rows import UNREADABLE
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.servers import Stack
-from reactive_demo.tools.audit.meter import Progress, audit
+from reactive_demo.tools.audit.meter import AGAIN, Progress, audit
 from reactive_demo.tools.audit.repairs import repair
 from reactive_demo.tools.audit.verdict import Report
 
@@ -24,12 +24,14 @@ BAR_DELAY = 1.0
 """Seconds before the bar appears: most audits are over by then."""
 
 
-def run(servers: Stack, table: str, *, repairs: bool = False) -> Report:
+def run(
+    servers: Stack, table: str, *, repairs: bool = False, again: Sequence[float] = AGAIN
+) -> Report:
     """Compare; with `repairs`, repair the wrong rows. Raises as `audit` and `repair` do."""
     cache = Cache(servers.redis_url, table)
     try:
         with _progress_bar() as progress:
-            report = audit(servers.database_url, cache, progress=progress)
+            report = audit(servers.database_url, cache, again=again, progress=progress)
         if repairs and not report.agrees:
             report = repair(servers.database_url, cache, report)
         return report

@@ -16,8 +16,9 @@ from reactive_demo import Cache, Listener, NotifyFeed, Profiles, ReactiveDemoErr
 from reactive_demo.changes import Batch, Change
 from reactive_demo.feeds import notify
 from reactive_demo.listener.listener import Stats
-from reactive_demo.tutorial.checks import cache_follows, until
 from reactive_demo.waiting import StopEvent
+from tools.agreement import cache_follows
+from tools.waiting import until
 
 Listen = Callable[..., Listener]
 

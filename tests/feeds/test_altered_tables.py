@@ -5,10 +5,13 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from durable.servers import cached, carry
 from reactive_demo import Cache, Listener, ReactiveDemoError, ReadThrough, install
-from reactive_demo.feeds import ChangeTableFeed, NotCapturedError
+from reactive_demo.errors import NotCapturedError
+from reactive_demo.feeds import ChangeTableFeed
+from reactive_demo.listener.leadership import Leadership
+from reactive_demo.options import Options
 from reactive_demo.waiting import StopEvent
+from tools.agreement import cached, carry
 from tools.waiting import until
 
 Listen = Callable[..., Listener]
@@ -29,10 +32,10 @@ def test_what_is_left_out_stays_out_when_it_is_installed_again_without_a_word(
     database: str, orders: Cache
 ) -> None:
     install(database, "orders")
-    carry(database, orders, "orders")
+    carry(database, orders)
     assert orders.get("1") == {"id": 1, "n": 1}
     install(database, "orders", exclude=[])
-    carry(database, orders, "orders")
+    carry(database, orders)
     assert orders.get("1") == {"id": 1, "n": 1, "hash": "secret"}
 
 
@@ -45,14 +48,14 @@ def test_a_column_that_is_left_out_and_renamed_is_not_shown(
     with pytest.raises(ReactiveDemoError, match="column hash cannot be left out"):
         install(database, "orders")
     install(database, "orders", exclude=["password"])
-    carry(database, orders, "orders")
+    carry(database, orders)
     assert orders.get("1") == {"id": 1, "n": 1}
 
 
 def test_rows_that_a_policy_hides_are_an_error_and_not_taken_for_deleted(
     database: str, connection: psycopg.Connection, orders: Cache
 ) -> None:
-    carry(database, orders, "orders")
+    carry(database, orders)
     connection.execute("DROP ROLE IF EXISTS rd_reader")
     connection.execute(
         """
@@ -67,7 +70,7 @@ def test_rows_that_a_policy_hides_are_an_error_and_not_taken_for_deleted(
     )
     try:
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
-            carry(database.replace("reactive_demo@", "rd_reader@"), orders, "orders")
+            carry(database.replace("reactive_demo@", "rd_reader@"), orders)
         assert set(cached(orders)) == {"1", "2"}
     finally:
         connection.execute("DROP OWNED BY rd_reader; DROP ROLE rd_reader")
@@ -104,13 +107,8 @@ OWN_TYPE = """
 
 @pytest.mark.parametrize("key", ["name", "name, id", "id, name"])
 def test_a_type_of_an_extension_is_read_in_its_own_order(
-    database: str,
-    connection: psycopg.Connection,
-    cache: Cache,
-    key: str,
-    monkeypatch: pytest.MonkeyPatch,
+    database: str, connection: psycopg.Connection, cache: Cache, key: str
 ) -> None:
-    monkeypatch.setattr("reactive_demo.feeds.rows.BATCH_ROWS", 10)
     connection.execute(OWN_TYPE)
     connection.execute(f"CREATE TABLE users (name extension.caseless, id int, PRIMARY KEY ({key}))")
     connection.execute(
@@ -120,10 +118,11 @@ def test_a_type_of_an_extension_is_read_in_its_own_order(
     )
     install(database, "users")
     users = Cache(cache.redis_url, "users")
-    carry(database, users, "users")
+    feed = ChangeTableFeed(database, "users", options=Options(batch_rows=10))
+    carry(feed, users)
     assert len(cached(users)) == 99
     connection.execute("UPDATE users SET id = 7 WHERE name::text = 'User42'")
-    carry(database, users, "users")
+    carry(feed, users)
     assert [row["id"] for row in cached(users).values() if row["name"] == "User42"] == [7]
 
 
@@ -138,13 +137,14 @@ def test_numbers_of_another_servers_transactions_say_nothing(
         " SET truncated_xid = '9000000000', truncated_version = 99, pruned_xid = '9000000000'"
     )
     orders.forget_cursor()
-    carry(database, orders, "orders")
+    carry(database, orders)
     assert len(cached(orders)) == 2
-    with ChangeTableFeed(database, "orders").open() as session:
-        batches = session.batches(orders, StopEvent())
-        assert not next(batches).changes
+    feed = ChangeTableFeed(database, "orders")
+    with feed.open() as session:
+        lease = Leadership(feed, orders, takeover=False).acquire_lease(session)
+        assert not next(session.batches(lease.cursor, StopEvent())).changes
     connection.execute("UPDATE orders SET n = 3 WHERE id = 2")
-    carry(database, orders, "orders")
+    carry(database, orders)
     assert orders.get("2") == {"id": 2, "n": 3}
 
 
@@ -162,7 +162,8 @@ SWAP = """
 def test_a_table_that_has_lost_its_trigger_is_not_called_live(
     database: str, connection: psycopg.Connection, orders: Cache, listen: Listen, away: str
 ) -> None:
-    listener = listen(database, orders, "orders")
+    feed = ChangeTableFeed(database, "orders", options=Options(heartbeat=0.1))
+    listener = listen(feed, orders)
     connection.execute(away)
     connection.execute("UPDATE orders SET n = 5")
     until(
@@ -176,11 +177,11 @@ def test_a_table_that_has_lost_its_trigger_is_not_called_live(
 def test_what_replication_writes_is_captured(
     database: str, connection: psycopg.Connection, orders: Cache
 ) -> None:
-    carry(database, orders, "orders")
+    carry(database, orders)
     connection.execute("SET session_replication_role = replica")
     connection.execute("UPDATE orders SET n = 9")
     connection.execute("RESET session_replication_role")
-    carry(database, orders, "orders")
+    carry(database, orders)
     assert orders.get("1") == {"id": 1, "n": 9}
 
 
@@ -192,6 +193,6 @@ def test_a_key_that_breaks_a_domains_rule_is_nobodys(
     connection.execute("INSERT INTO few VALUES (1)")
     install(database, "few")
     few = Cache(cache.redis_url, "few")
-    carry(database, few, "few")
+    carry(database, few)
     with ReadThrough(database, few) as rows:
         assert (rows.get("1"), rows.get("11")) == ({"id": 1}, None)

@@ -8,9 +8,10 @@ import psycopg
 import pytest
 import redis
 
-from durable.servers import Process, agree
 from reactive_demo import Cache, Listener, Profiles
+from tools.agreement import agree
 from tools.redis_server import RedisServer
+from tools.servers import Process
 from tools.waiting import until
 
 Listen = Callable[..., Listener]

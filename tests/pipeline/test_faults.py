@@ -12,21 +12,14 @@ import psycopg
 import pytest
 import redis
 
-from durable.servers import (
-    QUIET,
-    PostgresServer,
-    Process,
-    Traffic,
-    agree,
-    cached,
-    carry,
-)
 from reactive_demo import Cache, Listener, Profiles, install, uninstall
 from reactive_demo.changes import Batch
 from reactive_demo.feeds import change_table, session
 from reactive_demo.tutorial.chapter_setup import install_article
 from reactive_demo.tutorial.fault_proxy import FaultProxy
+from tools.agreement import QUIET, Traffic, agree, cached, carry
 from tools.redis_server import RedisServer
+from tools.servers import PostgresServer, Process
 from tools.waiting import until
 
 Listen = Callable[..., Listener]
@@ -482,11 +475,11 @@ def test_rows_of_100_kb_arrive(
     connection.execute("CREATE TABLE page (id text PRIMARY KEY, body text)")
     install(database, "page")
     cache = Cache(cache.redis_url, "page")
-    listen(database, cache, "page")
+    listen(database, cache)
     connection.execute(
         "INSERT INTO page SELECT n, repeat('🐘\"', 25000) FROM generate_series(1, 50) n"
     )
-    agree(database, cache, "page", "id")
+    agree(database, cache, "id")
 
 
 def test_a_row_that_was_deleted_and_inserted_again_outlives_its_tombstone(

@@ -1,17 +1,20 @@
 """A row that PostgreSQL cannot show is set aside, and everything else goes on."""
 
+from collections.abc import Callable
+
 import psycopg
 import pytest
 import redis
 
-from durable.servers import cached
-from durable.test_set_aside import Listen
-from reactive_demo import Cache, ChangeTableFeed, ReadThrough, install
-from reactive_demo.feeds import rows
+from reactive_demo import Cache, ChangeTableFeed, Listener, ReadThrough, install
+from reactive_demo.options import Options
 from reactive_demo.tools.audit import audit, command
+from tools.agreement import cached
 from tools.waiting import until
 
-SOME, MANY = 40, 2 * rows.BATCH_ROWS + 1
+SOME, MANY = 40, 2 * Options().batch_rows + 1
+
+Listen = Callable[..., Listener]
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def test_one_row_that_cannot_be_shown_does_not_stop_the_others(
     database: str, connection: psycopg.Connection, shares: Cache, listen: Listen, count: int
 ) -> None:
     write(connection, count, 1)
-    listener = listen(database, shares, "share")
+    listener = listen(database, shares)
     until("all are there", lambda: heads(shares) == expected(count, 100))
     write(connection, count, 2, but=0)
     # The one that cannot be shown stays as it was.
@@ -65,7 +68,7 @@ def test_a_cache_is_filled_with_all_rows_that_can_be_shown(
     database: str, connection: psycopg.Connection, shares: Cache, listen: Listen, count: int
 ) -> None:
     write(connection, count, 2, but=0)
-    listener = listen(database, shares, "share")
+    listener = listen(database, shares)
     shown = expected(count, 50)
     del shown["17"]
     assert heads(shares) == shown
@@ -84,7 +87,7 @@ def test_a_row_too_large_for_json_is_set_aside(
     )
     install(database, "note")
     notes = Cache(cache.redis_url, "note")
-    listener = listen(database, notes, "note")
+    listener = listen(database, notes)
     connection.execute("INSERT INTO note VALUES (0), (1)")
     until("the small one is there", lambda: notes.get("0") == {"id": 0, "body": ""})
     until("the large one is aside", lambda: list(listener.quarantine) == ["1"])
@@ -97,13 +100,13 @@ def test_keys_from_before_a_change_of_type_are_gone(
     connection.execute("INSERT INTO part VALUES ('a1'), ('2')")
     install(database, "part")
     parts = Cache(cache.redis_url, "part")
-    with_letters = listen(database, parts, "part")
+    with_letters = listen(database, parts)
     until("both are there", lambda: set(cached(parts)) == {"a1", "2"})
     with_letters.stop()
     connection.execute("DELETE FROM part WHERE id = 'a1'")
     connection.execute("ALTER TABLE part ALTER id TYPE int USING id::int")
     connection.execute("INSERT INTO part VALUES (3)")
-    listener = listen(database, parts, "part")
+    listener = listen(database, parts)
     until("only numbers are left", lambda: set(cached(parts)) == {"2", "3"})
     assert not listener.quarantine
 
@@ -116,7 +119,7 @@ def test_who_reads_through_is_told_why(
     listen: Listen,
 ) -> None:
     write(connection, 20, 2, but=0)
-    listen(database, shares, "share")
+    listen(database, shares)
     with ReadThrough(database, shares) as through:
         with pytest.raises(psycopg.errors.DivisionByZero):
             through.get("17")
@@ -130,21 +133,19 @@ def test_an_audit_of_it_says_why_it_ends(
     database: str, connection: psycopg.Connection, shares: Cache, listen: Listen
 ) -> None:
     write(connection, 20, 2, but=0)
-    listen(database, shares, "share")
+    listen(database, shares)
     with pytest.raises(psycopg.errors.DivisionByZero) as raised:
         audit(database, shares)
     assert "PostgreSQL cannot show a row (division by zero)" in command.reason(raised.value)
 
 
-def test_wide_rows_are_read_fewer_at_a_time(
-    database: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rows, "PAGE_BYTES", 100_000)
+def test_wide_rows_are_read_fewer_at_a_time(database: str, connection: psycopg.Connection) -> None:
     connection.execute("CREATE TABLE page (id int PRIMARY KEY, body text)")
     connection.execute(
         "INSERT INTO page SELECT n, repeat('x', 10000) FROM generate_series(1, 600) n"
     )
     install(database, "page")
-    with ChangeTableFeed(database, "page").open() as session:
+    options = Options(page_bytes=100_000)
+    with ChangeTableFeed(database, "page", options=options).open() as session:
         pages = [len(page) for page in session._rows.pages()]
-    assert (sum(pages), pages[0], max(pages[1:])) == (600, rows.BATCH_ROWS, 9)
+    assert (sum(pages), pages[0], max(pages[1:])) == (600, options.batch_rows, 9)

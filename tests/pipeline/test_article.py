@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from reactive_demo import Cache, Listener, Profiles
 from reactive_demo.app.profiles import COUNTERS
-from reactive_demo.tutorial.checks import cache_follows
+from tools.agreement import cache_follows
 
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=50)
 writes = st.lists(

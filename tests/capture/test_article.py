@@ -20,18 +20,27 @@ class Ear:
     def __init__(self, database_url: str) -> None:
         self._connection = psycopg.connect(database_url, autocommit=True)
         self._connection.execute("LISTEN profile_change")
+        self.times: list[float] = []
 
     def heard(self) -> list[dict]:
-        """All that was announced so far: a message of our own marks the end."""
+        """All that was announced so far, without its times: our own message marks the end."""
         self._connection.execute("NOTIFY profile_change, 'end'")
         payloads = []
         while "end" not in payloads:
             payloads += [n.payload for n in self._connection.notifies(timeout=5, stop_after=1)]
         assert payloads.pop() == "end"
-        return [json.loads(payload) for payload in payloads]
+        messages = [json.loads(payload) for payload in payloads]
+        self.times += [message.pop("changed_at") for message in messages]
+        return messages
 
     def close(self) -> None:
         self._connection.close()
+
+
+@pytest.fixture
+def database(article_database: str) -> str:
+    """With the article's trigger."""
+    return article_database
 
 
 @pytest.fixture
@@ -129,6 +138,20 @@ def test_odd_names_are_announced_as_they_are(
             {"operation": "INSERT", "row": row(name, likes=1)},
             {"operation": "DELETE", "row": row(name, likes=1)},
         ]
+
+
+def test_each_announcement_tells_when_the_row_changed_by_the_clock_of_the_database(
+    connection: psycopg.Connection, ear: Ear
+) -> None:
+    clock = "SELECT round(extract(epoch FROM clock_timestamp()), 6)"
+    moments = [connection.execute(clock).fetchone()[0]]
+    for _ in range(3):
+        connection.execute("SELECT reactive.increment('ada', 'likes')")
+        moments.append(connection.execute(clock).fetchone()[0])
+    ear.heard()
+    for before, changed_at, after in zip(moments, ear.times, moments[1:], strict=False):
+        assert float(before) <= changed_at <= float(after)
+    assert len(ear.times) == 3
 
 
 def test_each_row_of_one_statement_is_announced(connection: psycopg.Connection, ear: Ear) -> None:

@@ -59,7 +59,7 @@ def test_one_value_too_large_does_not_stop_the_others(
     database: str, notes: psycopg.Connection, own_redis: Any, listen: Listen
 ) -> None:
     cache = Cache(own_redis.url, "note")
-    listener = listen(database, cache, "note")
+    listener = listen(database, cache)
     with notes.transaction():
         write(notes, NAMES, "first")
         write(notes, [LARGE], "x" * (LIMIT + 1))
@@ -89,7 +89,7 @@ def test_what_was_set_aside_is_tried_again_by_a_resync(
     database: str, notes: psycopg.Connection, strict: redis.Redis, own_redis: Any, listen: Listen
 ) -> None:
     cache = Cache(own_redis.url, "note")
-    listener = listen(database, cache, "note")
+    listener = listen(database, cache)
     write(notes, [LARGE], "x" * (LIMIT + 1))
     until("it is set aside", lambda: LARGE in listener.quarantine)
     strict.config_set("proto-max-bulk-len", 512 * 2**20)

@@ -13,9 +13,10 @@ import redis
 
 from reactive_demo import Cache, Listener, NotifyFeed, Profiles
 from reactive_demo.listener import listener as module
-from reactive_demo.tutorial.checks import cache_follows, until
 from reactive_demo.tutorial.fault_proxy import FaultProxy
+from tools.agreement import cache_follows
 from tools.databases import unheard
+from tools.waiting import until
 
 Listen = Callable[..., Listener]
 

@@ -1,23 +1,27 @@
 """Keys that were deleted long ago are forgotten, and nobody misses that they were deleted."""
 
+from collections.abc import Callable
+
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from durable.conftest import Listen
-from durable.servers import agree, cached, carry
-from reactive_demo import Cache, ChangeTableFeed
-from reactive_demo.feeds import NotCapturedError, change_table
+from reactive_demo import Cache, ChangeTableFeed, Listener
+from reactive_demo.errors import NotCapturedError
+from reactive_demo.listener.leadership import Leadership
+from reactive_demo.options import Options
 from reactive_demo.waiting import StopEvent
+from tools.agreement import agree, cached, carry
 from tools.waiting import until
 
+Listen = Callable[..., Listener]
 
-@pytest.fixture(autouse=True)
-def long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is over is long ago, and looked for at once."""
-    monkeypatch.setattr(change_table, "KEPT_FOR", "0 s")
-    monkeypatch.setattr(change_table, "PRUNE_EVERY", 0)
-    monkeypatch.setattr(change_table, "PRUNE_SPAN", 3)
+
+def forgetful(database_url: str) -> ChangeTableFeed:
+    """A feed that forgets a deleted key at once."""
+    return ChangeTableFeed(
+        database_url, options=Options(retention=0, prune_interval=0, prune_rows=3)
+    )
 
 
 def noted(connection: psycopg.Connection) -> set[str]:
@@ -27,7 +31,7 @@ def noted(connection: psycopg.Connection) -> set[str]:
 def test_deleted_keys_are_forgotten_and_present_ones_kept(
     database: str, cache: Cache, connection: psycopg.Connection, listen: Listen
 ) -> None:
-    listen(database, cache)
+    listen(forgetful(database), cache)
     for name in "abcdefgh":
         connection.execute("SELECT reactive.increment(%s, 'likes')", [name])
     connection.execute("DELETE FROM profile WHERE username > 'b'")
@@ -41,12 +45,12 @@ def test_a_cache_that_was_away_for_longer_is_filled(
 ) -> None:
     connection.execute("SELECT reactive.increment(n, 'likes') FROM unnest('{a,b}'::text[]) n")
     away = Cache(valkey_url, "away")
-    carry(database, away)
+    carry(ChangeTableFeed(database), away)
     connection.execute("DELETE FROM profile WHERE username = 'a'")
-    listen(database, cache)
+    listen(forgetful(database), cache)
     until("the deleted key is forgotten", lambda: noted(connection) == {"b"})
     assert set(cached(away)) == {"a", "b"}
-    carry(database, away)
+    carry(ChangeTableFeed(database), away)
     assert set(cached(away)) == {"b"}
     away.close()
 
@@ -55,17 +59,18 @@ def test_a_session_that_slept_for_longer_ends_and_the_next_one_fills_the_cache(
     database: str, cache: Cache, valkey_url: str, connection: psycopg.Connection, listen: Listen
 ) -> None:
     connection.execute("SELECT reactive.increment(n, 'likes') FROM unnest('{a,b}'::text[]) n")
-    away = Cache(valkey_url, "away")
-    with ChangeTableFeed(database).open() as session:
-        batches = session.batches(away, StopEvent())
-        while (batch := next(batches)).position is not None:
-            away.write(batch)
+    away, feed = Cache(valkey_url, "away"), ChangeTableFeed(database)
+    carry(feed, away)
+    with feed.open() as session:
+        lease = Leadership(feed, away, takeover=False).acquire_lease(session)
+        batches = session.batches(lease.cursor, StopEvent())
+        assert next(batches).state == "live"
         connection.execute("DELETE FROM profile WHERE username = 'a'")
-        listen(database, cache)
+        listen(forgetful(database), cache)
         until("the deleted key is forgotten", lambda: noted(connection) == {"b"})
         with pytest.raises(NotCapturedError):
             list(batches)
-    carry(database, away)
+    carry(feed, away)
     assert set(cached(away)) == {"b"}
     away.close()
 
@@ -83,7 +88,7 @@ def test_who_may_only_read_forgets_nothing_and_goes_on(
     ):
         connection.execute(statement.encode())
     try:
-        listen(make_conninfo(database, options="-c role=reader_only"), cache)
+        listen(forgetful(make_conninfo(database, options="-c role=reader_only")), cache)
         connection.execute("SELECT reactive.increment('b', 'likes')")
         agree(database, cache)
         assert noted(connection) == {"a", "b"}

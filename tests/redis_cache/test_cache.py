@@ -1,7 +1,6 @@
 """The cache: what Redis holds is what the design promises to any other client of it."""
 
 import json
-import time
 from typing import Any
 
 import psycopg
@@ -27,6 +26,15 @@ def test_what_was_put_is_got_until_it_is_deleted(cache: Cache) -> None:
     assert cache.get("ada") == ROW
     cache.put([Change("ada", None)])
     assert cache.get("ada") is None
+
+
+def test_many_rows_are_got_in_one_round_trip_and_what_is_no_row_is_none(
+    cache: Cache, client: redis.Redis
+) -> None:
+    cache.put([Change("ada", ROW), Change("bob", None)])
+    client.set("profile:eve", "not even a hash")
+    assert cache.get_many(["ada", "bob", "eve"]) == {"ada": ROW, "bob": None, "eve": None}
+    assert cache.get_many([]) == {}
 
 
 def test_a_row_is_a_hash_named_by_table_and_key(cache: Cache, client: redis.Redis) -> None:
@@ -133,16 +141,12 @@ def test_a_server_that_restarted_does_not_break_the_next_call(own_redis: Any) ->
     assert cache.get("ada") == ROW
 
 
-def test_a_frozen_server_is_given_up_after_5_s_and_its_late_answer_misleads_nobody(
-    own_redis: Any,
-) -> None:
-    cache = Cache(own_redis.url)
+def test_a_frozen_server_is_given_up_and_its_late_answer_misleads_nobody(own_redis: Any) -> None:
+    cache = Cache(f"{own_redis.url}?socket_timeout=0.2")
     cache.put([Change("ada", {"n": 1}), Change("bob", {"n": 2})])
     own_redis.freeze()
-    begun = time.monotonic()
     with pytest.raises(redis.TimeoutError):
         cache.get("ada")
-    assert time.monotonic() - begun < 6
     own_redis.thaw()
     assert cache.get("bob") == {"n": 2}
 

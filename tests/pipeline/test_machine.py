@@ -21,14 +21,14 @@ from hypothesis.errors import FlakyFailure
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from psycopg import sql
 
-from durable.servers import cached, stored
 from reactive_demo import Cache, ChangeTableFeed
 from reactive_demo.changes import Batch, Lease
+from reactive_demo.errors import FencedError
 from reactive_demo.feeds import change_table, rows
 from reactive_demo.feeds.change_table import ChangeTableSession
 from reactive_demo.feeds.cursor import Cursor
-from reactive_demo.redis_cache.cache import FencedError
 from reactive_demo.waiting import StopEvent
+from tools.agreement import cached, stored
 
 WRITES = {
     "change": "SELECT reactive.increment(%(key)s, 'likes')",

@@ -1,0 +1,27 @@
+"""What the tests of the whole pipeline share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reactive_demo import install
+from reactive_demo.tutorial.fault_proxy import FaultProxy
+from tools.servers import PostgresServer
+
+
+@pytest.fixture
+def own_postgres(folder: Path) -> Iterator[PostgresServer]:
+    """A PostgreSQL that nobody else uses, with capture on `profile`."""
+    server = PostgresServer(folder)
+    server.start()
+    install(server.url)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def wire(database: str) -> Iterator[FaultProxy]:
+    """A TCP address of the embedded PostgreSQL."""
+    with FaultProxy.to_postgres(database, tcp=True) as relay:
+        yield relay

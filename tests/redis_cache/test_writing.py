@@ -1,0 +1,153 @@
+"""The cache's scripts: nothing old is written, by whomever, whenever it comes."""
+
+from dataclasses import replace
+
+import pytest
+import redis
+
+from reactive_demo import Cache
+from reactive_demo.changes import Batch, Lease, State, Versioned
+from reactive_demo.errors import FencedError
+from tools.agreement import cached
+
+
+@pytest.fixture
+def lease(cache: Cache) -> Lease:
+    """The lease of a leader."""
+    return cache.acquire_lease("a database")
+
+
+def write(cache: Cache, lease: Lease, sequence: int, *changes: Versioned, **more: str) -> int:
+    """Write the batch that comes after `sequence` others."""
+    return cache.write(Batch(State.LIVE, changes, **more), replace(lease, sequence=sequence))
+
+
+def row(n: int) -> str:
+    return f'{{"n": {n}}}'
+
+
+def test_a_repeated_batch_is_refused_and_changes_nothing(cache: Cache, lease: Lease) -> None:
+    first = (0, Versioned("ada", row(1), "1"))
+    assert write(cache, lease, *first) == 1
+    with pytest.raises(FencedError):
+        write(cache, lease, *first)
+    write(cache, lease, 1, Versioned("ada", row(2), "2"))
+    with pytest.raises(FencedError):
+        write(cache, lease, *first)
+    assert cached(cache) == {"ada": {"n": 2}}
+
+
+def test_an_older_version_is_not_written(cache: Cache, lease: Lease) -> None:
+    for sequence, version in enumerate(("9", "10", "9", "10", "9007199254740993")):
+        write(cache, lease, sequence, Versioned("ada", row(int(version)), version))
+    assert cached(cache) == {"ada": {"n": 9007199254740993}}
+    assert write(cache, lease, 5, Versioned("ada", row(0), "9007199254740992")) == 0
+    assert write(cache, lease, 6, Versioned("ada", None, "9007199254740992")) == 0
+    assert cached(cache) == {"ada": {"n": 9007199254740993}}
+
+
+def test_a_fenced_leaders_batch_is_refused_whatever_its_version(cache: Cache, lease: Lease) -> None:
+    newer = cache.acquire_lease("a database")
+    for late in (
+        Batch(State.LIVE, [Versioned("ada", row(99), "99")]),
+        Batch(State.LIVE, evict_below="99"),
+        Batch(State.LIVE, cursor="1:1:"),
+    ):
+        write(cache, newer, 0, Versioned("ada", row(1), "1"))
+        with pytest.raises(FencedError):
+            cache.write(late, lease)
+        assert cached(cache) == {"ada": {"n": 1}}
+        assert not cache.has_cursor()
+        newer = cache.acquire_lease("a database")
+
+
+def test_a_batch_whose_predecessor_was_lost_is_refused(cache: Cache, lease: Lease) -> None:
+    """So it is when Redis comes back with what it had a while ago."""
+    write(cache, lease, 0, Versioned("ada", row(1), "1"))
+    with pytest.raises(FencedError):
+        write(cache, lease, 2, Versioned("bob", row(3), "3"))
+
+
+def test_a_part_of_a_batch_is_followed_by_the_rest_of_it(cache: Cache, lease: Lease) -> None:
+    for n in (1, 2):
+        part = Batch(State.LIVE, [Versioned("ada", row(n), str(n))])
+        assert cache.write(part, lease, partial=True) == 1
+    assert write(cache, lease, 0, Versioned("bob", row(3), "3")) == 1
+    with pytest.raises(FencedError):
+        cache.write(part, lease, partial=True)
+    assert write(cache, lease, 1, Versioned("bob", row(4), "4")) == 1
+
+
+def test_an_emptied_redis_refuses(cache: Cache, client: redis.Redis, lease: Lease) -> None:
+    write(cache, lease, 0, Versioned("ada", row(1), "1"))
+    client.flushall()
+    with pytest.raises(FencedError):
+        write(cache, lease, 1, cursor="1:1:")
+    assert client.keys() == []
+
+
+def test_a_tombstone_keeps_an_older_row_out_and_a_newer_row_outlives_it(
+    cache: Cache, client: redis.Redis, lease: Lease
+) -> None:
+    write(cache, lease, 0, Versioned("ada", None, "5"))
+    assert 0 < client.pttl("profile:ada") <= 1000 * cache.tombstone_life
+    assert write(cache, lease, 1, Versioned("ada", row(4), "4")) == 0
+    assert cache.get("ada") is None
+    assert write(cache, lease, 2, Versioned("ada", row(6), "6")) == 1
+    assert client.pttl("profile:ada") == -1
+
+
+def test_a_new_incarnation_replaces_rows_of_higher_versions_and_removes_the_rest(
+    cache: Cache, lease: Lease
+) -> None:
+    both = [Versioned(key, row(9), "9") for key in ("ada", "bob")]
+    write(cache, lease, 0, *both, cursor="7:7:")
+    restored = cache.acquire_lease("another database")
+    assert restored.cursor is None
+    write(cache, restored, 0, Versioned("ada", row(1), "1"))
+    write(cache, restored, 1, evict_below="0")
+    assert cached(cache) == {"ada": {"n": 1}}
+
+
+def test_epochs_grow_even_if_only_their_hash_is_lost(cache: Cache, client: redis.Redis) -> None:
+    for _ in range(3):
+        lease = cache.acquire_lease("a database", new_epoch=True)
+    client.hset(cache._feed, "epoch", str(int(lease.epoch) - 10))  # ten seconds ago
+    old = cache.acquire_lease("a database")
+    write(cache, old, 0, Versioned("ada", row(9), "9"))
+    client.delete(cache._feed)
+    new = cache.acquire_lease("a database")
+    assert int(new.epoch) > int(old.epoch)
+    assert write(cache, new, 0, Versioned("ada", row(1), "1")) == 1
+
+
+def test_what_others_put_under_a_rows_name_is_replaced(
+    cache: Cache, client: redis.Redis, lease: Lease
+) -> None:
+    client.set("profile:ada", "hello")
+    client.rpush("profile:bob", "hello")
+    client.set("profile:eve", "hello")
+    changes = [Versioned("ada", row(1), "1"), Versioned("bob", None, "2")]
+    assert write(cache, lease, 0, *changes) == 2
+    write(cache, lease, 1, evict_below="0")
+    assert cache.get("ada") == {"n": 1}
+    assert cache.get("bob") is None
+    assert client.get("profile:eve") == "hello", "a sweep removes nothing but rows"
+
+
+def test_the_cursor_moves_with_the_data(cache: Cache, lease: Lease) -> None:
+    write(cache, lease, 0, Versioned("ada", row(1), "1"))
+    assert not cache.has_cursor()
+    write(cache, lease, 1, cursor="7:9:8")
+    assert cache.acquire_lease("a database").cursor == "7:9:8"
+
+
+def test_a_term_is_newer_than_all_before_it_also_after_a_flush(
+    cache: Cache, client: redis.Redis
+) -> None:
+    terms = [cache.open_term("kind") for _ in range(3)]
+    client.flushall()
+    assert cache.current_term("kind") == 0
+    terms.append(cache.open_term("kind"))
+    assert terms == sorted(set(terms))
+    assert (cache.current_term("kind"), cache.current_term("another")) == (terms[-1], 0)
