@@ -1,4 +1,4 @@
-# What is done twice has a target here. PYTHON chooses the interpreter: make lab PYTHON=python3.13
+# PYTHON chooses the interpreter: make lab PYTHON=python3.13
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,13 +8,13 @@ PARALLEL := -n 3 --dist loadfile
 
 export UV_LINK_MODE := copy
 
-# Trust whom this machine trusts, as pip does: some networks have a certificate of their own.
+# Trust the certificates that this machine trusts, as pip does.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem),)
 export UV_SYSTEM_CERTS ?= true
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-long lint notebooks picture constraints clean
+.PHONY: help lab test test-long lint notebooks reference picture constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -36,18 +36,21 @@ lint: $(VENV)/.test ## check style and types
 notebooks: $(VENV)/.test ## run the notebooks and keep their outputs
 	PYTHONPATH=tests $(BIN)/python tests/tools/execute_notebooks.py notebooks/[0-9][0-9]_*.ipynb
 
+reference: $(VENV)/.test ## write docs/reference.md from the docstrings
+	$(BIN)/python tests/tools/write_reference.py
+
 picture: $(VENV)/.test ## take README's picture from a live lab (needs Chromium)
 	$(UV) pip install --quiet --python $(BIN)/python pillow
 	PYTHONPATH=tests $(BIN)/python tests/tools/record_picture.py
 
-constraints: $(UV) ## choose the newest versions and write them down
+constraints: $(UV) ## pin the newest versions of all packages
 	$(UV) pip compile -q --universal --upgrade --no-header --no-annotate --extra test -o constraints.txt pyproject.toml
 
-clean: ## remove what make made; the databases stay (reactive-demo reset)
+clean: ## remove what make installed; `reactive-demo reset` deletes the databases
 	rm -rf $(VENV) .tools dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# An installer much faster than pip; pip brings it, and it needs neither root nor python3-venv.
+# A much faster installer than pip; pip installs it, and it needs neither root nor python3-venv.
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "This needs Python 3.11 or newer: make lab PYTHON=python3.13")'
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .tools uv

@@ -17,7 +17,7 @@ from reactive_demo.errors import ConfigurationError, ReactiveDemoError
 from reactive_demo.extras import MissingExtraError, naming_the_extra
 from reactive_demo.settings import CHECKOUT, Settings
 
-__all__ = ["main"]
+__all__ = ["build_parser", "main"]
 
 NOTEBOOKS = CHECKOUT / "notebooks"
 FIRST_NOTEBOOK = "00_welcome.ipynb"
@@ -28,7 +28,7 @@ QUIET_LAB = Path(__file__).parent / "tutorial" / "jupyter"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status; report in one sentence what a user can mend."""
-    parser = _parser()
+    parser = build_parser()
     options, extra = parser.parse_known_args(arguments)
     if extra and options.run is not _lab:
         parser.error(f"unrecognized arguments: {' '.join(extra)}")
@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="reactive-demo",
         description="Reactive caching with PostgreSQL and Redis: a tutorial and its library.",

@@ -11,12 +11,11 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tools import notebook_style as style
-from tools.course import FOLDER, NOTEBOOKS, ROOT, each_notebook
+from tools.course import FOLDER, NOTEBOOKS, each_notebook
 from tools.execute_notebooks import KERNEL, LANGUAGE, VIEW
 from tools.notebook_style import Notebook, complaints
 
 PICTURES = sorted((FOLDER / "images").glob("*.svg"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 
 ALT = "A picture that is described in so many words that nobody needs to see it"
 SVG = '<svg xmlns="http://www.w3.org/2000/svg"><title>A way</title><desc>It goes on.</desc></svg>'
@@ -71,11 +70,6 @@ def test_a_notebook_is_formatted(path: Path) -> None:
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.stem)
 def test_a_picture_says_what_it_shows(picture: Path) -> None:
     assert not list(style.undescribed(picture))
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
-def test_the_links_of_a_page_are_alive(page: Path) -> None:
-    assert not list(style.dead_links(page.read_text(), ROOT))
 
 
 def test_no_two_notebooks_begin_with_the_same_number() -> None:

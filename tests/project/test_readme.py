@@ -32,7 +32,7 @@ def test_it_tells_the_time_that_the_notebook_tells(name: str, minutes: str) -> N
     assert f"**Time**: {minutes} minutes" in "".join(cells[0]["source"])
 
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("notebooks/*.md")]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.md")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
