@@ -8,10 +8,10 @@ import psycopg
 import pytest
 import redis
 
-from tools.agreement import agree
-from tools.servers import Process
 from reactive_demo import Cache, Listener, Profiles
+from tools.agreement import agree
 from tools.redis_server import RedisServer
+from tools.servers import Process
 from tools.waiting import until
 
 Listen = Callable[..., Listener]
