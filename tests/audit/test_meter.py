@@ -1,4 +1,4 @@
-"""The meter on real servers: it finds what is wrong, and blames nobody who is only late."""
+"""The meter on real servers: it finds what is wrong, and does not blame what is only late."""
 
 import json
 import threading

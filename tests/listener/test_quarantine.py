@@ -99,7 +99,7 @@ def test_what_is_in_quarantine_is_tried_again_by_a_resync(
     until("it is in quarantine no more", lambda: not listener.quarantine)
 
 
-def url_of_one_who_may_write(
+def url_of_account(
     strict: redis.Redis, server: RedisServer, *keys: str, user: str = "teller"
 ) -> str:
     strict.acl_setuser(
@@ -117,15 +117,15 @@ def test_a_key_that_the_account_may_not_write_is_in_quarantine(
     database: str, notes: psycopg.Connection, strict: redis.Redis, own_redis: Any, listen: Listen
 ) -> None:
     """For the article's feed too: the fault is of the cache's side."""
-    url = url_of_one_who_may_write(strict, own_redis, "reactive_demo:*", "note:a*", "profile:a*")
+    url = url_of_account(strict, own_redis, "reactive_demo:*", "note:a*", "profile:a*")
     listener = listen(database, cache := Cache(url, "note"))
     write(notes, ["ada", "bob", "alan"], "hello")
     until("the others are cached", lambda: cache.get("ada") and cache.get("alan"))
     until("it is in quarantine", lambda: list(listener.quarantine) == ["bob"])
 
-    auditor = url_of_one_who_may_write(strict, own_redis, "note:*", user="auditor")
+    auditor = url_of_account(strict, own_redis, "note:*", user="auditor")
     (wrong,) = audit(database, Cache(auditor, "note"), again=()).wrong
-    assert (wrong.key, wrong.reason) == ("bob", ""), "who may not read the reasons goes without"
+    assert (wrong.key, wrong.reason) == ("bob", ""), "it may not read the reasons"
 
     quarantine = Quarantine(Cache(url))
     changes = [Change(name, {"username": name}) for name in ("ada", "bob", "alan")]
@@ -171,7 +171,7 @@ def test_the_article_s_listener_goes_on_too(
     database: str, own_redis: Any, strict: redis.Redis
 ) -> None:
     """Its payloads are below 8,000 bytes, and yet a key may be forbidden."""
-    cache = Cache(url_of_one_who_may_write(strict, own_redis, "profile:a*"))
+    cache = Cache(url_of_account(strict, own_redis, "profile:a*"))
     with (
         psycopg.connect(database, autocommit=True) as connection,
         Listener(NotifyFeed(database), cache) as listener,

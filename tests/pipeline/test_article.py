@@ -42,8 +42,8 @@ def test_whatever_is_written_the_cache_comes_to_hold_it(
 ) -> None:
     profiles, cache = pipeline
     fresh = uuid.uuid4().hex  # no name of an example before
-    for who, what in history:
-        name = f"{users[who]}{fresh}"
+    for user, what in history:
+        name = f"{users[user]}{fresh}"
         if what == "delete":
             profiles.delete(name)
         else:

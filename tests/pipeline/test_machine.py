@@ -74,8 +74,10 @@ class Watched(ChangeTableSession):
         self.moment("before it arms")
         armed = super()._arm()
         self.moment("armed")
-        if not armed and self.machine.deposed and not self._has_unseen():
-            self.slept += 1  # as good as asleep: whom it deposed does not know, and holds the bell
+        if not armed and self.machine.fenced and not self._has_unseen():
+            self.slept += (
+                1  # as good as asleep: the fenced leader does not know yet, and holds the bell
+            )
         return armed
 
     def _sleep(self, stopping: StopEvent, timeout: float) -> bool:
@@ -178,7 +180,7 @@ class Pipeline(RuleBasedStateMachine):
         self.carried: list[tuple[Batch, Lease]] = []
         self.feed = WatchedFeed(self)
         self.reader = Reader(self.feed, self.cache)
-        self.deposed: Reader | None = None
+        self.fenced: Reader | None = None
 
     # Writes
 
@@ -251,17 +253,17 @@ class Pipeline(RuleBasedStateMachine):
 
     @rule()
     def take_over(self) -> None:
-        if self.deposed:
-            self.deposed.close()
-        self.deposed, self.reader = self.reader, Reader(self.feed, self.cache)
+        if self.fenced:
+            self.fenced.close()
+        self.fenced, self.reader = self.reader, Reader(self.feed, self.cache)
 
     @rule()
     def carry_late(self) -> None:
-        """Whom another deposed writes what he read before."""
-        if self.deposed:
-            self.deposed.step()
-            self.deposed.close()
-            self.deposed = None
+        """A leader that was fenced writes what it read before."""
+        if self.fenced:
+            self.fenced.step()
+            self.fenced.close()
+            self.fenced = None
 
     @rule(number=st.integers(0, 50))
     def write_again(self, number: int) -> None:
@@ -298,7 +300,7 @@ class Pipeline(RuleBasedStateMachine):
             self.reader.settle()
             assert cached(self.cache) == stored(self.database)
         finally:
-            for end in (*self.writers, self.admin, self.reader, self.deposed, self.redis):
+            for end in (*self.writers, self.admin, self.reader, self.fenced, self.redis):
                 if end is not None:
                     end.close()
             self.cache.close()
