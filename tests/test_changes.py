@@ -1,6 +1,8 @@
 """The pure core: what a notification says, and what is left of many changes."""
 
 import json
+import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -59,6 +61,18 @@ def test_any_text_of_the_database_is_read_as_it_was_written(name: str, *, ascii_
         pytest.param('{"operation": "INSERT", "row": {"username": 7}}', id="key a number"),
         pytest.param('{"operation": "INSERT", "row": {"username": null}}', id="key null"),
         pytest.param('{"operation": "INSERT", "row": {"username": {}}}', id="key an object"),
+        pytest.param(
+            '{"operation": "INSERT", "row": {"username": "ada"}, "changed_at": "noon"}',
+            id="a moment that is text",
+        ),
+        pytest.param(
+            '{"operation": "INSERT", "row": {"username": "ada"}, "changed_at": NaN}',
+            id="a moment that is NaN",
+        ),
+        pytest.param(
+            f'{{"operation": "INSERT", "row": {{"username": "ada"}}, "changed_at": {9**400}}}',
+            id="a moment too far off to calculate with",
+        ),
         pytest.param("[" * 7_000, id="nested too deep"),
         pytest.param("9" * 7_000, id="number too long"),
         pytest.param(
@@ -82,23 +96,58 @@ def test_what_is_no_change_is_a_value_error(payload: str) -> None:
         decode(payload, "username")
 
 
-@given(
-    payload=text
-    | st.recursive(
-        st.none() | st.booleans() | st.floats() | text,
-        lambda inner: (
-            st.lists(inner)
-            | st.dictionaries(st.sampled_from(["operation", "row", "username"]) | text, inner)
-        ),
-    ).map(json.dumps)
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | text,
+    lambda inner: st.lists(inner) | st.dictionaries(text, inner),
+    max_leaves=5,
 )
-def test_whatever_anyone_sends_is_a_change_or_a_value_error(payload: str) -> None:
+messages = st.fixed_dictionaries(
+    {
+        "operation": st.sampled_from(["INSERT", "UPDATE", "DELETE"]),
+        "row": st.builds(
+            lambda key, others: others | {"username": key},
+            text,
+            st.dictionaries(text, values, max_size=3),
+        ),
+    },
+    optional={"changed_at": st.floats(0, 1e11) | st.integers(0, 10**11)},
+)
+
+
+@given(messages)
+def test_a_message_of_the_trigger_is_decoded_as_it_was_sent(message: dict[str, Any]) -> None:
+    row = None if message["operation"] == "DELETE" else message["row"]
+    assert decode(json.dumps(message), "username") == Change(
+        message["row"]["username"], row, message.get("changed_at")
+    )
+
+
+@given(
+    messages,
+    st.sampled_from(["operation", "row", "username", "changed_at"]),
+    values | st.sampled_from([math.nan, math.inf, 9**400, {"username": math.nan}]),
+)
+def test_a_message_with_one_odd_part_is_a_change_or_a_value_error(
+    message: dict[str, Any], part: str, odd: Any
+) -> None:
+    (message["row"] if part == "username" else message)[part] = odd
     try:
-        change = decode(payload, "username")
+        change = decode(json.dumps(message), "username")
     except ValueError:
         return
     change.key.encode()
     json.dumps(change.row, allow_nan=False)
+    assert change.changed_at is None or math.isfinite(float(change.changed_at))
+
+
+@given(text)
+def test_text_that_is_no_message_is_a_value_error(payload: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  (its words depend on what is wrong)
+        decode(payload, "username")
 
 
 @given(st.lists(changes))

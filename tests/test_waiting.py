@@ -55,17 +55,17 @@ def woken(event: StopEvent, wait: Callable[[], bool]) -> bool:
     return answers[0]
 
 
-def test_a_stop_wakes_who_waits_for_data(line: tuple[socket.socket, socket.socket]) -> None:
+def test_a_stop_ends_a_wait_for_data(line: tuple[socket.socket, socket.socket]) -> None:
     event = StopEvent()
     assert woken(event, lambda: event.wait_for_data(line[0].fileno(), FOREVER)) is False
 
 
-def test_a_stop_wakes_who_waits_for_the_event() -> None:
+def test_a_stop_ends_a_wait_for_the_event() -> None:
     event = StopEvent()
     assert woken(event, lambda: event.wait(FOREVER)) is True
 
 
-def test_a_stop_wakes_many(line: tuple[socket.socket, socket.socket]) -> None:
+def test_a_stop_ends_many_waits(line: tuple[socket.socket, socket.socket]) -> None:
     event = StopEvent()
     threads = [
         threading.Thread(target=event.wait_for_data, args=[line[0].fileno(), FOREVER], daemon=True)

@@ -10,25 +10,21 @@ import psycopg
 import pytest
 
 from reactive_demo import Profiles, ReactiveDemoError
-from reactive_demo.app.profiles import CONNECTIONS, COUNTERS
+from reactive_demo.app.profiles import COUNTERS
 from reactive_demo.tutorial.fault_proxy import FaultProxy
+from tools.databases import backends, terminate
 
 NOBODY_THERE = "postgresql://ada:secret@127.0.0.1:1/demo"
 
 
+@pytest.fixture
+def database(article_database: str) -> str:
+    """With the article's trigger, which limits the length of a row."""
+    return article_database
+
+
 def connections(connection: psycopg.Connection) -> list[int]:
-    return [
-        pid
-        for (pid,) in connection.execute(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
-            "AND application_name = 'reactive_demo write'"
-        )
-    ]
-
-
-def terminate(connection: psycopg.Connection) -> None:
-    for pid in connections(connection):
-        connection.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    return backends(connection, "reactive_demo write")
 
 
 @pytest.mark.parametrize("counter", COUNTERS)
@@ -88,7 +84,18 @@ def test_many_threads_share_a_few_connections(
     with ThreadPoolExecutor(32) as threads:
         list(threads.map(lambda _: profiles.increment("ada", "likes"), range(500)))
     assert profiles.get("ada")["likes_count"] == 500
-    assert 1 <= len(connections(connection)) <= CONNECTIONS
+    assert 1 <= len(connections(connection)) <= profiles._pool._size
+
+
+def test_a_subscriber_is_told_of_each_increment_and_when_it_was(profiles: Profiles) -> None:
+    told: list[tuple[str, float, float]] = []
+    end = profiles.wrote.subscribe(lambda *write: told.append(write))
+    profiles.increment_all([("bob", "likes"), ("ada", "likes"), ("ada", "followers")])
+    end()
+    profiles.increment("eve", "likes")
+    assert {name for name, *_ in told} == {"ada", "bob"}
+    assert len(told) == 2
+    assert all(began <= done for _, began, done in told)
 
 
 def test_a_connection_is_kept_for_the_next_call(
@@ -116,13 +123,13 @@ def test_a_terminated_connection_does_not_break_the_next_call(
 ) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: profiles.increment("ada", "likes"), range(50)))
-    terminate(connection)
+    terminate(connection, "reactive_demo write")
     profiles.increment("ada", "likes")
     assert profiles.get("ada")["likes_count"] == 51
 
 
 def test_a_failed_call_spoils_no_connection(profiles: Profiles) -> None:
-    for _ in range(2 * CONNECTIONS):
+    for _ in range(2 * profiles._pool._size):
         with pytest.raises(psycopg.DataError):
             profiles.increment("a\0b", "likes")
     profiles.increment("ada", "likes")

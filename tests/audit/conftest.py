@@ -5,21 +5,20 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from reactive_demo import Cache, ChangeTableFeed, Listener, install
+from reactive_demo import Cache, ChangeTableFeed, Listener
 from tools.waiting import until
 
 Listen = Callable[..., Listener]
 
 
 @pytest.fixture
-def database(database_url: str) -> str:
+def database(captured_database: str) -> str:
     """A database with capture on `profile`, and five profiles."""
-    install(database_url)
-    with psycopg.connect(database_url, autocommit=True) as connection:
+    with psycopg.connect(captured_database, autocommit=True) as connection:
         connection.execute(
             "INSERT INTO profile SELECT 'user ' || n, n FROM generate_series(1, 5) n"
         )
-    return database_url
+    return captured_database
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Capture is put on and taken off: what it refuses, whom it waits for, and what it leaves."""
+"""Capture is put on and taken off: what it refuses, what it waits for, and what it leaves."""
 
 import threading
 from collections.abc import Callable
@@ -107,7 +107,7 @@ def test_uninstalling_where_nothing_is_waits_for_nobody(
         uninstall(database, "t")
 
 
-def test_a_table_that_stays_locked_is_named_with_who_locks_it_and_nothing_is_changed(
+def test_a_table_that_stays_locked_is_named_with_the_process_that_locks_it_and_nothing_is_changed(
     empty_database: str,
 ) -> None:
     with psycopg.connect(empty_database, application_name="accounts") as busy:

@@ -178,7 +178,9 @@ def test_a_hostile_search_path_and_temporary_tables_change_nothing(
         ).fetchone() == (0,)
 
 
-def test_who_may_only_write_the_table_may_write_it(connection: psycopg.Connection) -> None:
+def test_an_account_that_may_only_write_the_table_may_write_it(
+    connection: psycopg.Connection,
+) -> None:
     connection.execute("CREATE ROLE clerk")
     try:
         connection.execute("GRANT INSERT, SELECT, TRUNCATE ON public.profile TO clerk")

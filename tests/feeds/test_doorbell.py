@@ -43,9 +43,9 @@ def test_a_write_that_commits_between_snapshot_and_lock(
             rung = list(listener.notifies(timeout=0.1))
             return bool(sees), bool(rung)
 
-    with psycopg.connect(database, autocommit=True) as gate, ThreadPoolExecutor(1) as aside:
+    with psycopg.connect(database, autocommit=True) as gate, ThreadPoolExecutor(1) as thread:
         gate.execute("SELECT pg_advisory_lock(%s)", [GATE])
-        asleep = aside.submit(fall_asleep)
+        asleep = thread.submit(fall_asleep)
         until("it has its snapshot", lambda: connection.execute(WAITING).fetchall())
         connection.execute("INSERT INTO public.profile VALUES ('ada')")
         gate.execute("SELECT pg_advisory_unlock(%s)", [GATE])

@@ -75,7 +75,7 @@ def test_a_session_that_slept_for_longer_ends_and_the_next_one_fills_the_cache(
     away.close()
 
 
-def test_who_may_only_read_forgets_nothing_and_goes_on(
+def test_an_account_that_may_only_read_forgets_nothing_and_goes_on(
     database: str, cache: Cache, connection: psycopg.Connection, listen: Listen
 ) -> None:
     for statement in (

@@ -1,4 +1,4 @@
-"""A row that PostgreSQL cannot show is set aside, and everything else goes on."""
+"""A row that PostgreSQL cannot show goes into quarantine, and everything else goes on."""
 
 from collections.abc import Callable
 
@@ -55,7 +55,7 @@ def test_one_row_that_cannot_be_shown_does_not_stop_the_others(
     write(connection, count, 2, but=0)
     # The one that cannot be shown stays as it was.
     until("others follow", lambda: heads(shares) == expected(count, 50) | {"17": 100})
-    until("it is aside", lambda: dict(listener.quarantine) == {"17": "division by zero"})
+    until("it is in quarantine", lambda: dict(listener.quarantine) == {"17": "division by zero"})
     assert listener.stats.quarantined == 1
     write(connection, 20, 4)
     until("it follows", lambda: heads(shares) == expected(count, 50) | expected(20, 25))
@@ -74,11 +74,11 @@ def test_a_cache_is_filled_with_all_rows_that_can_be_shown(
     assert heads(shares) == shown
     assert dict(listener.quarantine) == {"17": "division by zero"}
     connection.execute("DELETE FROM share WHERE n = 0")
-    until("it is no more aside", lambda: not listener.quarantine)
+    until("it is in quarantine no more", lambda: not listener.quarantine)
     assert heads(shares) == shown
 
 
-def test_a_row_too_large_for_json_is_set_aside(
+def test_a_row_too_large_for_json_goes_into_quarantine(
     database: str, connection: psycopg.Connection, cache: Cache, listen: Listen
 ) -> None:
     connection.execute(
@@ -90,7 +90,7 @@ def test_a_row_too_large_for_json_is_set_aside(
     listener = listen(database, notes)
     connection.execute("INSERT INTO note VALUES (0), (1)")
     until("the small one is there", lambda: notes.get("0") == {"id": 0, "body": ""})
-    until("the large one is aside", lambda: list(listener.quarantine) == ["1"])
+    until("the large one is in quarantine", lambda: list(listener.quarantine) == ["1"])
 
 
 def test_keys_from_before_a_change_of_type_are_gone(
@@ -111,7 +111,7 @@ def test_keys_from_before_a_change_of_type_are_gone(
     assert not listener.quarantine
 
 
-def test_who_reads_through_is_told_why(
+def test_a_reader_through_the_cache_is_told_why(
     database: str,
     connection: psycopg.Connection,
     shares: Cache,

@@ -1,6 +1,7 @@
-"""A value that Redis will not take is set aside, and everything else goes on."""
+"""A value that Redis will not take goes into quarantine, and everything else goes on."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -9,7 +10,7 @@ import redis
 
 from reactive_demo import Cache, Listener, NotifyFeed
 from reactive_demo.changes import Batch, Change, State, Versioned
-from reactive_demo.listener.quarantine import Writer
+from reactive_demo.listener.quarantine import Quarantine
 from reactive_demo.tools.audit import audit
 from tools.redis_server import RedisServer
 from tools.waiting import until
@@ -78,27 +79,27 @@ def test_one_value_too_large_does_not_stop_the_others(
 
     write(notes, [LARGE], "small again")
     until("it is tried again with its next change", lambda: LARGE in bodies(cache))
-    until("it is not aside any more", lambda: not listener.quarantine)
+    until("it is in quarantine no more", lambda: not listener.quarantine)
     assert listener.stats.quarantined == 1
     cache.put([Change(LARGE, {"id": LARGE, "body": "by another hand"})])
     (wrong,) = audit(database, cache, again=()).wrong
     assert not wrong.reason, "the reason was that of an older version"
 
 
-def test_what_was_set_aside_is_tried_again_by_a_resync(
+def test_what_is_in_quarantine_is_tried_again_by_a_resync(
     database: str, notes: psycopg.Connection, strict: redis.Redis, own_redis: Any, listen: Listen
 ) -> None:
     cache = Cache(own_redis.url, "note")
     listener = listen(database, cache)
     write(notes, [LARGE], "x" * (LIMIT + 1))
-    until("it is set aside", lambda: LARGE in listener.quarantine)
+    until("it is in quarantine", lambda: LARGE in listener.quarantine)
     strict.config_set("proto-max-bulk-len", 512 * 2**20)
     cache.forget_cursor()
     until("it is cached", lambda: LARGE in bodies(cache))
-    until("it is not aside any more", lambda: not listener.quarantine)
+    until("it is in quarantine no more", lambda: not listener.quarantine)
 
 
-def url_of_one_who_may_write(
+def url_of_account(
     strict: redis.Redis, server: RedisServer, *keys: str, user: str = "teller"
 ) -> str:
     strict.acl_setuser(
@@ -112,68 +113,65 @@ def url_of_one_who_may_write(
     return server.url.replace("unix://", f"unix://{user}@")
 
 
-def test_a_key_that_the_account_may_not_write_is_set_aside(
+def test_a_key_that_the_account_may_not_write_is_in_quarantine(
     database: str, notes: psycopg.Connection, strict: redis.Redis, own_redis: Any, listen: Listen
 ) -> None:
     """For the article's feed too: the fault is of the cache's side."""
-    url = url_of_one_who_may_write(strict, own_redis, "reactive_demo:*", "note:a*", "profile:a*")
-    listener = listen(database, cache := Cache(url, "note"), "note")
+    url = url_of_account(strict, own_redis, "reactive_demo:*", "note:a*", "profile:a*")
+    listener = listen(database, cache := Cache(url, "note"))
     write(notes, ["ada", "bob", "alan"], "hello")
     until("the others are cached", lambda: cache.get("ada") and cache.get("alan"))
-    until("it is set aside", lambda: list(listener.quarantine) == ["bob"])
+    until("it is in quarantine", lambda: list(listener.quarantine) == ["bob"])
 
-    auditor = url_of_one_who_may_write(strict, own_redis, "note:*", user="auditor")
+    auditor = url_of_account(strict, own_redis, "note:*", user="auditor")
     (wrong,) = audit(database, Cache(auditor, "note"), again=()).wrong
-    assert (wrong.key, wrong.reason) == ("bob", ""), "who may not read the reasons goes without"
+    assert (wrong.key, wrong.reason) == ("bob", ""), "it may not read the reasons"
 
-    writer = Writer(Cache(url))
+    quarantine = Quarantine(Cache(url))
     changes = [Change(name, {"username": name}) for name in ("ada", "bob", "alan")]
-    outcome = writer.write(Batch(State.LIVE, changes))
-    assert (outcome.newer, outcome.aside, list(writer.aside)) == (2, 1, ["bob"])
+    outcome = quarantine.write(Batch(State.LIVE, changes), None)
+    assert (outcome.newer, outcome.quarantined, list(quarantine.reasons)) == (2, 1, ["bob"])
 
 
-def test_nothing_is_set_aside_while_redis_takes_nothing(
+def test_nothing_is_in_quarantine_while_redis_takes_nothing(
     strict: redis.Redis, own_redis: RedisServer
 ) -> None:
     cache = Cache(own_redis.url)
-    batch = Batch(
-        State.LIVE, [Versioned("ada", "{}", "1")], position=cache.acquire_lease("one"), number=1
-    )
+    lease = cache.acquire_lease("one")
+    quarantine = Quarantine(cache)
+    versioned = Batch(State.LIVE, [Versioned("ada", "{}", "1")])
     strict.config_set("min-replicas-to-write", 1)
-    for writer, one in (
-        (Writer(cache), batch),
-        (Writer(cache), Batch(State.LIVE, [Change("ada", {})])),
-    ):
+    for batch, its_lease in ((versioned, lease), (Batch(State.LIVE, [Change("ada", {})]), None)):
         with pytest.raises(redis.ResponseError, match="NOREPLICAS"):
-            writer.write(one)
-        assert not writer.aside
+            quarantine.write(batch, its_lease)
+        assert not quarantine.reasons
     strict.config_set("min-replicas-to-write", 0)
     own_redis.stop()
     with pytest.raises(redis.ConnectionError):
-        writer.write(batch)
-    assert not writer.aside
+        quarantine.write(versioned, lease)
+    assert not quarantine.reasons
 
 
-def test_the_fence_moves_once_however_often_a_batch_was_divided(
+def test_the_sequence_grows_by_one_however_often_a_batch_was_divided(
     strict: redis.Redis, own_redis: RedisServer
 ) -> None:
     cache = Cache(own_redis.url)
-    position = cache.acquire_lease("one")
+    lease = cache.acquire_lease("one")
     large = Versioned("large", "x" * (LIMIT + 1), "2")
     rows = [Versioned(f"small {n}", "{}", "1") for n in range(5)]
-    writer = Writer(cache)
-    first = Batch(State.LIVE, [*rows, large], position=position, number=1, cursor="1:1:")
-    assert writer.write(first).newer == 5
+    quarantine = Quarantine(cache)
+    first = Batch(State.LIVE, [*rows, large], cursor="1:1:")
+    assert quarantine.write(first, lease).newer == 5
     assert strict.hget("reactive_demo:feed:profile", "cursor") == "1:1:"
-    second = Batch(State.LIVE, [Versioned("small 0", "{}", "3")], position=position, number=2)
-    assert writer.write(second).newer == 1
+    second = Batch(State.LIVE, [Versioned("small 0", "{}", "3")])
+    assert quarantine.write(second, replace(lease, sequence=1)).newer == 1
 
 
 def test_the_article_s_listener_goes_on_too(
     database: str, own_redis: Any, strict: redis.Redis
 ) -> None:
     """Its payloads are below 8,000 bytes, and yet a key may be forbidden."""
-    cache = Cache(url_of_one_who_may_write(strict, own_redis, "profile:a*"))
+    cache = Cache(url_of_account(strict, own_redis, "profile:a*"))
     with (
         psycopg.connect(database, autocommit=True) as connection,
         Listener(NotifyFeed(database), cache) as listener,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reactive_demo import Cache, Listener, Profiles
+from reactive_demo import Cache, Listener, NotifyFeed, Profiles
 from reactive_demo.app.profiles import COUNTERS
 from tools.agreement import cache_follows
 
@@ -18,13 +18,19 @@ writes = st.lists(
 
 
 @pytest.fixture
+def database(article_database: str) -> str:
+    """With the article's trigger."""
+    return article_database
+
+
+@pytest.fixture
 def pipeline(
     database: str, profiles: Profiles, cache: Cache, listen: Callable[..., Listener]
 ) -> Iterator[tuple[Profiles, Cache]]:
-    listener = listen(database, cache)
+    listener = listen(NotifyFeed(database), cache)
     yield profiles, cache
     listener.check()
-    assert listener.stats.unreadable == 0
+    assert listener.stats.undecodable == 0
 
 
 @settings(
@@ -36,8 +42,8 @@ def test_whatever_is_written_the_cache_comes_to_hold_it(
 ) -> None:
     profiles, cache = pipeline
     fresh = uuid.uuid4().hex  # no name of an example before
-    for who, what in history:
-        name = f"{users[who]}{fresh}"
+    for user, what in history:
+        name = f"{users[user]}{fresh}"
         if what == "delete":
             profiles.delete(name)
         else:

@@ -62,7 +62,9 @@ def test_a_change_is_published_on_the_channel_named_as_the_key(
         assert json.loads(ear.get_message(timeout=5)["data"]) == message
 
 
-def test_who_hears_a_change_finds_it_in_the_cache(cache: Cache, client: redis.Redis) -> None:
+def test_a_subscriber_that_hears_a_change_finds_it_in_the_cache(
+    cache: Cache, client: redis.Redis
+) -> None:
     with client.pubsub() as ear:
         ear.subscribe("profile:ada")
         assert ear.get_message(timeout=5)["type"] == "subscribe"

@@ -80,7 +80,7 @@ def carry(source: str | ChangeTableFeed, cache: Cache) -> int:
 
 
 class Traffic:
-    """A writer who inserts, changes, renames and deletes for as long as the block lasts."""
+    """A writer that inserts, changes, renames and deletes for as long as the block lasts."""
 
     def __init__(self, database_url: str, seed: int = 0) -> None:
         self._url = database_url

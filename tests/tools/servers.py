@@ -98,7 +98,7 @@ class Door:
         self._link.symlink_to(self._servers)
 
     def shut(self) -> None:
-        """Let nobody in, and throw out who is there."""
+        """Let no connection in, and end those that are there."""
         self._link.unlink()
         with psycopg.connect(self._direct_url, autocommit=True) as connection:
             terminate(connection, "reactive_demo")
