@@ -9,12 +9,15 @@ from reactive_demo.screen.painter import paint
 
 __all__ = ["ABSENT", "LiveLabel"]
 
-ABSENT = "–"  # noqa: RUF001  (a dash, as people write it)
-"""What stands in the place of a value that the cache does not hold."""
+ABSENT = "–"  # noqa: RUF001  (an en dash, as in print)
+"""Shown in place of a value that the cache does not hold."""
 
 
 class LiveLabel(ipywidgets.Label):
-    """Shows `column` of the cached row `key`; ends with `close()`."""
+    """A label with the value of `column` in the cached row `key`; ends with `close()`.
+
+    Further options are ipywidgets.Label's.
+    """
 
     def __init__(self, cache: Cache, key: str, column: str, **options: Any) -> None:
         super().__init__(value=ABSENT, **options)
@@ -24,7 +27,7 @@ class LiveLabel(ipywidgets.Label):
         self._subscription = cache.subscribe(key, self._show)
 
     def close(self) -> None:
-        """Stop following, and take the label off the screen."""
+        """Stop following the cache, and take the label off the screen."""
         self._subscription.close()
         super().close()
 

@@ -1,11 +1,11 @@
-"""The fault lab: two pipelines on the same writes, and what breaks one of them.
+"""The fault lab: two pipelines that get the same writes, and what breaks one of them.
 
     with FaultLab() as lab:
-        outcome = lab.break_it("Kill the listener")
+        outcome = break_it(lab, "Kill the listener")
         print(outcome.did, outcome.article.lost, outcome.durable.lost)
 
-`pipeline` is one of the two, `lab` both of them on servers of their own; `actions` does the harm,
-and `score` counts what it did.
+`pipeline` is one of the two, `lab` both of them on `servers` of their own; `actions` does the harm,
+`score` counts the damage, `runs` puts them together, and `board` shows it all in a notebook.
 """
 
 from reactive_demo.tutorial.faults.actions import FAULTS, Fault

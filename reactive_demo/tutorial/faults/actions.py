@@ -1,4 +1,4 @@
-"""What can go wrong, done for real. Each does it to both pipelines, and says what it did."""
+"""What can go wrong, done for real: to both pipelines, with a sentence about what was done."""
 
 import json
 from collections.abc import Callable
@@ -21,19 +21,20 @@ from reactive_demo.waiting import wait_until
 
 __all__ = ["FAULTS", "Fault"]
 
-FROZEN = 1.5
+FREEZE = 1.5
 """Seconds for which Redis answers nobody."""
 
 LARGE = 9_000
-"""Bytes of a row that is too large: a notification holds fewer than 8,000."""
+"""Bytes of a row that is too large; a notification carries fewer than 8,000."""
 
 BURST = 50
 """Likes for each profile in a burst."""
 
 WRITERS = 2
+"""Threads that write a burst."""
 
-FAR = 0.2
-"""Seconds of a round trip while a listener connects: as if PostgreSQL were far away."""
+RECONNECT_DELAY = 0.2
+"""Seconds added to a round trip while a listener reconnects, as if PostgreSQL were far away."""
 
 LISTENERS = """
     SELECT pid FROM pg_stat_activity
@@ -46,20 +47,20 @@ class Fault:
     """Something that goes wrong."""
 
     name: str
-    """As the button says."""
+    """The text of its button."""
     watch: str
-    """What to look at, in a sentence."""
+    """What to watch, in a sentence."""
     act: Callable[[FaultLab], str]
-    """Do it; in a sentence, what was done."""
+    """Does it, and returns a sentence about what was done."""
     loses: bool
-    """Whether the article's way must lose by it."""
+    """Whether the article's way must lose something."""
 
     def __repr__(self) -> str:
         return f"Fault({self.name})"
 
 
 def kill_the_listener(lab: FaultLab) -> str:
-    """End the listeners' sessions, and write before they are back."""
+    """Terminate the listeners' sessions, and write before they are back."""
     names = [f"reactive_demo listen {pipeline.table}" for pipeline in lab.pipelines]
     with lab.connect() as connection:
 
@@ -72,19 +73,19 @@ def kill_the_listener(lab: FaultLab) -> str:
 
         victims = [pid for (pid,) in connection.execute(LISTENERS, [names]).fetchall()]
         for pipeline in lab.pipelines:
-            pipeline.wire.delay = FAR
+            pipeline.wire.delay = RECONNECT_DELAY
         wait_until("the listeners' sessions have ended", ended)
         lab.write()
     for pipeline in lab.pipelines:
         pipeline.wire.delay = 0.0
     return (
-        "Each listener's session was ended, and before it had connected again, every profile got "
-        "a like."
+        "Each listener's session was terminated, and every profile got a like before the listener "
+        "had reconnected."
     )
 
 
 def cut_the_wire(lab: FaultLab) -> str:
-    """Cut the connection to PostgreSQL, write, and mend it."""
+    """Cut the listeners' connections to PostgreSQL, write, and restore them."""
     for pipeline in lab.pipelines:
         pipeline.wire.cut()
     for pipeline in lab.pipelines:
@@ -96,28 +97,28 @@ def cut_the_wire(lab: FaultLab) -> str:
         pipeline.listener.wait_until(State.LIVE)
     return (
         "The wire between each listener and PostgreSQL was cut, every profile got a like, and "
-        "the wire was mended."
+        "the wire was restored."
     )
 
 
 def freeze_redis(lab: FaultLab) -> str:
-    """Have Redis answer nobody, and write meanwhile."""
-    lab.servers.freeze_redis(FROZEN)
+    """Freeze Redis, and write meanwhile."""
+    lab.servers.freeze_redis(FREEZE)
     lab.write()
     lab.write()
     lab.servers.await_redis()
-    return "Redis answered nobody for a while, and every profile got two likes meanwhile."
+    return "Redis did not answer for a while, and every profile got two likes meanwhile."
 
 
 def empty_redis(lab: FaultLab) -> str:
-    """Throw away what Redis holds, and change nothing."""
+    """Empty Redis, and write nothing."""
     lab.servers.empty_redis()
     wait_until("the durable cache is filled again", lambda: not lab.durable.look().stale, 10)
-    return "Redis lost all it had, as after a restart without a snapshot; nothing was written."
+    return "Redis lost everything, as after a restart without a snapshot; nothing was written."
 
 
 def stop_postgres(lab: FaultLab) -> str:
-    """Stop PostgreSQL at once; the application is back before the listeners."""
+    """Stop PostgreSQL abruptly; the application is back before the listeners."""
     lab.servers.stop_postgres()
     with lab.servers.await_postgres(lab.database_url) as connection:
         for pipeline in lab.pipelines:
@@ -125,60 +126,60 @@ def stop_postgres(lab: FaultLab) -> str:
     for pipeline in lab.pipelines:
         pipeline.listener.wait_until(State.LIVE, 20)
     return (
-        "PostgreSQL was stopped in the midst of everything and started again; as soon as it "
-        "answered, every profile got a like."
+        "PostgreSQL was stopped abruptly and started again; as soon as it answered, every profile "
+        "got a like."
     )
 
 
 def hold_a_transaction(lab: FaultLab) -> str:
-    """Write one profile in a transaction that commits after all others' writes."""
+    """Write one profile in a transaction that commits after the writes of all others."""
     slow, *others = NAMES
     with lab.connect() as waiting, lab.connect() as connection:
         for pipeline in lab.pipelines:
             waiting.execute("BEGIN")
-            pipeline.write_unseen(waiting, [slow])
+            pipeline.write_uncommitted(waiting, [slow])
             pipeline.write(connection, others)
             _until_only(pipeline, {slow})
             waiting.execute("COMMIT")
-            pipeline.learn(connection)
+            pipeline.record(connection)
     return (
-        f"A transaction changed {slow} and waited; nine other profiles got their like and were "
-        "cached meanwhile; then it committed."
+        f"A transaction changed {slow} and waited; meanwhile the nine other profiles got a like "
+        "and were cached; then it committed."
     )
 
 
 def write_a_large_row(lab: FaultLab) -> str:
     """Write a row that is too large for a notification."""
-    took = []
+    answers = []
     with lab.connect() as connection:
         for pipeline in lab.pipelines:
             try:
                 pipeline.write_bio(connection, NAMES[0], "x" * LARGE)
             except psycopg.errors.InvalidParameterValue as error:
                 pipeline.refused += 1
-                took.append(f"refused the {pipeline.name}'s ({error.diag.message_primary})")
+                answers.append(f"refused the {pipeline.name}'s ({error.diag.message_primary})")
             else:
-                took.append(f"took the {pipeline.name} one's")
+                answers.append(f"accepted the {pipeline.name} one's")
     return (
-        f"The application wrote a row of {LARGE:,} bytes into each table. PostgreSQL "
-        f"{' and '.join(took)}."
+        f"The application wrote a row of {LARGE:,} bytes to each table. PostgreSQL "
+        f"{' and '.join(answers)}."
     )
 
 
 def deliver_again(lab: FaultLab) -> str:
-    """Deliver what was delivered before: late, twice, and after what is newer."""
+    """Deliver old changes again: late, twice, and after newer ones."""
     with lab.connect() as connection:
         _repeat_notifications(lab.article, connection)
         again = _repeat_reading(lab.durable, connection)
     return (
-        "A like for every profile; then the notifications from before it came once more, twice. "
-        f"The durable side was set back to read everything again, and refused {again} changes "
-        "that it had; a batch of a listener that no longer leads was turned away."
+        "Every profile got a like; then the notifications from before it were sent again, twice. "
+        f"The durable side was made to read everything again, and refused {again} changes that it "
+        "had already; a batch of a listener that no longer leads was turned away."
     )
 
 
 def burst(lab: FaultLab) -> str:
-    """Write as fast as it goes."""
+    """Write as fast as possible."""
 
     def write(_: int) -> None:
         with lab.connect() as connection:
@@ -189,16 +190,16 @@ def burst(lab: FaultLab) -> str:
 
     with ThreadPoolExecutor(WRITERS) as writers:
         list(writers.map(write, range(WRITERS)))
-    return f"{BURST * len(NAMES):,} transactions into each table, as fast as they go."
+    return f"{BURST * len(NAMES):,} transactions wrote to each table, as fast as possible."
 
 
 def _until_only(pipeline: Pipeline, late: AbstractSet[str]) -> None:
-    """Wait until no other profiles are behind."""
-    wait_until(f"the others do not wait ({pipeline.name})", lambda: pipeline.late() <= late)
+    """Wait until no profile other than `late` is behind."""
+    wait_until(f"the other profiles are cached ({pipeline.name})", lambda: pipeline.late() <= late)
 
 
 def _repeat_notifications(pipeline: Pipeline, connection: "psycopg.Connection[Any]") -> None:
-    """NOTIFY what the trigger said before the last change: anybody may."""
+    """Repeat what the trigger said before the last change: anyone may NOTIFY."""
     rows = connection.execute(
         sql.SQL("SELECT row_to_json(t) FROM {} t WHERE username LIKE 'user %'").format(
             sql.Identifier(pipeline.table)
@@ -212,7 +213,7 @@ def _repeat_notifications(pipeline: Pipeline, connection: "psycopg.Connection[An
 
 
 def _repeat_reading(pipeline: Pipeline, connection: "psycopg.Connection[Any]") -> int:
-    """Have the leader read again what it has read; how many changes the cache refused."""
+    """Make the leader read everything again; return how many changes the cache refused."""
     feed = feed_key(pipeline.table)
     with open_redis(pipeline.cache.redis_url) as client:
         before = client.hgetall(feed)
@@ -246,13 +247,13 @@ FAULTS = (
     ),
     Fault(
         "Cut the wire",
-        "Both connect again when the wire is mended; the numbers of one side stay behind.",
+        "Both reconnect when the wire is restored; the numbers of one side stay behind.",
         cut_the_wire,
         loses=True,
     ),
     Fault(
         "Freeze Redis",
-        "Both wait and keep what they have: late, and nothing lost.",
+        "Both wait and keep what they have: changes are late, but none is lost.",
         freeze_redis,
         loses=False,
     ),
@@ -265,13 +266,13 @@ FAULTS = (
     ),
     Fault(
         "Stop PostgreSQL",
-        "What was committed before a listener was back is announced to nobody.",
+        "What is committed before a listener is back is announced to nobody.",
         stop_postgres,
-        loses=False,  # usually; but sometimes its listener is the first
+        loses=False,  # it usually does, but its listener may be back before the application
     ),
     Fault(
         "Long transaction",
-        "Nobody waits for it, and nobody overlooks it: it is read when it commits.",
+        "Neither side waits for it, and neither misses it: it is read when it commits.",
         hold_a_transaction,
         loses=False,
     ),
@@ -294,4 +295,4 @@ FAULTS = (
         loses=False,
     ),
 )
-"""All of them, in the order of the buttons."""
+"""All faults, in the order of their buttons."""

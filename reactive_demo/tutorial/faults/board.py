@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
 from importlib.resources import files
-from typing import Any
 
 import ipywidgets
 
@@ -17,6 +16,7 @@ from reactive_demo.tutorial.faults.pipeline import NAMES, Pipeline
 from reactive_demo.tutorial.faults.runs import Outcome, break_it, html
 from reactive_demo.tutorial.faults.score import Score
 from reactive_demo.tutorial.widgets.background import Background
+from reactive_demo.tutorial.widgets.fallback import HtmlFallback
 from reactive_demo.tutorial.widgets.flow import FlowView
 
 __all__ = ["FaultBoard"]
@@ -34,7 +34,7 @@ ABOUT = {
 }
 
 
-class FaultBoard(ipywidgets.VBox):
+class FaultBoard(HtmlFallback, ipywidgets.VBox):
     """Buttons that break the two pipelines of `lab` for real, and a view of what that does.
 
     One thing happens at a time, and the buttons are disabled meanwhile. With `flows`, each side
@@ -107,10 +107,6 @@ class FaultBoard(ipywidgets.VBox):
         cells = "".join(f"<td>{side.to_html()}</td>" for side in self.sides.values())
         return f"<table><tr>{cells}</tr></table>"
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = super()._repr_mimebundle_(**options)
-        return {**bundle, "text/plain": repr(self), "text/html": self.to_html()}
-
     # What the buttons do, in a background thread
 
     def _button(self, name: str, action: Callable[[], Said]) -> ipywidgets.Button:
@@ -161,7 +157,7 @@ class FaultBoard(ipywidgets.VBox):
         return f"{len(FAULTS)} faults: {lost}.", "The table below tells of each fault."
 
     def _repair(self) -> Said:
-        article, durable = (pipeline.level() for pipeline in self.lab.pipelines)
+        article, durable = (pipeline.repair() for pipeline in self.lab.pipelines)
         did = (
             f"The meter compared every key and repaired what was wrong: {article} profiles on "
             f"the article's side, {durable} on the durable one."
@@ -208,9 +204,10 @@ class Side(ipywidgets.VBox):
         """Show the current state."""
         paint(self._numbers, value=_numbers(self.pipeline.score))
         listener = self.pipeline.listener
-        aside = f"; {listener.stats.quarantined} set aside" if listener.stats.quarantined else ""
-        paint(self._state, value=f"Listener: {listener.status_text}{aside}")
-        behind = self.pipeline.truth.behind
+        quarantined = listener.stats.quarantined
+        more = f"; {quarantined} in quarantine" if quarantined else ""
+        paint(self._state, value=f"Listener: {listener.status_text}{more}")
+        behind = self.pipeline.staleness.behind
         for label, tile in zip(self._labels, self._tiles, strict=True):
             late = ("rd-tile", "rd-behind") if label.key in behind else ("rd-tile",)
             paint(tile, _dom_classes=late)
@@ -250,6 +247,6 @@ def _tip(name: str) -> str:
     tips = {
         LIKE: "One like for every profile, on both sides",
         ALL: "All faults, one after the other",
-        REPAIR: "Compare both caches with their tables, and put right what is wrong",
+        REPAIR: "Compare both caches with their tables, and repair what is wrong",
     }
     return tips.get(name) or next(fault.watch for fault in FAULTS if fault.name == name)

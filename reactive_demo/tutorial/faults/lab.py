@@ -1,4 +1,4 @@
-"""The lab: the article's pipeline and the durable one, side by side, and an eye on both."""
+"""The lab: the article's pipeline and the durable one, side by side, with a monitor for both."""
 
 import logging
 import threading
@@ -18,7 +18,7 @@ __all__ = ["FaultLab"]
 
 log = logging.getLogger(__name__)
 
-LOOK = 0.05
+POLL = 0.05
 """Seconds between two looks at the caches."""
 
 DATABASE = "reactive_demo_faults"
@@ -27,24 +27,24 @@ DATABASE = "reactive_demo_faults"
 class FaultLab:
     """Two pipelines, each with a table of its own, that get the same writes; ends with `close()`.
 
-    It runs on servers of its own. On the servers of a `stack` it works in a database and under
-    keys of its own, and what would harm others raises ReactiveDemoError unless it `may_harm`. A
-    process has one lab: the newest.
+    It starts servers of its own. Given a `stack`, it works in a database and under keys of its own
+    there, and faults that would harm other users of those servers raise ReactiveDemoError unless
+    it `may_harm`. A process has one lab, the newest.
     """
 
     def __init__(self, stack: Stack | None = None, *, may_harm: bool = False) -> None:
         self._stack = stack
         self._may_harm = may_harm
-        self._watching = threading.Event()
+        self._closing = threading.Event()
         self._undo = ExitStack()
         self.pipelines: list[Pipeline] = []
         """The article's and the durable one, once the lab is started."""
         self._observers: list[Callable[[], None]] = []
         self.busy = threading.Lock()
-        """Held while something is being broken: one thing at a time."""
+        """Held while a fault is under way."""
 
     def start(self) -> Self:
-        """Start servers and pipelines; the lab itself, so that a notebook needs one line."""
+        """Start servers and pipelines; return the lab itself, so that a notebook needs one line."""
         close_previous("fault lab", self)
         with ExitStack() as undo:
             self.servers = (
@@ -61,16 +61,18 @@ class FaultLab:
                 undo.callback(pipeline.close)
                 self.pipelines.append(pipeline.start())
             self.article, self.durable = self.pipelines
-            self._eye = threading.Thread(target=self._watch, name="reactive_demo look", daemon=True)
-            self._eye.start()
-            undo.callback(self._close_eye)
+            self._monitor = threading.Thread(
+                target=self._watch, name="reactive_demo look", daemon=True
+            )
+            self._monitor.start()
+            undo.callback(self._stop_monitor)
             self._undo = undo.pop_all()
         return self
 
     def close(self) -> None:
-        """End the pipelines, and the servers if they are its own; safe to call twice.
+        """Stop the pipelines, and the servers if they are its own; safe to call twice.
 
-        Raises what a listener hid.
+        Raises what ended a listener, if anything did.
         """
         self._undo.close()
 
@@ -80,17 +82,17 @@ class FaultLab:
             pipeline.listener.check()
 
     def connect(self) -> "psycopg.Connection[Any]":
-        """A connection for the application, which is none of the pipelines' wires."""
+        """Return a connection for the application, which uses none of the pipelines' wires."""
         return psycopg.connect(self.database_url, autocommit=True, connect_timeout=5)
 
     def write(self) -> None:
-        """One like for each profile, in both tables."""
+        """Give each profile a like, in both tables."""
         with self.connect() as connection:
             for pipeline in self.pipelines:
                 pipeline.write(connection)
 
     def observe(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `callback()` after each look, from the lab's thread; the way to end that."""
+        """Call `callback()` after each look, on the lab's thread; return how to end that."""
         self._observers.append(callback)
         return lambda: self._observers.remove(callback) if callback in self._observers else None
 
@@ -104,15 +106,15 @@ class FaultLab:
         return "FaultLab(the article's pipeline, the durable one)"
 
     def _watch(self) -> None:
-        while not self._watching.wait(LOOK):
+        while not self._closing.wait(POLL):
             try:
                 for pipeline in self.pipelines:
                     pipeline.look()
                 for observer in list(self._observers):
                     observer()
             except Exception:
-                log.exception("the lab could not look")
+                log.exception("the lab's monitor failed")
 
-    def _close_eye(self) -> None:
-        self._watching.set()
-        self._eye.join(5)
+    def _stop_monitor(self) -> None:
+        self._closing.set()
+        self._monitor.join(5)

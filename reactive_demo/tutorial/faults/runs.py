@@ -1,4 +1,4 @@
-"""Break a lab, wait until it is quiet, and say what is lost."""
+"""Break a lab, wait until it is quiet again, and report what is lost."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ __all__ = ["Outcome", "break_it", "fault_named", "html", "in_words", "run_all", 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a fault did to the two pipelines; the scores are of this fault alone."""
+    """What a fault did to the two pipelines; the scores count this fault alone."""
 
     fault: Fault
     did: str
@@ -24,36 +24,38 @@ class Outcome:
 
 
 def fault_named(name: str) -> Fault:
-    """The fault whose button has that name."""
+    """Return the fault of that name; raise ReactiveDemoError if there is none."""
     for fault in FAULTS:
         if fault.name == name:
             return fault
-    raise ReactiveDemoError(f"There is no fault {name!r}: {', '.join(f.name for f in FAULTS)}.")
+    raise ReactiveDemoError(
+        f"There is no fault {name!r}: use one of {', '.join(f.name for f in FAULTS)}."
+    )
 
 
 def break_it(lab: FaultLab, fault: Fault | str) -> Outcome:
-    """Put the article's cache right, do the harm, wait until it is quiet, and look.
+    """Repair both caches, do the harm, wait until it is quiet again, and return the outcome.
 
-    Raises ReactiveDemoError when something is being broken already, or when the fault would harm
-    servers that are not the lab's.
+    Raises ReactiveDemoError while another fault is under way, or if the fault would harm servers
+    that are not the lab's.
     """
     fault = fault_named(fault) if isinstance(fault, str) else fault
     if not lab.busy.acquire(blocking=False):
-        raise ReactiveDemoError("One thing at a time: something is being broken already.")
+        raise ReactiveDemoError("One thing at a time: wait until the present fault is done.")
     try:
         before = []
         for pipeline in lab.pipelines:
-            pipeline.level()
+            pipeline.repair()
             pipeline.look()
-            before.append((pipeline.lost + pipeline.refused, pipeline.truth.worst))
-            pipeline.truth.worst = 0.0
+            before.append((pipeline.lost + pipeline.refused, pipeline.staleness.worst))
+            pipeline.staleness.worst = 0.0
         did = fault.act(lab)
         scores = []
         for pipeline, (lost, worst) in zip(lab.pipelines, before, strict=True):
-            pipeline.lost += pipeline.settle()
+            pipeline.lost += pipeline.await_quiescence()
             score = pipeline.look()
             scores.append(Score(score.lost - lost, score.stale, score.worst))
-            pipeline.truth.worst = max(pipeline.truth.worst, worst)
+            pipeline.staleness.worst = max(pipeline.staleness.worst, worst)
         return Outcome(fault, did, *scores)
     finally:
         lab.busy.release()
@@ -64,7 +66,7 @@ def run_all(
     faults: Sequence[Fault] = FAULTS,
     progress: Callable[[Outcome], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Break it in every way, one after the other."""
+    """Run the faults one after the other; return their outcomes."""
     outcomes = []
     for fault in faults:
         outcomes.append(break_it(lab, fault))
@@ -73,7 +75,7 @@ def run_all(
 
 
 def table(outcomes: Iterable[Outcome]) -> str:
-    """The outcomes, as a table in plain text."""
+    """Return the outcomes as a table in plain text."""
     lines = [("fault", "article", "durable")]
     lines += [(o.fault.name, in_words(o.article), in_words(o.durable)) for o in outcomes]
     widths = [max(len(line[n]) for line in lines) for n in range(3)]
@@ -84,7 +86,7 @@ def table(outcomes: Iterable[Outcome]) -> str:
 
 
 def html(outcomes: Iterable[Outcome]) -> str:
-    """The outcomes, as a table in HTML."""
+    """Return the outcomes as a table in HTML."""
     rows = "".join(
         f'<tr><th scope="row">{escape(o.fault.name)}</th>'
         f"<td>{in_words(o.article)}</td><td>{in_words(o.durable)}</td></tr>"
@@ -98,13 +100,13 @@ def html(outcomes: Iterable[Outcome]) -> str:
 
 
 def in_words(score: Score) -> str:
-    """A score of one fault: what is lost, or how late it was at worst."""
+    """Tell the score of one fault: what is lost, or how late changes were at worst."""
     if score.lost:
         return f"lost {score.lost}"
-    if score.worst < SOON:
+    if score.worst < LATE:
         return "lost 0"
     return f"lost 0, late {score.worst:.1f} s"
 
 
-SOON = 0.1
-"""Seconds that nobody would call late."""
+LATE = 0.1
+"""Seconds: anything shorter nobody would call late."""

@@ -1,8 +1,8 @@
-"""The servers of the lab: its own, which it may harm, or others, which it may not.
+"""The lab's servers: its own, which it may harm, or others, which it may not.
 
-Servers of its own are the default, since harm done to those that all notebooks share would show in
-every one that is open. They start in a second, in a folder beside the shared ones', by the same
-keeper: it takes a PostgreSQL that was stopped for one that crashed, and starts it again.
+Its own are the default, because harm to the servers that all notebooks share would show in every
+open notebook. They start within a second, in a folder beside the shared one, under a supervisor of
+their own that restarts a PostgreSQL that was stopped as it would one that crashed.
 """
 
 import os
@@ -24,17 +24,17 @@ from reactive_demo.waiting import wait_until
 
 __all__ = ["Servers", "reset"]
 
-HOMES = 9
-"""Labs that may run at the same time, each in a process of its own."""
+MAX_LABS = 9
+"""Labs that can run at the same time, each in a process of its own."""
 
-RESTART = 30.0
-"""Seconds in which a stopped PostgreSQL must answer again."""
+RESTART_TIMEOUT = 30.0
+"""Seconds in which a stopped server must answer again."""
 
 
 class Servers:
-    """The two servers, and the harm that may be done to them.
+    """The two servers, and the harm that can be done to them.
 
-    What harms raises ReactiveDemoError for a server that the lab did not start, unless `may_harm`.
+    Without `may_harm`, methods that do harm raise ReactiveDemoError.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Servers:
 
     @classmethod
     def own(cls) -> Self:
-        """Start two, in a folder that no other process uses, whatever DATABASE_URL says."""
+        """Start two in a folder that no other process uses, whatever DATABASE_URL says."""
         for home in _homes():
             home.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = try_lock(home.with_name(f"{home.name}.lock"))
@@ -58,12 +58,12 @@ class Servers:
                     os.close(lock)
                     raise
         raise ReactiveDemoError(
-            f"{HOMES} fault labs run already: shut down the kernels of those you do not use."
+            f"{MAX_LABS} fault labs run already: shut down the kernels of those you do not need."
         )
 
     @property
     def redis_url(self) -> str:
-        """A URL for redis-py."""
+        """The URL of Redis."""
         return self.stack.redis_url
 
     @property
@@ -72,7 +72,7 @@ class Servers:
         return self._home is not None
 
     def close(self) -> None:
-        """Stop using them; its own stop a few seconds later."""
+        """Stop using the servers; its own stop a few seconds later."""
         if self.are_own:
             self.stack.close()
         if self._lock is not None:
@@ -80,26 +80,26 @@ class Servers:
             self._lock = None
 
     def freeze_redis(self, seconds: float) -> None:
-        """Let Redis answer nobody for a while. It wakes by itself, whatever becomes of us."""
+        """Have Redis answer nobody for a while; it resumes by itself, even if we are gone."""
         self._check("freeze Redis", "REDIS_URL")
         with open_redis(self.redis_url) as client:
             client.client_pause(int(1000 * seconds), all=True)
 
     def empty_redis(self) -> None:
-        """Throw away all that Redis holds."""
+        """Delete everything that Redis holds."""
         self._check("empty Redis", "REDIS_URL")
         with open_redis(self.redis_url) as client:
             client.flushall()
 
     def stop_postgres(self) -> None:
-        """Stop PostgreSQL at once, as if its machine had lost power, and wait until it is gone.
+        """Stop PostgreSQL as if its machine had lost power, and wait until it is gone.
 
-        The keeper starts it again within two seconds.
+        Its supervisor restarts it within two seconds.
         """
         if self._home is None:
             raise ReactiveDemoError(
-                "Only a PostgreSQL that the lab started can be stopped here, and this one was not: "
-                "let the lab start servers of its own, FaultLab()."
+                "Only a PostgreSQL that the lab started can be stopped here, and it did not start "
+                "this one: let the lab start servers of its own, FaultLab()."
             )
         facts = ServerDir(self._home / "postgres").read("server")
         server = psutil.Process(int(facts["pid"]))
@@ -108,7 +108,7 @@ class Servers:
         psutil.wait_procs(family, timeout=10)
 
     def await_postgres(self, database_url: str) -> "psycopg.Connection[Any]":
-        """Wait until PostgreSQL answers; the first connection to it."""
+        """Wait until PostgreSQL answers; return the first connection to it."""
         found = []
 
         def answers() -> bool:
@@ -118,7 +118,7 @@ class Servers:
                 return False
             return True
 
-        wait_until("PostgreSQL answers again", answers, RESTART)
+        wait_until("PostgreSQL answers again", answers, RESTART_TIMEOUT)
         return found[0]
 
     def await_redis(self) -> None:
@@ -131,24 +131,24 @@ class Servers:
             except redis.RedisError:
                 return False
 
-        wait_until("Redis answers again", answers, RESTART)
+        wait_until("Redis answers again", answers, RESTART_TIMEOUT)
 
     def _check(self, harm: str, variable: str) -> None:
         if not self._may_harm:
             raise ReactiveDemoError(
-                f"To {harm} would harm whoever uses the server of {variable}, which the lab did "
+                f"To {harm} would harm all users of the server of {variable}, which the lab did "
                 "not start: let it start servers of its own, FaultLab(), or say that it may, "
                 "FaultLab(stack, may_harm=True)."
             )
 
 
 def reset() -> list[Path]:
-    """Throw the data of all labs away; the folders that were removed."""
+    """Delete the data of all labs; return the folders that were removed."""
     found = [home for home in _homes() if home.exists()]
     return [folder for home in found for folder in stack.reset(Settings(None, None, home))]
 
 
 def _homes() -> list[Path]:
-    """The folders of labs: siblings of the shared servers', whose own holds nothing else."""
+    """Return the labs' folders: siblings of the shared servers' folder."""
     shared = Settings.from_environment().home
-    return [shared.with_name(f"{shared.name}-faults-{number}") for number in range(1, HOMES + 1)]
+    return [shared.with_name(f"{shared.name}-faults-{number}") for number in range(1, MAX_LABS + 1)]

@@ -3,7 +3,6 @@
 import base64
 from functools import partial
 from html import escape
-from typing import Any
 
 import ipywidgets
 
@@ -11,6 +10,7 @@ from reactive_demo.screen.painter import paint
 from reactive_demo.tutorial.race.plot import Plot, milliseconds
 from reactive_demo.tutorial.race.race import Race
 from reactive_demo.tutorial.widgets.background import Background
+from reactive_demo.tutorial.widgets.fallback import HtmlFallback
 from reactive_demo.tutorial.widgets.style import styled
 
 __all__ = ["DelayChart"]
@@ -19,7 +19,7 @@ DELAYS = (0.0, 0.001, 0.005, 0.020)
 """Seconds: within a machine, a data centre, a region, a continent."""
 
 
-class DelayChart(ipywidgets.VBox):
+class DelayChart(HtmlFallback, ipywidgets.VBox):
     """Runs the race whenever the slider moves, and draws everything measured so far."""
 
     def __init__(self, race: Race) -> None:
@@ -59,11 +59,10 @@ class DelayChart(ipywidgets.VBox):
     def __repr__(self) -> str:
         return "DelayChart(0, 1, 5 or 20 ms)"
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = super()._repr_mimebundle_(**options)
+    def to_html(self) -> str:
+        """Return the steps of the slider as plain HTML, for readers without a kernel."""
         steps = "".join(f"<td>{milliseconds(delay)}</td>" for delay in DELAYS)
-        html = f"<table><tr><th>Network delay</th>{steps}</tr></table>"
-        return {**bundle, "text/plain": repr(self), "text/html": html}
+        return f"<table><tr><th>Network delay</th>{steps}</tr></table>"
 
     def _run(self, delay: float) -> None:
         paint(self.words, value=f"measuring with {milliseconds(delay)} …")

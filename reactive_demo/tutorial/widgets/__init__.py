@@ -1,4 +1,4 @@
-"""What people see: labels and cards that follow the cache."""
+"""The notebooks' widgets: cards that follow the cache, and pictures of what happens."""
 
 from reactive_demo.screen.label import LiveLabel
 from reactive_demo.tutorial.widgets.app_windows import AppWindows

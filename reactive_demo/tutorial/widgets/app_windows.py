@@ -1,24 +1,23 @@
-"""The profile app in a notebook: its page in frames, as two people would see it."""
+"""The profile app in a notebook: its page in two frames, as two people would see it."""
 
 from html import escape
-from typing import Any
 from urllib.parse import quote
 
 import ipywidgets
 
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.tutorial.widgets.card import profile_table
+from reactive_demo.tutorial.widgets.fallback import HtmlFallback
 
 __all__ = ["AppWindows"]
-
 
 LINK = "color: var(--jp-content-link-color, #0645ad); text-decoration: underline"
 
 
-class AppWindows(ipywidgets.HTML):
-    """Two windows with the page of `username`, and the link for real ones.
+class AppWindows(HtmlFallback, ipywidgets.HTML):
+    """Two windows with the page of `username`, and a link to it.
 
-    `url` is where the browser finds the app: `app.url`, or the path of a proxy, as `/proxy/8000/`.
+    `url` is where the browser finds the app: `app.url`, or a proxy's path such as `/proxy/8000/`.
     """
 
     def __init__(self, url: str, username: str, cache: Cache) -> None:
@@ -40,10 +39,7 @@ class AppWindows(ipywidgets.HTML):
     def __repr__(self) -> str:
         return f"AppWindows({self.username})"
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+    def to_html(self) -> str:
+        """Return the profile twice as plain HTML, for readers without a kernel."""
         table = profile_table(self.username, self._cache.get(self.username))
-        return {
-            **super()._repr_mimebundle_(**options),
-            "text/plain": repr(self),
-            "text/html": f"<table><tr><td>{table}</td><td>{table}</td></tr></table>",
-        }
+        return f"<table><tr><td>{table}</td><td>{table}</td></tr></table>"

@@ -2,13 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
-from typing import Any
 
 import ipywidgets
 
 from reactive_demo.app.profiles import Profiles
 from reactive_demo.screen.painter import paint
 from reactive_demo.tutorial.widgets.background import Background
+from reactive_demo.tutorial.widgets.fallback import HtmlFallback
 
 __all__ = ["BurstButton"]
 
@@ -16,7 +16,7 @@ WRITERS = 4
 """Threads."""
 
 
-class BurstButton(ipywidgets.HBox):
+class BurstButton(HtmlFallback, ipywidgets.HBox):
     """Commits `count` transactions, each an increment of one counter, and shows its progress."""
 
     def __init__(
@@ -50,10 +50,9 @@ class BurstButton(ipywidgets.HBox):
     def __repr__(self) -> str:
         return f"BurstButton({self.count:,} {self._target[1]})"
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = super()._repr_mimebundle_(**options)
-        html = f"<button>{escape(self.button.description)}</button>"
-        return {**bundle, "text/plain": repr(self), "text/html": html}
+    def to_html(self) -> str:
+        """Return the button as plain HTML, for readers without a kernel."""
+        return f"<button>{escape(self.button.description)}</button>"
 
     def _run(self) -> None:
         with ThreadPoolExecutor(WRITERS) as writers:

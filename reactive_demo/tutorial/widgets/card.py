@@ -1,4 +1,4 @@
-"""A profile as people know it from the web: name, three counters, three buttons."""
+"""A profile as on a social network: name, three counters, three buttons."""
 
 from collections.abc import Callable
 from html import escape
@@ -11,16 +11,17 @@ from reactive_demo.listener.listener import Listener
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.screen.label import ABSENT, LiveLabel
 from reactive_demo.screen.painter import paint
+from reactive_demo.tutorial.widgets.fallback import HtmlFallback
 from reactive_demo.tutorial.widgets.style import styled
 
 __all__ = ["ProfileCard", "profile_table"]
 
 
-class ProfileCard(ipywidgets.VBox):
+class ProfileCard(HtmlFallback, ipywidgets.VBox):
     """The profile of `username`: buttons write the database, numbers follow the cache.
 
-    The two never meet in here. With a `listener`, its state is shown in words. An error in a
-    button is shown on the card. Ends with `close()`.
+    The two never meet in here. With a `listener`, the card shows its state in words. It also shows
+    the errors of its buttons. Ends with `close()`.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class ProfileCard(ipywidgets.VBox):
         self._end_observing = listener.observe(self._show_state) if listener else lambda: None
 
     def close(self) -> None:
-        """Stop following, and take the card off the screen."""
+        """Stop following the cache, and take the card off the screen."""
         self._end_observing()
         for label in self.labels.values():
             label.close()
@@ -56,12 +57,8 @@ class ProfileCard(ipywidgets.VBox):
         return f"ProfileCard({self.username})"
 
     def to_html(self) -> str:
-        """The card as it is now, as plain HTML for readers who have no kernel."""
+        """Return the card as it is now as plain HTML, for readers without a kernel."""
         return profile_table(self.username, self.cache.get(self.username))
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = super()._repr_mimebundle_(**options)
-        return {**bundle, "text/plain": repr(self), "text/html": self.to_html()}
 
     def _label(self, counter: str) -> LiveLabel:
         classes = [f"rd-count-{counter}", "rd-number"]
@@ -77,12 +74,15 @@ class ProfileCard(ipywidgets.VBox):
         return button
 
     def _increment(self, counter: str) -> Callable[[ipywidgets.Button], None]:
-        """Write the database; right on any thread, since only the painter touches the card."""
+        """Return a callback that writes the database.
+
+        It may run on any thread, as only the painter touches the card.
+        """
 
         def clicked(_: ipywidgets.Button) -> None:
             try:
                 self._profiles.increment(self.username, counter)
-            except Exception as error:  # noqa: BLE001  (a callback's error is seen nowhere else)
+            except Exception as error:  # noqa: BLE001  (nobody sees a callback's error)
                 paint(self.error, value=_alert(error))
             else:
                 paint(self.error, value="")
@@ -98,7 +98,7 @@ class ProfileCard(ipywidgets.VBox):
 
 
 def profile_table(username: str, row: dict[str, Any] | None) -> str:
-    """A profile as plain HTML."""
+    """Return a profile as plain HTML."""
     shown = row or {}
     numbers = "".join(f"<td>{shown.get(f'{name}_count', ABSENT)}</td>" for name in COUNTERS)
     names = "".join(f"<th>{counter.title()}</th>" for counter in COUNTERS)

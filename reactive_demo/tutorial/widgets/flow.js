@@ -8,16 +8,16 @@ const STATIONS = [
   ["label", "label", "what you see"],
 ];
 const HOPS = [
-  ["write", "Of the writes that this notebook makes: from the call to the answer."],
-  ["announce", "From the change, before its commit, until the listener has heard it."],
-  ["apply", "From there until it is in Redis."],
-  ["show", "From there until a label of this notebook is painted."],
+  ["write", "For writes by this notebook: from the call to the answer."],
+  ["announce", "From the change, before its commit, until the listener has heard of it."],
+  ["apply", "From then until it is in Redis."],
+  ["show", "From then until a label of this notebook shows it."],
 ];
 const SHORTEST = 200, LONGEST = 1600, UNKNOWN = 400; // ms on the screen
-const ALIVE = 60; // dots at once: more could not be told apart
-const CALM = 8; // dots at once up to which the stops they pass light up
-const LINES = 40; // of the wire
-const SPOKEN = 4000; // ms between two announcements to those who listen
+const MAX_DOTS = 60; // at once: more could not be told apart
+const MAX_GLOWING = 8; // with more dots at once, the stops they pass do not light up
+const MAX_LINES = 40; // of the wire
+const SPEECH_INTERVAL = 4000; // ms between two announcements to screen readers
 
 function element(tag, className, text = "", attributes = {}) {
   const made = document.createElement(tag);
@@ -37,7 +37,7 @@ const number = (count) => count.toLocaleString("en");
 
 // The picture: stations, and between two of them a hop with its numbers.
 function makePicture(root) {
-  const picture = element("div", "rd-flow-picture", "", { role: "group", "aria-label": "The way of a change" });
+  const picture = element("div", "rd-flow-picture", "", { role: "group", "aria-label": "The path of a change" });
   const stops = [], hops = [];
   STATIONS.forEach(([id, name, role], i) => {
     const station = element("div", `rd-flow-station rd-flow-${id}`);
@@ -58,7 +58,7 @@ function makePicture(root) {
   return { picture, stops, hops, dots };
 }
 
-// The way from station to station, in pixels of the picture, whichever way it is laid out.
+// The centres of the stops, in pixels of the picture, whether it is laid out across or down.
 function centres({ picture, stops }) {
   const origin = picture.getBoundingClientRect();
   return stops.map((stop) => {
@@ -69,7 +69,7 @@ function centres({ picture, stops }) {
 
 function animate(parts, dot, slower, motionless) {
   const unseen = document.hidden || !parts.picture.clientWidth;
-  if (unseen || motionless.matches || parts.dots.childElementCount >= ALIVE) return;
+  if (unseen || motionless.matches || parts.dots.childElementCount >= MAX_DOTS) return;
   const points = centres(parts);
   const first = dot.hops[0] === null ? 1 : 0, last = dot.shown ? 4 : 3;
   const times = dot.hops.map((time) =>
@@ -87,7 +87,7 @@ function animate(parts, dot, slower, motionless) {
       offset: Math.min(1, passed / total),
       easing: "ease-in-out",
     };
-    if (parts.dots.childElementCount < CALM) {
+    if (parts.dots.childElementCount < MAX_GLOWING) {
       const glow = { boxShadow: "0 0 0 7px var(--rd-flow-glow)" };
       parts.stops[first + i].animate([{}, glow, {}], { delay: dot.after + passed, duration: 600 });
     }
@@ -131,7 +131,7 @@ function addLines(list, lines) {
     item.append(element("b", "", line.from), element("code", "", line.text));
     list.append(item);
   }
-  while (list.childElementCount > LINES) list.firstElementChild.remove();
+  while (list.childElementCount > MAX_LINES) list.firstElementChild.remove();
   if (follow) list.scrollTop = list.scrollHeight;
 }
 
@@ -158,7 +158,7 @@ function render({ model, el }) {
   root.append(below, note, spoken);
   el.append(root);
 
-  let received = performance.now(), lastSpoken = -SPOKEN, speaking = 0;
+  let received = performance.now(), lastSpoken = -SPEECH_INTERVAL, speaking = 0;
 
   function speak() {
     clearTimeout(speaking);
@@ -167,14 +167,14 @@ function render({ model, el }) {
       spoken.textContent = `Listener ${words}. ${number(applied)} changes applied`
         + (last === null ? "." : `, the last after ${ms(last)}.`);
       lastSpoken = performance.now();
-    }, Math.max(500, lastSpoken + SPOKEN - performance.now()));
+    }, Math.max(500, lastSpoken + SPEECH_INTERVAL - performance.now()));
   }
 
   function drawNote() {
     note.textContent = motionless.matches
-      ? "Your system asks for little motion: no dots move, the numbers tell it."
-      : `The dots are ${slower} times slower than life, for the eye no hop under ${SHORTEST / 1000} s or `
-        + `over ${LONGEST / 1000} s. The numbers are measured; write and announce both contain the commit.`;
+      ? "Your system asks for reduced motion, so no dots move; the numbers tell the story."
+      : `The dots move ${slower} times slower than the changes, with no hop shorter than ${SHORTEST / 1000} s or `
+        + `longer than ${LONGEST / 1000} s. The numbers are measured; write and announce both include the commit.`;
   }
 
   function draw() {
@@ -182,9 +182,9 @@ function render({ model, el }) {
     root.dataset.state = frame.state;
     state.replaceChildren(element("b", "", `Listener: ${frame.words}.`), ` ${frame.waits}`);
     counts.textContent = `${number(n.written)} written here · ${number(n.heard)} heard · `
-      + `${number(n.applied)} applied` + (n.aside ? ` · ${number(n.aside)} set aside` : "");
+      + `${number(n.applied)} applied` + (n.quarantined ? ` · ${number(n.quarantined)} in quarantine` : "");
     dots.textContent = `${number(n.dots)} ${n.dots === 1 ? "dot" : "dots"}`
-      + (n.conflated ? `, the thick ones for ${number(n.conflated)} changes more` : "");
+      + (n.conflated ? `, the thick ones for ${number(n.conflated)} more changes` : "");
     const [last, median] = frame.latency;
     latency.textContent = last === null && median === null
       ? "From the change to the cache: not known yet"

@@ -1,7 +1,7 @@
-"""The way of a change, as a picture that moves: each dot is a change that a listener carried.
+"""The path of a change as a moving picture: each dot is a change that a listener applied.
 
-The kernel sends what has passed, three or four times a second, however much that is; the module
-`flow.js` draws it.
+The kernel sends what has happened three or four times a second, however much that is, and `flow.js`
+draws it.
 """
 
 import threading
@@ -25,33 +25,33 @@ from reactive_demo.tutorial.widgets.motion import Motion
 
 __all__ = ["FlowView"]
 
-PAUSE = 0.3
+INTERVAL = 0.3
 """Seconds between two messages to the browser."""
 
-LONG_PAUSE = 1.0
-"""The same, while the listener is stopped."""
+STOPPED_INTERVAL = 1.0
+"""The same while the listener is stopped."""
 
 WAITS = {
     State.CONNECTING: "It waits for PostgreSQL to answer.",
     State.LISTENING: "It asks whether it may lead.",
-    State.STANDBY: "It waits for the leader to go.",
+    State.STANDBY: "It waits for the leader to leave.",
     State.CATCHING_UP: "It reads what it has missed.",
-    State.DEGRADED: "It waits for Redis, with the changes in hand.",
+    State.DEGRADED: "It keeps its changes and waits for Redis.",
     State.STOPPED: "Nobody carries changes now.",
 }
 LIVE = {
     "notify": "It waits for a notification.",
-    "change table": "It waits for the doorbell, and looks by itself now and then.",
+    "change table": "It waits for the doorbell, and polls now and then.",
 }
 
 STATIONS = "the app → PostgreSQL → the listener → Redis → the label"
 
 
 class FlowView(anywidget.AnyWidget):
-    """The way of each change that `listener` carries, from the app to the label.
+    """The path of each change that `listener` applies, from the app to the label.
 
-    A dot moves for each of them, `slower` times slower than it was: the numbers are the real ones.
-    The first hop is that of the writes by `profiles`, the last that of this process's labels. Ends
+    Each change is a dot that moves `slower` times slower than the change did; the numbers are the
+    real ones. The first hop shows the writes by `profiles`, the last this process's labels. Ends
     with `close()`.
     """
 
@@ -88,31 +88,31 @@ class FlowView(anywidget.AnyWidget):
             self._ends.append(profiles.wrote.subscribe(self._wrote))
 
     def close(self) -> None:
-        """Look on no longer, and take the picture off the screen."""
+        """Detach from the pipeline, and take the picture off the screen."""
         for end in self._ends:
             end()
         super().close()
 
     @property
     def dots(self) -> int:
-        """Dots that have been shown."""
+        """Dots shown so far."""
         return self._motion.dots
 
     @property
     def conflated(self) -> int:
-        """Changes that went with the dot of another: together with `dots`, all that are applied."""
+        """Changes that shared the dot of another; `dots` and these are all that were applied."""
         return self._motion.conflated
 
     @property
     def due(self) -> bool:
-        """Set by the painter when it is time for a frame."""
+        """Whether something is left to show; the painter sets it when it is time for a frame."""
         return self._motion.waits
 
     @due.setter
     def due(self, _: bool) -> None:
         now = time.time()
-        pause = LONG_PAUSE if self.listener.state is State.STOPPED else PAUSE
-        if now - self._last < pause:
+        stopped = self.listener.state is State.STOPPED
+        if now - self._last < (STOPPED_INTERVAL if stopped else INTERVAL):
             paint(self, due=True)
             return
         self._last = now
@@ -128,7 +128,7 @@ class FlowView(anywidget.AnyWidget):
         plain = f"{self!r}: {STATIONS}. Run the cell, and it moves."
         return {**data, "text/plain": plain, "image/svg+xml": _still()}, metadata
 
-    # What passes; from any thread
+    # What happens, on any thread
 
     def _become(self, words: str) -> None:
         self._words = words

@@ -1,8 +1,8 @@
-"""What a flow view shows of what has passed: dots, counts, times. No I/O, and time is passed in.
+"""What a flow view shows: dots, counts, times. No I/O, and time is passed in.
 
-Each batch that reached the cache is a dot; where there are more than eyes can follow, the last of a
-frame is a thick one that stands for the rest. So dots, and changes conflated into them, are
-together what the listener has applied.
+Each batch that reached the cache is a dot. When there are more than eyes can follow, the last dot
+of a frame is a thick one that stands for the rest. So the dots, and the changes conflated into
+them, add up to what the listener has applied.
 """
 
 from collections import deque
@@ -19,28 +19,27 @@ from reactive_demo.tutorial.widgets.wire import Line, applied_line, heard_line, 
 
 __all__ = ["Motion"]
 
-MOST = 6
+MAX_DOTS = 6
 """Dots in a frame."""
 
-LINES = 9
-"""Lines of the wire in a frame: the newest."""
+MAX_LINES = 9
+"""Lines of the wire in a frame, the newest."""
 
 HOLD = 0.12
-"""Seconds that a dot waits until its label is painted; then there is none."""
+"""Seconds that a dot waits for a label to be painted; after that it has none."""
 
 SECONDS = 60
-"""How far back the latency is shown."""
+"""How far back the latency is shown, in seconds."""
 
 KEYS = 100
-"""Keys whose last write and painting are remembered."""
-
+"""Keys whose last write and last painting are remembered."""
 
 NOTHING = Stats()
 
 
 @dataclass(slots=True)
 class Dot:
-    """A batch on its way to the screen, and those that go with it."""
+    """A batch on its way to the screen, and the batches that share its dot."""
 
     applied_batch: Applied
     keys: frozenset[str]
@@ -53,9 +52,9 @@ class Dot:
 
 
 class Motion:
-    """Collects what passes until the next frame; the caller keeps threads apart.
+    """Collects what happens until the next frame; the caller must synchronize threads.
 
-    Counted is what comes after `before`.
+    Counts start from `before`.
     """
 
     def __init__(self, table: str, before: Stats = NOTHING) -> None:
@@ -63,7 +62,7 @@ class Motion:
         self._before = before
         self._pending: list[Dot] = []
         self._heard: Sequence[psycopg.Notify] = ()
-        self._painting: deque[Line] = deque(maxlen=LINES)
+        self._painting: deque[Line] = deque(maxlen=MAX_LINES)
         self._write, self._show = Window(), Window()
         self._writing: dict[str, float] = {}
         self._painted: dict[str, float] = {}
@@ -75,16 +74,16 @@ class Motion:
         """Whether something is left for another frame."""
         return bool(self._pending or self._painting)
 
-    # What passes
+    # What happens
 
     def wrote(self, key: str, began: float, done: float) -> None:
-        """The app wrote `key`."""
+        """Note that the app wrote `key`."""
         self.written += 1
         self._write.add(began, done)
         _remember(self._writing, key, done - began)
 
     def heard(self, notifications: Sequence[psycopg.Notify]) -> None:
-        """The listener was told something: by a bell, when it has already read what it is about."""
+        """Note what the listener heard; a doorbell may ring after the change has been read."""
         last = self._pending[-1] if self._pending else None
         if last and last.applied_batch.batch.cursor is not None and not last.notifications:
             last.notifications = notifications
@@ -92,19 +91,19 @@ class Motion:
             self._heard = notifications
 
     def applied(self, applied: Applied) -> None:
-        """The listener carried a batch into the cache."""
+        """Note that a batch is in the cache."""
         if applied.batch.changed_at is not None:
             second, latency = int(applied.applied_at), applied.applied_at - applied.batch.changed_at
             self._worst[second] = max(self._worst.get(second, 0.0), latency)
         if not applied.newer:
             return
         heard = max(applied.newer, applied.batch.received)
-        if len(self._pending) < MOST:
+        if len(self._pending) < MAX_DOTS:
             keys = frozenset(change.key for change in applied.batch.changes)
             dot = Dot(applied, keys, applied.newer, heard, self._heard)
             self._heard = ()
             self._pending.append(dot)
-            for key in self._painted.keys() & keys:  # the label was faster than Redis's answer
+            for key in self._painted.keys() & keys:  # the label was faster than Redis's reply
                 if self._painted[key] > applied.heard_at:
                     self._show_dot(dot, self._painted[key])
         else:
@@ -112,7 +111,7 @@ class Motion:
             self._pending[-1].heard += heard
 
     def shown(self, key: str, at: float, label: str, value: object) -> None:
-        """The painter set a label that follows `key`."""
+        """Note that the painter set a label that follows `key`."""
         _remember(self._painted, key, at)
         its = [dot for dot in self._pending if key in dot.keys]
         for dot in its:
@@ -131,7 +130,7 @@ class Motion:
     # What is shown
 
     def frame(self, now: float, stats: Stats) -> dict[str, Any]:
-        """What has passed since the last frame, and the numbers as they are now."""
+        """Return what has happened since the last frame, and the current numbers."""
         ready = [dot for dot in self._pending if _is_ready(dot, now)]
         self._pending = [dot for dot in self._pending if not _is_ready(dot, now)]
         self.dots += len(ready)
@@ -148,18 +147,18 @@ class Motion:
                 "applied": stats.applied - self._before.applied,
                 "dots": self.dots,
                 "conflated": self.conflated,
-                "aside": stats.quarantined - self._before.quarantined,
+                "quarantined": stats.quarantined - self._before.quarantined,
             },
             "hops": [
                 _ms(h) for h in (self._write.hop, stats.announce, stats.apply, self._show.hop)
             ],
             "latency": _ms(stats.latency),
             "minute": self._minute(int(now)),
-            "lines": lines[-LINES:],
+            "lines": lines[-MAX_LINES:],
         }
 
     def _lines(self, dot: Dot) -> Iterator[Line]:
-        """What was said about a batch: by PostgreSQL, by the listener, by the kernel."""
+        """Yield what PostgreSQL, the listener and the kernel said about a batch."""
         yield heard_line(dot.notifications)
         yield applied_line(dot.applied_batch, self._table)
         if dot.painted:
@@ -189,7 +188,7 @@ class Motion:
         }
 
     def _minute(self, now: int) -> list[float | None]:
-        """The worst latency of each of the last seconds, in ms; the newest is the last."""
+        """Return the worst latency of each of the last 60 seconds, in ms, the newest last."""
         for second in list(islice(self._worst, max(0, len(self._worst) - 2 * SECONDS))):
             del self._worst[second]
         seconds = (self._worst.get(second) for second in range(now - SECONDS + 1, now + 1))

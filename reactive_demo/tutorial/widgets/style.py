@@ -1,4 +1,4 @@
-"""The look of cards, in the colours of JupyterLab's theme."""
+"""The style sheet of cards, in the colours of JupyterLab's theme."""
 
 from functools import cache
 from importlib.resources import files
@@ -14,5 +14,5 @@ def _css() -> str:
 
 
 def styled(html: str) -> ipywidgets.HTML:
-    """A piece of HTML that brings the style sheet with it."""
+    """Return a widget with this HTML and the style sheet."""
     return ipywidgets.HTML(f"<style>{_css()}</style>{html}")

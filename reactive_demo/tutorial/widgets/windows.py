@@ -1,16 +1,15 @@
-"""Cards side by side, as two browser windows would be."""
-
-from typing import Any
+"""Cards side by side, like browser windows."""
 
 import ipywidgets
 
 from reactive_demo.tutorial.widgets.card import ProfileCard
+from reactive_demo.tutorial.widgets.fallback import HtmlFallback
 
 __all__ = ["Windows"]
 
 
-class Windows(ipywidgets.HBox):
-    """Cards in a row, which breaks where the page is narrow."""
+class Windows(HtmlFallback, ipywidgets.HBox):
+    """Cards in a row, which wraps on a narrow page."""
 
     def __init__(self, *cards: ProfileCard) -> None:
         self.cards = cards
@@ -25,11 +24,7 @@ class Windows(ipywidgets.HBox):
     def __repr__(self) -> str:
         return f"Windows({', '.join(map(repr, self.cards))})"
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+    def to_html(self) -> str:
+        """Return the cards as plain HTML, for readers without a kernel."""
         cells = "".join(f"<td>{card.to_html()}</td>" for card in self.cards)
-        bundle = super()._repr_mimebundle_(**options)
-        return {
-            **bundle,
-            "text/plain": repr(self),
-            "text/html": f"<table><tr>{cells}</tr></table>",
-        }
+        return f"<table><tr>{cells}</tr></table>"

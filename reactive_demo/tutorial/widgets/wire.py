@@ -1,4 +1,4 @@
-"""The wire, as text: what was heard, what Redis was told, what the widget was sent. No I/O."""
+"""The wire as text: what the listener heard, what it told Redis, what widgets were sent. No I/O."""
 
 import json
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from reactive_demo.listener.listener import Applied
 
 __all__ = ["Line", "applied_line", "heard_line", "painted_line"]
 
-WIDE = 240
-"""Characters of a line, at most."""
+MAX_WIDTH = 240
+"""Characters in a line."""
 
 Line = dict[str, str]
-"""`from` is who speaks, `text` what was said."""
+"""`from` names the speaker, `text` is what was said."""
 
 
 def heard_line(notifications: Sequence[psycopg.Notify]) -> Line:
-    """The last of what came in together."""
+    """Show the last of the notifications that came in together."""
     if not notifications:
         return _line("PostgreSQL", "no NOTIFY: the listener was awake, and read by itself")
     last, more = notifications[-1], _more(len(notifications), "notification")
@@ -27,18 +27,18 @@ def heard_line(notifications: Sequence[psycopg.Notify]) -> Line:
 
 
 def applied_line(applied: Applied, table: str) -> Line:
-    """The command that the listener gave for a batch."""
+    """Show the command that the listener sent for a batch."""
     return _line("listener", *_command(applied, table))
 
 
 def painted_line(label: str, value: object, count: int = 1) -> Line:
-    """The last of the messages that set the values of labels."""
+    """Show the last of the messages that set the values of labels."""
     message = {"method": "update", "state": {"value": value}}
     return _line("kernel", f"{_json(message)} to {label}", _more(count, "message"))
 
 
 def _command(applied: Applied, table: str) -> tuple[str, str]:
-    """The last row's part of the command, and how many more there are."""
+    """Return the last row's part of the command, and how many rows come before it."""
     change, more = applied.batch.changes[-1], _more(len(applied.batch.changes), "row")
     key = f"{table}:{change.key}"
     if isinstance(change, Change):
@@ -57,7 +57,7 @@ def _more(count: int, noun: str) -> str:
 
 
 def _line(who: str, text: str, more: str = "") -> Line:
-    room = WIDE - len(more)
+    room = MAX_WIDTH - len(more)
     if len(text) > room:
         text = f"{text[: room - 1]}…"
     return {"from": who, "text": text + more}

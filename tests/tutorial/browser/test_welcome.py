@@ -50,6 +50,12 @@ with psycopg.connect(stack.database_url, autocommit=True) as connection:
 """
 
 
+AT_REST = """
+from reactive_demo.waiting import wait_until
+wait_until("all is shown", lambda: not flow.due)
+"""
+
+
 @pytest.fixture(scope="module")
 def page(open_notebook: Callable[..., Page]) -> Page:
     """The notebook, run once from top to bottom."""
@@ -81,7 +87,7 @@ def ways(page: Page) -> list[list[float]]:
 
 def at_rest(page: Page) -> None:
     """Wait until no dot is under way, and the view has nothing left to show."""
-    assert run(page, 'checks.until("all is shown", lambda: not flow.due)') == "ok"
+    assert run(page, AT_REST) == "ok"
     expect(page.locator(".rd-flow-dot")).to_have_count(0, timeout=20_000)
 
 
@@ -136,7 +142,7 @@ def test_a_click_sends_one_dot_the_whole_way(page: Page) -> None:
     expect(page.locator(".rd-flow-spoken")).to_contain_text("Listener live.", timeout=10_000)
 
 
-def test_who_asks_for_little_motion_gets_numbers_and_no_dots(page: Page) -> None:
+def test_with_reduced_motion_there_are_numbers_and_no_dots(page: Page) -> None:
     at_rest(page)
     before, applied = len(ways(page)), counted(page)["applied"]
     page.emulate_media(reduced_motion="reduce")

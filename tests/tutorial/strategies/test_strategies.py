@@ -1,17 +1,16 @@
-"""All strategies, while nothing fails: what they write, in how many calls, and who may write."""
+"""All strategies, while nothing fails: what they write, in how many calls, and what they refuse."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from functools import partial
 from typing import Any
 
 import pytest
 
 from reactive_demo import Cache, ChangeTableFeed, Listener, ReactiveDemoError, install
 from reactive_demo.app.profiles import COUNTERS
+from reactive_demo.tutorial.race.race import STRATEGIES
 from reactive_demo.tutorial.strategies import (
-    CacheAside,
     Consumer,
     Reactive,
     Strategy,
@@ -21,13 +20,6 @@ from reactive_demo.tutorial.strategies import (
 from tools.waiting import until
 from tutorial.strategies.conftest import Wires, await_quiescence, likes, until_likes
 
-KINDS: dict[str, Callable[..., Strategy]] = {
-    "write-through, cache first": WriteThrough,
-    "write-through, database first": partial(WriteThrough, first="database"),
-    "write-behind": WriteBehind,
-    "cache-aside": CacheAside,
-    "reactive": Reactive,
-}
 CALLS = {  # to the database, to the cache
     "write-through, cache first": (1, 1),
     "write-through, database first": (1, 1),
@@ -37,7 +29,7 @@ CALLS = {  # to the database, to the cache
 }
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=STRATEGIES)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -55,7 +47,7 @@ def strategy(
             listener.wait_until("live")
         if name == "write-behind":
             stack.enter_context(Consumer(database, valkey_url))
-        yield make(KINDS[name], *wires.urls)
+        yield make(STRATEGIES[name], *wires.urls)
 
 
 def test_both_places_end_with_every_count(wires: Wires, strategy: Strategy) -> None:

@@ -11,7 +11,7 @@ import redis
 
 from reactive_demo import Cache, ChangeTableFeed, FlowView, Listener, LiveLabel, Profiles, install
 from reactive_demo.screen.painter import painter
-from reactive_demo.tutorial.widgets.motion import LINES
+from reactive_demo.tutorial.widgets.motion import MAX_LINES
 from tools.waiting import until
 
 Listen = Callable[..., Listener]
@@ -57,7 +57,7 @@ def test_a_click_is_one_dot_with_four_measured_hops(
         "applied": 1,
         "dots": 1,
         "conflated": 0,
-        "aside": 0,
+        "quarantined": 0,
     }
     assert {line["from"] for line in lines(flow)} == {"PostgreSQL", "listener", "kernel"}
     assert any('"operation" : "INSERT"' in line["text"] for line in lines(flow))
@@ -76,7 +76,7 @@ def test_dots_and_conflated_are_what_the_listener_applied(
     assert listener.stats.received == 2_000
     assert sum(dot["applied"] for dot in dots(flow)) == listener.stats.applied
     assert flow.conflated > 0
-    assert max(len(frame["lines"]) for frame in flow.sent) <= LINES
+    assert max(len(frame["lines"]) for frame in flow.sent) <= MAX_LINES
 
 
 def test_with_the_listener_stopped_no_dot_moves(flow: FlowView, profiles: Profiles) -> None:

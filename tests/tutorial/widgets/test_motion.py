@@ -7,8 +7,8 @@ from psycopg import Notify
 from reactive_demo.changes import Batch, Change, State, Versioned
 from reactive_demo.listener.listener import Applied
 from reactive_demo.listener.stats import Hop, Stats
-from reactive_demo.tutorial.widgets.motion import HOLD, LINES, MOST, Motion
-from reactive_demo.tutorial.widgets.wire import WIDE
+from reactive_demo.tutorial.widgets.motion import HOLD, MAX_DOTS, MAX_LINES, Motion
+from reactive_demo.tutorial.widgets.wire import MAX_WIDTH
 
 ROW = {"username": "ada", "likes_count": 1}
 
@@ -69,7 +69,7 @@ def test_dots_and_what_is_conflated_into_them_are_what_was_applied() -> None:
         count += newer
         motion.applied(applied(10 + n / 1000, newer=newer, received=2 * newer))
         if n % 40 == 39:
-            assert len(motion.frame(20 + n, Stats())["dots"]) <= MOST
+            assert len(motion.frame(20 + n, Stats())["dots"]) <= MAX_DOTS
     last = motion.frame(200, Stats())["dots"]
     assert motion.dots + motion.conflated == count
     assert last[-1]["heard"] == 2 * last[-1]["applied"] > last[0]["heard"]
@@ -95,7 +95,7 @@ def test_times_are_told_in_milliseconds_and_unknown_ones_as_none() -> None:
 def test_it_counts_from_its_beginning() -> None:
     motion = Motion("profile", Stats(received=7, applied=5, quarantined=1))
     counts = motion.frame(1, Stats(received=9, applied=6, quarantined=1))["counts"]
-    assert (counts["heard"], counts["applied"], counts["aside"]) == (2, 1, 0)
+    assert (counts["heard"], counts["applied"], counts["quarantined"]) == (2, 1, 0)
 
 
 # The wire
@@ -145,5 +145,5 @@ def test_a_line_of_the_wire_is_short_and_a_flood_leaves_few() -> None:
     for n in range(50):
         motion.applied(applied(10.0, key=f"{n}" * 1000))
     lines = said(motion)
-    assert 0 < len(lines) <= LINES
-    assert max(map(len, lines)) <= WIDE + len("PostgreSQL: ")
+    assert 0 < len(lines) <= MAX_LINES
+    assert max(map(len, lines)) <= MAX_WIDTH + len("PostgreSQL: ")

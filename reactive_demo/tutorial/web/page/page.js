@@ -1,12 +1,12 @@
-// The page writes by `fetch` and follows by `EventSource`, and the two never meet: no line here adds
-// one to a number on the screen. A number moves when its change has been all the way round.
+// The page writes with `fetch` and follows with `EventSource`, and the two never meet: no line here
+// increments a number on the screen. A number moves once its change has been all the way round.
 "use strict"
 
 const COUNTERS = ["followings", "followers", "likes"]
-const LANES = 4 // requests under way at once: a browser opens six connections, and streams need some
+const LANES = 4 // concurrent requests: a browser opens six connections, and streams need some of them
 const BURST = 1000
-const FRAME = 16 // ms between two paintings, however many events come
-const PATIENCE = 2000 // ms until the page wonders where a change is
+const FRAME = 16 // ms between two repaints, however many events come in
+const OVERDUE = 2000 // ms until the page says that a change is overdue
 
 const username = new URLSearchParams(location.search).get("username") || "ada"
 const find = (selector) => document.querySelector(selector)
@@ -16,8 +16,8 @@ const words = find(".rd-words")
 // What the stream brings
 
 let stream, row, painting, speaking
-let seen = 0n // the version of the last event
-let awaited = 0n // the newest version that this page has made
+let seen = 0n // version of the last event
+let awaited = 0n // newest version that this page has written
 let overdue
 
 function follow() {
@@ -32,7 +32,7 @@ function follow() {
   }
   stream.onerror = () => {
     show("lost", "connection lost")
-    // Most often the browser tries again by itself; if it was refused, it leaves that to us.
+    // Usually the browser reconnects by itself; after a refusal, it leaves that to us.
     if (stream.readyState === EventSource.CLOSED) setTimeout(follow, 1000)
   }
 }
@@ -44,10 +44,10 @@ function paint() {
     if (number.textContent === text) return
     number.textContent = text
     number.classList.remove("rd-moved")
-    void number.offsetWidth // so that the motion begins again
+    void number.offsetWidth // restarts the animation
     number.classList.add("rd-moved")
   })
-  speaking ??= setTimeout(speak, 1000) // a screen reader is told once a second, not each number
+  speaking ??= setTimeout(speak, 1000) // tells a screen reader once a second, not for each number
 }
 
 function speak() {
@@ -75,11 +75,11 @@ async function increment(counter) {
 function expect(version) {
   if (version > awaited) awaited = version
   clearTimeout(overdue)
-  if (seen < awaited) overdue = setTimeout(wonder, PATIENCE)
+  if (seen < awaited) overdue = setTimeout(wonder, OVERDUE)
 }
 
 function wonder() {
-  words.textContent = `Version ${awaited} is in the database, and the cache has not followed yet. Does a listener run?`
+  words.textContent = `Version ${awaited} is in the database, and the cache has not followed yet. Is a listener running?`
 }
 
 function arrived() {
@@ -98,7 +98,7 @@ async function click(counter) {
   try {
     expect(await increment(counter))
     words.textContent = `Written in ${Math.round(performance.now() - begun)} ms, as version ${awaited}.`
-    if (seen < awaited) overdue ??= setTimeout(wonder, PATIENCE)
+    if (seen < awaited) overdue ??= setTimeout(wonder, OVERDUE)
     complain()
   } catch (error) {
     complain(error)
@@ -107,7 +107,7 @@ async function click(counter) {
 
 // As fast as the browser can
 
-let burst // the one that runs
+let burst // the one that is running
 
 async function fast() {
   if (burst) {
@@ -147,7 +147,7 @@ async function fast() {
   burst = undefined
 }
 
-// Begin
+// Start
 
 document.title = `@${username}`
 find(".rd-name").textContent = `@${username}`
@@ -158,7 +158,7 @@ for (const button of document.querySelectorAll("[data-counter]"))
   button.addEventListener("click", () => click(button.dataset.counter))
 find(".rd-go").addEventListener("click", fast)
 for (const button of document.querySelectorAll("[disabled]")) button.disabled = false // now they work
-// A network that went or came back says nothing on a stream that stands still: ask anew.
+// An idle stream does not show that the network went away or came back, so open a new one.
 for (const change of ["online", "offline"]) addEventListener(change, follow)
 
 if ([...username].length > 50) complain(new Error("A username has 1 to 50 characters."))
