@@ -81,6 +81,8 @@ class Consumer:
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Tell Redis that they need not come again."""
         ids = [message.id for message in messages]
+        if not ids:
+            return
         with self._redis.pipeline(transaction=True) as batch:
             batch.xack(self.stream, GROUP, *ids)
             batch.xdel(self.stream, *ids)
