@@ -82,6 +82,8 @@ class Consumer:
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Tell Redis that these messages are done with."""
         ids = [message.id for message in messages]
+        if not ids:
+            return
         with self._redis.pipeline(transaction=True) as batch:
             batch.xack(self.stream, GROUP, *ids)
             batch.xdel(self.stream, *ids)

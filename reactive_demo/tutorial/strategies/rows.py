@@ -35,6 +35,8 @@ class Rows(Profiles):
 
         Needs `sql/06_write_behind.sql`.
         """
+        if not messages:
+            return 0
         [row] = self._execute(
             "SELECT reactive.store(%s, %s::text[], %s::text[], %s::text[]) AS new",
             stream,
