@@ -163,16 +163,23 @@ BEGIN
         IF NOT OLD OPERATOR(pg_catalog.*<>) NEW THEN -- byte by byte, since json has no equality
             RETURN NULL;
         END IF;
+        INSERT INTO reactive.change (table_name, key, version, xid, changed_at)
+        VALUES (%1$L, %3$s, pg_catalog.nextval('reactive.version'),
+                pg_catalog.pg_current_xact_id(), pg_catalog.clock_timestamp());
         IF %2$s OPERATOR(pg_catalog.<>) %3$s THEN
             INSERT INTO reactive.change (table_name, key, version, xid, changed_at)
             VALUES (%1$L, %2$s, pg_catalog.nextval('reactive.version'),
                     pg_catalog.pg_current_xact_id(), pg_catalog.clock_timestamp());
         END IF;
+    ELSIF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
+        INSERT INTO reactive.change (table_name, key, version, xid, changed_at)
+        VALUES (%1$L, %3$s, pg_catalog.nextval('reactive.version'),
+                pg_catalog.pg_current_xact_id(), pg_catalog.clock_timestamp());
+    ELSE
+        INSERT INTO reactive.change (table_name, key, version, xid, changed_at)
+        VALUES (%1$L, %2$s, pg_catalog.nextval('reactive.version'),
+                pg_catalog.pg_current_xact_id(), pg_catalog.clock_timestamp());
     END IF;
-    INSERT INTO reactive.change (table_name, key, version, xid, changed_at)
-    VALUES (%1$L, CASE WHEN TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN %2$s ELSE %3$s END,
-            pg_catalog.nextval('reactive.version'),
-            pg_catalog.pg_current_xact_id(), pg_catalog.clock_timestamp());
     IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(%4$s)
        AND pg_catalog.pg_notification_queue_usage() OPERATOR(pg_catalog.<) 0.5 THEN
         PERFORM pg_catalog.pg_notify('reactive_change', %1$L);

@@ -17,6 +17,9 @@ __all__ = ["COUNTERS", "Profiles"]
 COUNTERS = ("followings", "followers", "likes")
 """The counters of a profile; their columns are called `<counter>_count`."""
 
+BUSY = ("40001", "40P01", "53300", "53400", "55P03", "57014")
+"""SQLSTATEs of what passes: a conflict, a deadlock, a lock or a statement that timed out."""
+
 WRITE_TIMEOUT = 20.0
 """Seconds after which a server that is silent counts as away."""
 
@@ -117,6 +120,10 @@ class Profiles:
                 "that is read-only, or a standby; try again when that is over."
             ) from None
         except psycopg.OperationalError as error:
+            if error.sqlstate in BUSY:
+                raise UnavailableError(
+                    f"PostgreSQL is busy ({error.diag.message_primary}): try again."
+                ) from None
             if error.sqlstate and not error.sqlstate.startswith("57P"):
                 raise  # it answered; 57P is a server that shuts down
             raise unavailable(self.database_url, error) from error

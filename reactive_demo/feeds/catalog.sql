@@ -26,9 +26,9 @@ WHERE k.table_name = %s
 SELECT 1 FROM pg_trigger g
 WHERE g.tgrelid = to_regclass(%s) AND g.tgname = 'reactive_capture' AND g.tgenabled = 'O'
 
--- name: single_key
--- The key of a table whose primary key is one column, as an expression on the row t.
-SELECT format('t.%%I::pg_catalog.text', a.attname)
+-- name: key_column
+-- The primary key of a table, if it is one column: its name, and an expression on the row t.
+SELECT a.attname, format('t.%%I::pg_catalog.text', a.attname)
 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
 WHERE i.indrelid = to_regclass(%s) AND i.indisprimary AND i.indnkeyatts = 1
 

@@ -12,7 +12,9 @@ import psycopg
 
 from reactive_demo.changes import Batch, State, conflate, decode
 from reactive_demo.errors import NotCapturedError
+from reactive_demo.feeds.queries import query
 from reactive_demo.feeds.session import Session
+from reactive_demo.feeds.table import resolve
 from reactive_demo.options import Options
 from reactive_demo.waiting import StopEvent
 
@@ -94,7 +96,7 @@ class NotifySession(Session):
 
 def _key_column(connection: "psycopg.Connection[Any]", table: str) -> str:
     """Return the one column of the table's primary key. Raises NotCapturedError without one."""
-    found = connection.execute(KEY_COLUMN, [table]).fetchone()
+    found = connection.execute(query("key_column"), [resolve(connection, table)]).fetchone()
     if found is None:
         raise NotCapturedError(
             f"There is no table {table} with a primary key of one column: create it, or name the "
@@ -102,13 +104,3 @@ def _key_column(connection: "psycopg.Connection[Any]", table: str) -> str:
         )
     return str(found[0])
 
-
-KEY_COLUMN = """
-    SELECT a.attname
-    FROM pg_catalog.pg_index i
-    JOIN pg_catalog.pg_attribute a
-      ON a.attrelid OPERATOR(pg_catalog.=) i.indrelid
-     AND a.attnum OPERATOR(pg_catalog.=) i.indkey[0]
-    WHERE i.indrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s)
-      AND i.indisprimary AND i.indnkeyatts OPERATOR(pg_catalog.=) 1
-"""

@@ -186,13 +186,13 @@ def describe_uncaptured(connection: "psycopg.Connection[Any]", table: str) -> Ca
     Raises NotCapturedError if there is no such table.
     """
     name = resolve(connection, table)
-    key = None if name is None else connection.execute(query("single_key"), [name]).fetchone()
+    key = None if name is None else connection.execute(query("key_column"), [name]).fetchone()
     if name is None or key is None:
         raise NotCapturedError(
             f"There is no table {table} with a primary key of one column: name another, or run "
             f"`reactive-demo install --table {table}`."
         )
-    return _described(connection, name, "", key[0], [])
+    return _described(connection, name, "", key[1], [])
 
 
 def resolve(connection: "psycopg.Connection[Any]", table: str) -> str | None:

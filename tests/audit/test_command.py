@@ -71,8 +71,8 @@ def test_2_where_a_server_does_not_answer(
 def test_2_where_the_table_is_not_captured(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "--table", "plain"]) == 2
     assert capsys.readouterr().err == (
-        "reactive-demo: The table plain is not captured in this database: run "
-        "`reactive-demo install --table plain`, or `install(database_url)`.\n"
+        "reactive-demo: There is no table plain in this database: run "
+        "`reactive-demo install --table plain`, or `install(database_url, 'plain')`.\n"
     )
 
 

@@ -133,8 +133,8 @@ def test_numbers_of_another_servers_transactions_say_nothing(
     connection.execute("UPDATE orders SET n = 2")
     connection.execute("UPDATE reactive.change SET xid = '9000000000'")
     connection.execute(
-        "UPDATE reactive.captured"
-        " SET truncated_xid = '9000000000', truncated_version = 99, pruned_xid = '9000000000'"
+        "INSERT INTO reactive.change VALUES ('public.orders', NULL, 99, '9000000000', now());"
+        "UPDATE reactive.captured SET pruned_xid = '9000000000'"
     )
     orders.forget_cursor()
     carry(database, orders)
