@@ -56,7 +56,10 @@ class Profiles:
         order = sorted(range(len(increments)), key=lambda number: increments[number][0])
         usernames, counters = ([increments[n][part] for n in order] for part in (0, 1))
         began = time.time()
-        rows = self._execute(INCREMENT, usernames, counters)
+        try:
+            rows = self._execute(INCREMENT, usernames, counters)
+        except UnicodeEncodeError as error:
+            raise RefusedError(f"The database's encoding cannot write {error.object!r}.") from None
         if self.wrote:
             for username in set(usernames):
                 self.wrote(username, began, time.time())
@@ -65,7 +68,10 @@ class Profiles:
 
     def get(self, username: str) -> dict[str, Any] | None:
         """Return the row as the database has it now, or None."""
-        rows = self._execute(GET, username)
+        try:
+            rows = self._execute(GET, username)
+        except UnicodeEncodeError:
+            return None  # a name that the database's encoding cannot write
         return rows[0] if rows else None
 
     def delete(self, username: str) -> bool:
@@ -108,8 +114,6 @@ class Profiles:
                     statement.encode(), arguments
                 ).fetchall()
                 return rows
-        except UnicodeEncodeError as error:
-            raise RefusedError(f"The database's encoding has no {error.object!r}.") from None
         except psycopg.errors.InvalidParameterValue as error:
             if not error.diag.message_hint:
                 raise  # a row too long to be announced

@@ -103,4 +103,3 @@ def _key_column(connection: "psycopg.Connection[Any]", table: str) -> str:
             "`key_column` of its notifications."
         )
     return str(found[0])
-

@@ -213,7 +213,9 @@ def test_a_large_table_is_sampled(
     found = len(report.wrong) - gone
     assert 0.1 < found / report.drawn < 0.3, "a fifth of the rows is wrong, and of the sample"
     assert "rows compared, drawn at random" in report.text()
-    assert "`reactive-demo resync` refills the whole cache" in repair(database, cache, report).text()
+    assert (
+        "`reactive-demo resync` refills the whole cache" in repair(database, cache, report).text()
+    )
     assert done[-1][0] == report.drawn
 
 
