@@ -43,7 +43,7 @@ def test_each_check_fails_before_its_step_and_passes_after_it(
 
 
 def walk(notebook: NotebookNode, kernel: Any) -> list[str]:
-    """Run the notebook once, each check before and after its step; which checks prove nothing."""
+    """Run each check before and after its step; return the checks that prove nothing."""
     found = []
     for step, check in steps(notebook):
         tried = try_before(step, check, kernel)
@@ -55,7 +55,7 @@ def walk(notebook: NotebookNode, kernel: Any) -> list[str]:
 
 
 def steps(notebook: NotebookNode) -> Iterator[tuple[list[NotebookNode], NotebookNode | None]]:
-    """The code cells up to each check, and that check; the last ones have none."""
+    """Yield the code cells up to each check, and that check; the last ones have none."""
     step: list[NotebookNode] = []
     for cell in notebook.cells:
         if "check" in cell.metadata.get("tags", []):
@@ -67,7 +67,7 @@ def steps(notebook: NotebookNode) -> Iterator[tuple[list[NotebookNode], Notebook
 
 
 def try_before(step: list[NotebookNode], check: NotebookNode | None, kernel: Any) -> list[str]:
-    """Run a step; before each of its cells, until one fails, what the check says."""
+    """Run a step; return what the check says before each of its cells, until it fails."""
     tried: list[str] = []
     for cell in step:
         if check and "failed" not in tried:
@@ -79,18 +79,18 @@ def try_before(step: list[NotebookNode], check: NotebookNode | None, kernel: Any
 
 
 def attempt(source: str, kernel: Any) -> list[str]:
-    """What a check says now, if all names that it uses exist."""
+    """Ask a check, if all names that it uses exist; return its answer."""
     return [kernel.ask(ATTEMPT.format(source=source)).strip()] if knows(kernel, source) else []
 
 
 def last_of_several(source: str) -> str | None:
-    """The last statement, where those above it are a step, or the end of one."""
+    """Return the last statement, if those above it belong to the step."""
     *above, last = ast.parse(source).body
     return ast.unparse(last) if above else None
 
 
 def names(source: str) -> set[str]:
-    """The global names that must exist before `source` can run."""
+    """Return the global names that must exist before `source` can run."""
     nodes = list(ast.walk(ast.parse(source)))
     used = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     made = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
@@ -99,16 +99,16 @@ def names(source: str) -> set[str]:
 
 
 def knows(kernel: Any, source: str) -> bool:
-    """Whether the kernel has all names that `source` uses."""
+    """Return whether the kernel has all names that `source` uses."""
     return bool(kernel.ask(f"print({names(source)!r} <= globals().keys())") == "True\n")
 
 
 def complaint(tried: list[str]) -> str:
-    """Why a check was not seen failing, and the mend."""
+    """Say why a check was not seen failing, and how to fix that."""
     if not tried:
         return (
-            "cannot be asked before its step: define the names that it uses earlier, so that who "
-            "runs it too early gets a verdict and no NameError"
+            "cannot be asked before its step: define the names that it uses earlier, so that a "
+            "reader who runs it too early gets a verdict and no NameError"
         )
     if set(tried) == {"passed"}:
         return "passes before its step: let it ask for what only the step brings about"
@@ -119,7 +119,7 @@ def complaint(tried: list[str]) -> str:
 
 
 def written(*cells: str) -> NotebookNode:
-    """A notebook of these code cells; those that check are tagged."""
+    """Make a notebook of these code cells, and tag those that check."""
     return new_notebook(
         cells=[
             new_code_cell(

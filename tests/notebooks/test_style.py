@@ -1,4 +1,4 @@
-"""Every notebook keeps the rules, and every rule complains of a notebook that breaks it."""
+"""Every notebook keeps the rules, and every rule catches a notebook that breaks it."""
 
 import subprocess
 import sys
@@ -79,7 +79,7 @@ def test_no_two_notebooks_begin_with_the_same_number() -> None:
 
 @pytest.fixture
 def good(tmp_path: Path) -> Notebook:
-    """The smallest notebook without a complaint."""
+    """The smallest notebook that keeps every rule."""
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "way.svg").write_text(SVG)
     (tmp_path / "good.ipynb").touch()
@@ -121,13 +121,13 @@ def good(tmp_path: Path) -> Notebook:
 
 
 def number_runs(notebook: Notebook) -> None:
-    """As if it had just been run from top to bottom."""
+    """Number the code cells as a run from top to bottom does."""
     for number, cell in enumerate(notebook.code, 1):
         cell.execution_count = number
 
 
 def find(notebook: Notebook, ident: str) -> NotebookNode:
-    """The cell of that id."""
+    """Return the cell with that id."""
     return next(cell for cell in notebook.node.cells if cell.id == ident)
 
 
@@ -183,7 +183,7 @@ def repeat(times: int, source: str = "more()") -> Break:
 
 
 def output(kind: str, **content: object) -> Break:
-    """Let the first step put out something that is no value."""
+    """Let the first step output something other than a value."""
 
     def broken(notebook: Notebook) -> None:
         find(notebook, "step-1").outputs = [new_output(kind, **content)]

@@ -1,7 +1,7 @@
 """Run notebooks on servers of their own and keep their outputs: `make notebooks`.
 
 What is kept reads well without a kernel and is the same each time: no widget state (GitHub
-refuses it incomplete), no views that need a kernel, no times, no files in tracebacks, and a
+refuses it incomplete), no views that need a kernel, no times, no files in tracebacks, and each
 stream as one text, however it arrived.
 """
 
@@ -49,7 +49,7 @@ def clean(notebook: NotebookNode) -> None:
 
 
 def main() -> None:
-    """Run the notebooks named on the command line, each from a clean slate."""
+    """Run the notebooks named on the command line, each on fresh servers."""
     for variable in ("DATABASE_URL", "REDIS_URL"):
         os.environ.pop(variable, None)
     with tempfile.TemporaryDirectory(prefix="rd-run-", dir="/tmp") as base:
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _in_use(folder: str) -> bool:
-    """Whether a process names the folder in its command line."""
+    """Return whether a process names the folder in its command line."""
     return any(
         folder in word
         for process in psutil.process_iter(["cmdline"])

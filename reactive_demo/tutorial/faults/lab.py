@@ -46,6 +46,9 @@ class FaultLab:
     def start(self) -> Self:
         """Start servers and pipelines; return the lab itself, so that a notebook needs one line."""
         close_previous("fault lab", self)
+        self.close()  # a cell may be run again
+        self.pipelines.clear()
+        self._watching.clear()
         with ExitStack() as undo:
             self.servers = (
                 Servers.own()
