@@ -1,6 +1,7 @@
 """The committed notebooks are what `make notebooks` writes, and can be run in any order, twice."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -89,7 +90,9 @@ def regenerated(folder: Path) -> dict[str, str]:
     copy_course(folder)
     copies = sorted(folder.glob("*.ipynb"))
     subprocess.run(
-        [sys.executable, ROOT / "tests" / "tools" / "execute_notebooks.py", *copies], check=True
+        [sys.executable, ROOT / "tests" / "tools" / "execute_notebooks.py", *copies],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+        check=True,
     )
     return {copy.name: copy.read_text() for copy in copies}
 

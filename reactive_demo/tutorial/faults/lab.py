@@ -48,7 +48,7 @@ class FaultLab:
         close_previous("fault lab", self)
         self.close()  # a cell may be run again
         self.pipelines.clear()
-        self._watching.clear()
+        self._closing.clear()
         with ExitStack() as undo:
             self.servers = (
                 Servers.own()
