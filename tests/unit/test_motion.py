@@ -3,9 +3,9 @@
 import json
 
 from psycopg import Notify
+from reactive_demo.trace import Carried
 
-from reactive_demo.changes import Batch, Change, State, Versioned
-from reactive_demo.listener.listener import Applied
+from reactive_demo.changes import Batch, Change, Lease, State, Versioned
 from reactive_demo.listener.stats import Hop, Stats
 from reactive_demo.tutorial.widgets.motion import HOLD, LINES, MOST, Motion
 from reactive_demo.tutorial.widgets.wire import WIDE
@@ -13,18 +13,17 @@ from reactive_demo.tutorial.widgets.wire import WIDE
 ROW = {"username": "ada", "likes_count": 1}
 
 
-def applied(
+def carried(
     at: float, key: str = "ada", *, newer: int = 1, received: int = 0, changed_at: float | None = 9
-) -> Applied:
-    changes = [Change(key, ROW)] * newer
-    batch = Batch(State.LIVE, changes, received=received, changed_at=changed_at)
-    return Applied(batch, newer, at, at + 0.001)
+) -> Carried:
+    batch = Batch(State.LIVE, [Change(key, ROW)] * newer, received=received)
+    return Carried(batch, newer, changed_at, at, at + 0.001)
 
 
 def test_a_change_is_a_dot_with_the_time_of_each_hop() -> None:
     motion = Motion("profile")
     motion.wrote("ada", 9.0, 9.002)
-    motion.applied(applied(10.0, changed_at=9.996))
+    motion.carried(carried(10.0, changed_at=9.996))
     motion.shown("ada", 10.004, "LiveLabel(ada.likes_count)", "1")
     frame = motion.frame(10.01, Stats(received=1, applied=1))
     assert frame["dots"] == [
@@ -37,7 +36,7 @@ def test_a_change_is_a_dot_with_the_time_of_each_hop() -> None:
 
 def test_a_dot_waits_for_its_label_and_not_for_ever() -> None:
     motion = Motion("profile")
-    motion.applied(applied(10.0, changed_at=None))
+    motion.carried(carried(10.0, changed_at=None))
     assert motion.frame(10.0, Stats())["dots"] == []
     assert motion.waits
     (dot,) = motion.frame(10.002 + HOLD, Stats())["dots"]
@@ -48,8 +47,8 @@ def test_a_dot_waits_for_its_label_and_not_for_ever() -> None:
 def test_a_label_that_is_painted_before_redis_has_answered_is_seen_too() -> None:
     motion = Motion("profile")
     motion.shown("ada", 10.0005, "LiveLabel(ada.likes_count)", "1")
-    motion.applied(applied(10.0))
-    motion.applied(applied(10.0006))
+    motion.carried(carried(10.0))
+    motion.carried(carried(10.0006))
     first, second = motion.frame(10.0006 + 2 * HOLD, Stats())["dots"]
     assert first["shown"]
     assert first["hops"][3] == 0
@@ -58,27 +57,27 @@ def test_a_label_that_is_painted_before_redis_has_answered_is_seen_too() -> None
 
 def test_what_the_cache_had_already_is_no_dot() -> None:
     motion = Motion("profile")
-    motion.applied(applied(10.0, newer=0))
+    motion.carried(carried(10.0, newer=0))
     assert not motion.frame(11.0, Stats())["dots"]
 
 
 def test_dots_and_what_is_conflated_into_them_are_what_was_applied() -> None:
-    motion, total = Motion("profile"), 0
+    motion, applied = Motion("profile"), 0
     for n in range(100):
         newer = 1 + n % 3
-        total += newer
-        motion.applied(applied(10 + n / 1000, newer=newer, received=2 * newer))
+        applied += newer
+        motion.carried(carried(10 + n / 1000, newer=newer, received=2 * newer))
         if n % 40 == 39:
             assert len(motion.frame(20 + n, Stats())["dots"]) <= MOST
     last = motion.frame(200, Stats())["dots"]
-    assert motion.dots + motion.conflated == total
+    assert motion.dots + motion.conflated == applied
     assert last[-1]["heard"] == 2 * last[-1]["applied"] > last[0]["heard"]
 
 
 def test_a_minute_has_the_worst_latency_of_each_second() -> None:
     motion = Motion("profile")
     for at, changed_at in ((100.0, 99.999), (100.2, 100.1), (158.0, 158.5)):
-        motion.applied(applied(at, changed_at=changed_at))
+        motion.carried(carried(at, changed_at=changed_at))
     minute = motion.frame(159.0, Stats())["minute"]
     assert len(minute) == 60
     assert {n: worst for n, worst in enumerate(minute) if worst is not None} == {0: 101, 58: 0}
@@ -93,8 +92,8 @@ def test_times_are_told_in_milliseconds_and_unknown_ones_as_none() -> None:
 
 
 def test_it_counts_from_its_beginning() -> None:
-    motion = Motion("profile", Stats(received=7, applied=5, quarantined=1))
-    counts = motion.frame(1, Stats(received=9, applied=6, quarantined=1))["counts"]
+    motion = Motion("profile", Stats(received=7, applied=5, set_aside=1))
+    counts = motion.frame(1, Stats(received=9, applied=6, set_aside=1))["counts"]
     assert (counts["heard"], counts["applied"], counts["aside"]) == (2, 1, 0)
 
 
@@ -112,7 +111,7 @@ def ring(payload: str = "") -> Notify:
 def test_the_wire_of_the_article_s_feed() -> None:
     motion = Motion("profile")
     motion.heard([ring(), ring("{...}")])
-    motion.applied(applied(10.0))
+    motion.carried(carried(10.0))
     motion.shown("ada", 10.1, "LiveLabel(ada.followers_count)", "1")
     motion.shown("ada", 10.1, "LiveLabel(ada.likes_count)", "1")
     message = json.dumps({"method": "update", "state": {"value": "1"}})
@@ -125,12 +124,12 @@ def test_the_wire_of_the_article_s_feed() -> None:
 
 
 def test_the_wire_of_the_durable_feed() -> None:
-    motion = Motion("profile")
+    motion, position = Motion("profile"), Lease("f", "1", None)
     rows = [Versioned("ada", "{}", "7"), Versioned("bob", None, "8")]
-    batch = Batch(State.LIVE, rows, cursor="8:8:")
-    motion.applied(Applied(batch, 2, 10, 10))
+    batch = Batch(State.LIVE, rows, position=position)
+    motion.carried(Carried(batch, 2, None, 10, 10))
     motion.heard([ring("public.profile")])
-    motion.applied(Applied(batch, 2, 11, 11))
+    motion.carried(Carried(batch, 2, None, 11, 11))
     command = "EVALSHA apply.lua profile:bob version 8 row (deleted) (and rows before it: 1)"
     assert said(motion) == [
         "PostgreSQL: NOTIFY a channel public.profile",
@@ -143,7 +142,7 @@ def test_the_wire_of_the_durable_feed() -> None:
 def test_a_line_of_the_wire_is_short_and_a_flood_leaves_few() -> None:
     motion = Motion("profile")
     for n in range(50):
-        motion.applied(applied(10.0, key=f"{n}" * 1000))
+        motion.carried(carried(10.0, key=f"{n}" * 1000))
     lines = said(motion)
     assert 0 < len(lines) <= LINES
     assert max(map(len, lines)) <= WIDE + len("PostgreSQL: ")
