@@ -100,7 +100,7 @@ def good(tmp_path: Path) -> Notebook:
             new_code_cell("# your code here", id=f"try-{name}", metadata={"tags": ["exercise"]}),
             new_code_cell("check()", id=f"check-{name}", metadata={"tags": sorted(style.ANSWERED)}),
             new_code_cell(
-                "solve()\ncheck()",
+                "# a solution\nsolve()\ncheck()",
                 id=f"solve-{name}",
                 metadata={"tags": ["solution"], "jupyter": {"source_hidden": True}},
             ),
@@ -247,6 +247,7 @@ BROKEN: list[tuple[Callable[..., object], str, Break]] = [
     (style.checks_its_steps, "2 cells", drop("try-one", "solve-one", "check-one")),
     (style.solves_its_exercises, "empty cell", reword("try-one", "# your code here", "x = 1")),
     (style.solves_its_exercises, "no solution", mark("solve-one", tags=[])),
+    (style.solves_its_exercises, "begin with", reword("solve-one", "# a solution\n", "")),
     (style.solves_its_exercises, "collapse", mark("solve-one", jupyter={})),
     (style.solves_its_exercises, "no check", mark("check-one", tags=["check"])),
     (style.solves_its_exercises, "end with", reword("solve-one", "check()", "check")),

@@ -27,6 +27,7 @@ CHECKS = 3
 RAISES = {"raises-exception", "nbval-raises-exception"}
 BESIDE = {"check", "exercise", "solution"}
 TAGS = {VARIES, SKIPPED, "hide-input", *RAISES, *BESIDE}
+SOLUTION = "# a solution\n"
 ANSWERED = {"check", "raises-exception", SKIPPED}
 """The tags of an exercise's check: it fails until there is an answer, and *Run All* goes on."""
 
@@ -185,6 +186,8 @@ def solves_its_exercises(notebook: Notebook) -> Iterator[str]:
                 yield f"{cell.id}: no solution below the check: tag it"
             elif check and _verdict(check) != _verdict(solution):
                 yield f"{solution.id}: end with the statement that the check ends with"
+        if "solution" in _tags(cell) and not cell.source.startswith(SOLUTION):
+            yield f"{cell.id}: begin with {SOLUTION!r}, the line that is shown when it is collapsed"
         if "solution" in _tags(cell) and not cell.metadata.get("jupyter", {}).get("source_hidden"):
             yield f"{cell.id}: collapse the solution, metadata.jupyter.source_hidden = true"
 
