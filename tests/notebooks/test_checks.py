@@ -13,6 +13,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
 from tools.course import each_notebook
+from tools.execute_notebooks import SKIPPED
 
 TAKE_LONG = {"02_cache_strategies", "05_profile_app", "06_break_it", "07_how_it_heals"}
 
@@ -55,14 +56,24 @@ def walk(notebook: NotebookNode, kernel: Any) -> list[str]:
 
 
 def steps(notebook: NotebookNode) -> Iterator[tuple[list[NotebookNode], NotebookNode | None]]:
-    """Yield the code cells up to each check, and that check; the last ones have none."""
+    """Yield the code cells up to each check, and that check; the last ones have none.
+
+    The step that an exercise's check is about is the solution, which is below it.
+    """
     step: list[NotebookNode] = []
+    open_check = None
     for cell in notebook.cells:
-        if "check" in cell.metadata.get("tags", []):
+        tags = cell.metadata.get("tags", [])
+        if SKIPPED in tags:
+            open_check = new_code_cell(cell.source, id=cell.id)
+        elif "check" in tags:
             yield step, cell
             step = []
         elif cell.cell_type == "code":
             step.append(cell)
+            if "solution" in tags:
+                yield step, open_check
+                step = []
     yield step, None
 
 

@@ -14,8 +14,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from tools.course import NOTEBOOKS, ROOT, copy_course, each_notebook
-from tools.execute_notebooks import KERNEL, VIEW, clean
-from tools.notebook_style import VARIES
+from tools.execute_notebooks import KERNEL, SKIPPED, VARIES, VIEW, clean, show_last
 
 StartKernel = Callable[[], Any]
 
@@ -41,15 +40,31 @@ def test_what_needs_a_kernel_or_differs_is_not_kept() -> None:
     error = new_output("error", ename="E", evalue="words", traceback=["File /x/y.py", "E: words"])
     value = new_output("display_data", {VIEW: {"model_id": "1f"}, "text/plain": "a card"})
     notebook = new_notebook(
-        cells=[new_code_cell("x", metadata={"execution": {"x": "now"}}, outputs=[error, value])],
+        cells=[
+            new_code_cell("x", metadata={"execution": {"x": "now"}}, outputs=[error, value]),
+            new_code_cell("y", metadata={"tags": [SKIPPED]}, outputs=[error], execution_count=7),
+        ],
         metadata={"widgets": {}, "kernelspec": {"name": "venv", "display_name": "Mine"}},
     )
     clean(notebook)
-    (cell,) = notebook.cells
+    cell, unanswered = notebook.cells
+    assert (unanswered.outputs, unanswered.execution_count) == ([], None)
     assert notebook.metadata == {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     assert cell.metadata == {}
     assert cell.outputs[0].traceback == ["E: words"]
     assert cell.outputs[1].data == {"text/plain": "a card"}
+
+
+def test_a_widget_is_shown_as_it_was_at_the_end_where_nbval_does_not_compare() -> None:
+    def card(**metadata: object) -> NotebookNode:
+        value = new_output("display_data", {VIEW: {"model_id": "1f"}, "text/html": "0 likes"})
+        return new_code_cell("card", metadata=metadata, outputs=[value])
+
+    notebook = new_notebook(cells=[card(), card(tags=[VARIES]), card(tags=[VARIES])])
+    notebook.cells[2].outputs[0].data[VIEW]["model_id"] = "another"
+    show_last(notebook, {"1f": "9 likes"})
+    shown = [cell.outputs[0].data["text/html"] for cell in notebook.cells]
+    assert shown == ["0 likes", "9 likes", "0 likes"]
 
 
 @pytest.mark.long

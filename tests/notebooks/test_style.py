@@ -98,12 +98,12 @@ def good(tmp_path: Path) -> Notebook:
         for name in ("one", "two", "three")
         for cell in (
             new_code_cell("# your code here", id=f"try-{name}", metadata={"tags": ["exercise"]}),
+            new_code_cell("check()", id=f"check-{name}", metadata={"tags": sorted(style.ANSWERED)}),
             new_code_cell(
-                "solve()",
+                "# a solution\nsolve()\ncheck()",
                 id=f"solve-{name}",
                 metadata={"tags": ["solution"], "jupyter": {"source_hidden": True}},
             ),
-            new_code_cell("check()", id=f"check-{name}", metadata={"tags": ["check"]}),
         )
     ]
     node = new_notebook(
@@ -121,8 +121,9 @@ def good(tmp_path: Path) -> Notebook:
 
 
 def number_runs(notebook: Notebook) -> None:
-    """Number the code cells as a run from top to bottom does."""
-    for number, cell in enumerate(notebook.code, 1):
+    """Number the code cells as a run from top to bottom does, without the checks of exercises."""
+    runs = [cell for cell in notebook.code if style.SKIPPED not in cell.metadata.get("tags", [])]
+    for number, cell in enumerate(runs, 1):
         cell.execution_count = number
 
 
@@ -246,8 +247,10 @@ BROKEN: list[tuple[Callable[..., object], str, Break]] = [
     (style.checks_its_steps, "2 cells", drop("try-one", "solve-one", "check-one")),
     (style.solves_its_exercises, "empty cell", reword("try-one", "# your code here", "x = 1")),
     (style.solves_its_exercises, "no solution", mark("solve-one", tags=[])),
+    (style.solves_its_exercises, "begin with", reword("solve-one", "# a solution\n", "")),
     (style.solves_its_exercises, "collapse", mark("solve-one", jupyter={})),
-    (style.solves_its_exercises, "no check", mark("check-one", tags=[])),
+    (style.solves_its_exercises, "no check", mark("check-one", tags=["check"])),
+    (style.solves_its_exercises, "end with", reword("solve-one", "check()", "check")),
     (style.describes_its_pictures, "alt text", reword("opening", ALT, "a way")),
     (style.describes_its_pictures, "there is no", unpicture(None)),
     (style.describes_its_pictures, "<title>", unpicture(SVG.replace("title", "text"))),

@@ -14,7 +14,7 @@ from statistics import median
 from defusedxml import ElementTree
 from nbformat import NotebookNode
 
-from tools.execute_notebooks import KERNEL, LANGUAGE, VIEW
+from tools.execute_notebooks import KERNEL, LANGUAGE, SKIPPED, VARIES, VIEW
 
 CODE_CELLS = range(10, 31)  # of the story: checks, exercises and solutions come on top
 SHORT = "00"  # the welcome may have fewer
@@ -24,10 +24,12 @@ PROSE_PER_LINE = 8
 ALT_TEXT = 30
 CHECKS = 3
 
-VARIES = "nbval-ignore-output"
 RAISES = {"raises-exception", "nbval-raises-exception"}
 BESIDE = {"check", "exercise", "solution"}
-TAGS = {VARIES, "hide-input", *RAISES, *BESIDE}
+TAGS = {VARIES, SKIPPED, "hide-input", *RAISES, *BESIDE}
+SOLUTION = "# a solution\n"
+ANSWERED = {"check", "raises-exception", SKIPPED}
+"""The tags of an exercise's check: it fails until there is an answer, and *Run All* goes on."""
 
 PATHS = re.compile(
     r"(?:(?<![\w.])/(?:tmp|home|root|work|Users|usr|var|run|opt|private)/|\b[A-Z]:\\|site-packages)\S*"
@@ -172,16 +174,20 @@ def checks_its_steps(notebook: Notebook) -> Iterator[str]:
 
 @rule
 def solves_its_exercises(notebook: Notebook) -> Iterator[str]:
-    """An exercise is an empty cell, a collapsed solution and a check."""
-    for number, cell in enumerate(notebook.code):
+    """An exercise is an empty cell, its check, and a collapsed solution that ends as the check."""
+    for number, cell in enumerate(notebook.node.cells):
         if "exercise" in _tags(cell):
-            solution, check = (*notebook.code[number + 1 : number + 3], None, None)[:2]
+            check, solution = (*notebook.node.cells[number + 1 : number + 3], None, None)[:2]
             if cell.source.strip() != "# your code here":
                 yield f"{cell.id}: an exercise is an empty cell, '# your code here'"
+            if not check or _tags(check) != ANSWERED:
+                yield f"{cell.id}: the next cell is no check with the tags {sorted(ANSWERED)}"
             if not solution or "solution" not in _tags(solution):
-                yield f"{cell.id}: the next code cell is no solution: tag it"
-            if not check or "check" not in _tags(check):
-                yield f"{cell.id}: no check after the solution"
+                yield f"{cell.id}: no solution below the check: tag it"
+            elif check and _verdict(check) != _verdict(solution):
+                yield f"{solution.id}: end with the statement that the check ends with"
+        if "solution" in _tags(cell) and not cell.source.startswith(SOLUTION):
+            yield f"{cell.id}: begin with {SOLUTION!r}, the line that is shown when it is collapsed"
         if "solution" in _tags(cell) and not cell.metadata.get("jupyter", {}).get("source_hidden"):
             yield f"{cell.id}: collapse the solution, metadata.jupyter.source_hidden = true"
 
@@ -252,9 +258,11 @@ def installs_nothing(notebook: Notebook) -> Iterator[str]:
 @rule
 def was_run_in_order(notebook: Notebook) -> Iterator[str]:
     """The outputs are those of one run from top to bottom."""
-    for wanted, cell in enumerate(notebook.code, 1):
-        if (number := cell.get("execution_count")) != wanted:
-            yield f"{cell.id} was run as {number}, not {wanted}: make notebooks"
+    runs = [cell for cell in notebook.code if SKIPPED not in _tags(cell)]
+    wanted = {cell.id: number for number, cell in enumerate(runs, 1)}
+    for cell in notebook.code:
+        if (number := cell.get("execution_count")) != wanted.get(cell.id):
+            yield f"{cell.id} was run as {number}, not {wanted.get(cell.id)}: make notebooks"
 
 
 @rule
@@ -338,6 +346,10 @@ def _only_imports(cell: NotebookNode) -> bool:
     except SyntaxError:  # magic
         return False
     return all(isinstance(node, ast.Import | ast.ImportFrom) for node in body)
+
+
+def _verdict(cell: NotebookNode) -> str:
+    return ast.unparse(ast.parse(cell.source).body[-1])
 
 
 def _shown(cell: NotebookNode) -> str:

@@ -29,6 +29,7 @@ __all__ = [
     "row_is_missed",
     "table_is_followed",
     "until",
+    "write_is_recorded",
 ]
 
 
@@ -101,6 +102,23 @@ def nothing_is_missed(database_url: str, table: str, seen: Collection[int]) -> V
     if len(seen) != len(set(seen)):
         raise CheckFailed(f"A number was seen twice: {sorted(seen)}. Begin the race once more.")
     return Verdict(f"all {len(numbers)} rows were seen, each of them once")
+
+
+def write_is_recorded(database_url: str, username: str) -> Verdict:
+    """Check that the newest entry of the profile is by the transaction that wrote its row."""
+    query = sql.SQL(
+        "SELECT p.xmin = (SELECT c.xid::xid FROM reactive.change c"
+        " WHERE c.table_name = 'public.profile' AND c.key = p.username"
+        " ORDER BY c.version DESC LIMIT 1) FROM public.profile p WHERE p.username = {}"
+    ).format(username)
+    if not (found := ask(database_url, query)):
+        raise CheckFailed(f"There is no {username}: run the cell that signs {username} up.")
+    if found != [(True,)]:
+        raise CheckFailed(
+            f"The change table has no entry about the row of {username}: run the cell that "
+            "captures the table, and then the one above again."
+        )
+    return Verdict(f"{username} is in the table, and the change table knows it")
 
 
 def table_is_followed(

@@ -211,12 +211,17 @@ function render({ model, el }) {
     if (ago > 0 && ago <= 61) minute.caption.textContent = drawMinute(minute.svg, model.get("frame").minute, ago);
   }, 1000);
 
+  // A dot knows its path in pixels: where the picture is laid out anew, it would lead astray.
+  const laidOut = new ResizeObserver(() => parts.dots.replaceChildren());
+  laidOut.observe(parts.picture);
+
   drawNote();
   draw();
   addLines(list, model.get("frame").lines);
   model.on("change:frame", onFrame);
   motionless.addEventListener("change", drawNote);
   return () => {
+    laidOut.disconnect();
     clearInterval(second);
     clearTimeout(speaking);
     model.off("change:frame", onFrame);
