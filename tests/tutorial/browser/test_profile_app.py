@@ -27,7 +27,7 @@ WAYS = {
     "a worker": "",
     "a leader": WITHOUT_WORKER,
     "each tab": f"{WITHOUT_WORKER}; {WITHOUT_LOCKS}",
-    "a worker that is refused": "window.SharedWorker = class { constructor() { throw Error('no') } }",
+    "a worker that is refused": "window.SharedWorker = function () { throw Error('no') }",
 }
 """How tabs come by their stream, and what a browser lacks for that."""
 
