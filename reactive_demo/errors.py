@@ -3,6 +3,8 @@
     ReactiveDemoError       one sentence: what is wrong, then what to do
       ConfigurationError    a URL, an environment variable or an argument is wrong
       UnavailableError      a server does not answer                              transient
+        ReadOnlyError       it answers and takes no writes for now                transient
+        BusyError           it answers and has too much to do                     transient
       LockTimeoutError      a table stayed locked                                 transient
       NotCapturedError      the table is not captured, or its capture is broken   transient
       RefusedError          a server answered and refused: a right, a limit, a constraint
@@ -10,17 +12,20 @@
 
 `transient` says that the same call may succeed later without a change of yours. The web app turns
 a transient error into 503 and any other into 500; a listener retries a transient one with growing
-back-off. No message contains a password.
+back-off. No message contains a password, but some name a host or a user: `public` is what strangers
+may be told instead.
 """
 
 from typing import ClassVar
 
 __all__ = [
+    "BusyError",
     "ConfigurationError",
     "FencedError",
     "LockTimeoutError",
     "NotCapturedError",
     "ReactiveDemoError",
+    "ReadOnlyError",
     "RefusedError",
     "UnavailableError",
     "first_line",
@@ -32,6 +37,8 @@ class ReactiveDemoError(Exception):
 
     transient: ClassVar[bool] = False
     """Whether the same call may succeed later, as it is."""
+    public: ClassVar[str | None] = None
+    """The message for strangers: it names no host, user or database. None keeps it to ourselves."""
 
     def _render_traceback_(self) -> list[str]:
         """Give IPython the message in place of a traceback."""
@@ -48,10 +55,23 @@ class UnavailableError(ReactiveDemoError):
     transient = True
 
 
+class ReadOnlyError(UnavailableError):
+    """A server answers and takes no writes for now."""
+
+    public = "The database is read-only for now: try again when that is over."
+
+
+class BusyError(UnavailableError):
+    """A server answers and has too much to do."""
+
+    public = "The database is busy: try again in a moment."
+
+
 class LockTimeoutError(ReactiveDemoError):
-    """A table stayed locked by somebody else's transaction."""
+    """A table, or a row, stayed locked by somebody else's transaction."""
 
     transient = True
+    public = "Another transaction holds a lock on what you want to change: try again in a moment."
 
 
 class NotCapturedError(ReactiveDemoError):

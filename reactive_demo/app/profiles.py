@@ -8,7 +8,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from reactive_demo.app.pool import Pool
-from reactive_demo.errors import ReactiveDemoError, RefusedError, UnavailableError
+from reactive_demo.errors import BusyError, ReactiveDemoError, ReadOnlyError, RefusedError
 from reactive_demo.postgres import PatientConnection, open_postgres, unavailable
 from reactive_demo.signals import Signal
 
@@ -119,14 +119,19 @@ class Profiles:
                 raise  # a row too long to be announced
             raise RefusedError(f"{error.diag.message_primary}: {error.diag.message_hint}") from None
         except psycopg.errors.ReadOnlySqlTransaction as error:
-            raise UnavailableError(
+            raise ReadOnlyError(
                 f"PostgreSQL takes no writes for now ({error.diag.message_primary}): a database "
                 "that is read-only, or a standby; try again when that is over."
             ) from None
         except psycopg.OperationalError as error:
             if error.sqlstate in BUSY:
-                raise UnavailableError(
+                raise BusyError(
                     f"PostgreSQL is busy ({error.diag.message_primary}): try again."
+                ) from None
+            if "hot standby" in str(error):
+                raise ReadOnlyError(
+                    "PostgreSQL takes no writes for now, as it is a standby: try again once it is "
+                    "promoted, or name the primary in DATABASE_URL."
                 ) from None
             if error.sqlstate and not error.sqlstate.startswith("57P"):
                 raise  # it answered; 57P is a server that shuts down

@@ -131,8 +131,10 @@ class ProfileApp:
                 log_function=_nothing,
             ),
             max_body_size=MAX_BODY,
+            idle_connection_timeout=self._options.header_timeout,
+            body_timeout=self._options.body_timeout,
         )
-        tasks = [asyncio.create_task(work) for work in (hub.run(), hub.beat())]
+        tasks = [asyncio.create_task(duty) for duty in hub.duties()]
         server.add_sockets(sockets)
         ready.set()
         await stopping.wait()
