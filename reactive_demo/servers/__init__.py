@@ -24,6 +24,7 @@ from reactive_demo.errors import (
     first_line,
 )
 from reactive_demo.extras import MissingExtraError
+from reactive_demo.servers.libpq_environment import shielded
 from reactive_demo.servers.server_dir import ServerDir, lock, try_lock
 from reactive_demo.settings import Settings
 from reactive_demo.urls import without_password
@@ -75,7 +76,9 @@ class Stack:
 def connect(settings: Settings | None = None, servers: Collection[str] = tuple(EMBEDDED)) -> Stack:
     """Start or join the embedded servers; use your own where DATABASE_URL or REDIS_URL is set.
 
-    An embedded server that is not among `servers` is left alone, and its URL is empty.
+    An embedded server that is not among `servers` is left alone, and its URL is empty. The URL of
+    the embedded PostgreSQL overrides libpq's environment variables; PGSERVICE, PGTZ, PGDATESTYLE
+    and PGGEQO, which no URL overrides, are removed from this process's environment.
 
     Raises ConfigurationError for settings that cannot work, UnavailableError for a server that
     does not answer, and ReactiveDemoError for an embedded one that cannot start.
@@ -103,6 +106,8 @@ def connect(settings: Settings | None = None, servers: Collection[str] = tuple(E
         for handle in embedded.values():
             os.close(handle)
         raise
+    if "postgres" in urls:
+        urls["postgres"] = shielded(urls["postgres"])
     return Stack(
         settings.database_url or urls.get("postgres", ""),
         settings.redis_url or urls.get("valkey", ""),
