@@ -90,7 +90,8 @@ def test_all_of_them_together_do_not_keep_the_servers_from_starting(
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_a_program_that_is_run_gets_a_url_that_works_as_it_is(base: str) -> None:
+@pytest.mark.usefixtures("stack")
+def test_a_program_that_is_run_gets_a_url_that_works_as_it_is() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "reactive_demo", "run", "--", sys.executable, "-c", READ],
         env={**os.environ, **ELSEWHERE},
