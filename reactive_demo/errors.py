@@ -18,6 +18,9 @@ may be told instead.
 
 from typing import ClassVar
 
+import psycopg
+import redis
+
 __all__ = [
     "BusyError",
     "ConfigurationError",
@@ -29,6 +32,7 @@ __all__ = [
     "RefusedError",
     "UnavailableError",
     "first_line",
+    "in_a_sentence",
 ]
 
 
@@ -93,3 +97,31 @@ class FencedError(ReactiveDemoError):
 def first_line(error: BaseException | None) -> str:
     """Return an error's first line: PostgreSQL and libpq add lines of detail and hints."""
     return str(error).strip().partition("\n")[0]
+
+
+def in_a_sentence(error: BaseException) -> str:
+    """Return what is wrong, then what to do, of an error of ours, of a server or of the system."""
+    said = first_line(error)
+    match error:
+        case ReactiveDemoError():
+            return str(error)
+        case redis.AuthenticationError() | redis.exceptions.NoPermissionError():
+            advice = "correct REDIS_URL, or give that account the right"
+        case redis.ConnectionError() | redis.TimeoutError():
+            return f"Redis does not answer ({said}): start that server, then try again."
+        case psycopg.OperationalError(sqlstate=None):
+            return f"PostgreSQL does not answer ({said}): start that server, then try again."
+        case (
+            psycopg.errors.InsufficientPrivilege()
+            | psycopg.errors.InvalidAuthorizationSpecification()
+        ):
+            advice = "correct DATABASE_URL, or give that account the right"
+        case psycopg.Error() | redis.RedisError():
+            advice = "mend that, then try again; `reactive-demo doctor` may know more"
+        case OSError(strerror=str()):
+            named = f" {error.filename}" if error.filename else ""
+            return f"The system refuses{named} ({error.strerror}): mend that, then try again."
+        case _:
+            return f"{type(error).__name__}: {said}"
+    server = "PostgreSQL" if isinstance(error, psycopg.Error) else "Redis"
+    return f"{server} refuses ({said}): {advice}."

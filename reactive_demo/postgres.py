@@ -8,7 +8,7 @@ import psycopg
 from psycopg.abc import RV, PQGen
 
 from reactive_demo.errors import UnavailableError, first_line
-from reactive_demo.urls import without_password
+from reactive_demo.urls import read_database_url, without_password
 
 __all__ = ["PatientConnection", "SilentError", "open_postgres", "unavailable"]
 
@@ -94,8 +94,9 @@ def open_postgres(
 
     A `pinned` session resolves names in pg_catalog and has no time-outs; one that may belong to a
     pooler is not pinned, and must qualify what it says. Further options are libpq's and psycopg's.
-    Raises psycopg.OperationalError within 5 s.
+    Raises psycopg.OperationalError within 5 s, and ConfigurationError for what is no URL.
     """
+    database_url = read_database_url(database_url, "The database's URL")
     defaults: dict[str, Any] = {
         "autocommit": True,
         "connect_timeout": CONNECT_TIMEOUT,

@@ -23,6 +23,7 @@ from reactive_demo.postgres import open_postgres, unavailable
 __all__ = [
     "CAPTURE",
     "PROFILE",
+    "captured_tables",
     "change_schema",
     "execute_files",
     "install",
@@ -90,25 +91,26 @@ def uninstall(database_url: str, table: str | None = None, *, lock_wait: float =
     change = partial(change_schema, database_url, lock_wait=lock_wait)
     # Each in a transaction of its own. A writer locks first the table, then the change table, and a
     # listener the other way round: one transaction that locked all of them would deadlock.
-    for name in _captured(change) if table is None else [table]:
+    for name in captured_tables(database_url, lock_wait=lock_wait) if table is None else [table]:
         change(f"table {name}", partial(uncapture, table=name))
     if table is None:
         drop = b"DROP SCHEMA IF EXISTS reactive CASCADE"
         change("schema reactive", lambda connection: connection.execute(drop))
 
 
-def _captured(change: Callable[..., None]) -> list[str]:
-    """Return the captured tables that are still there."""
+def captured_tables(database_url: str, *, lock_wait: float = LOCK_WAIT) -> list[str]:
+    """Return the captured tables that are still there. Raises as `install` does."""
     names: list[str] = []
 
     def work(connection: psycopg.Connection) -> None:
         if _exists(connection, "reactive.captured"):
             found = connection.execute(
                 "SELECT table_name FROM reactive.captured WHERE to_regclass(table_name) IS NOT NULL"
+                " ORDER BY 1"
             )
             names[:] = [name for (name,) in found]
 
-    change("schema reactive", work)
+    change_schema(database_url, "schema reactive", work, lock_wait=lock_wait)
     return names
 
 

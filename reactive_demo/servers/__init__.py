@@ -9,13 +9,15 @@ An embedded server starts with its first user and stops a few seconds after its 
 import os
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
 import psycopg
 import redis
+from redis.exceptions import NoPermissionError
 
 from reactive_demo.errors import (
     ConfigurationError,
@@ -24,6 +26,7 @@ from reactive_demo.errors import (
     first_line,
 )
 from reactive_demo.extras import MissingExtraError
+from reactive_demo.servers.libpq_environment import shielded
 from reactive_demo.servers.server_dir import ServerDir, lock, try_lock
 from reactive_demo.settings import Settings
 from reactive_demo.urls import without_password
@@ -72,10 +75,18 @@ class Stack:
         return f"Stack(PostgreSQL: {database}, Redis: {cache})"
 
 
-def connect(settings: Settings | None = None, servers: Collection[str] = tuple(EMBEDDED)) -> Stack:
+def connect(
+    settings: Settings | None = None,
+    servers: Collection[str] = tuple(EMBEDDED),
+    *,
+    probe: bool = True,
+) -> Stack:
     """Start or join the embedded servers; use your own where DATABASE_URL or REDIS_URL is set.
 
-    An embedded server that is not among `servers` is left alone, and its URL is empty.
+    An embedded server that is not among `servers` is left alone, and its URL is empty; with
+    `probe=False`, a server of your own need not answer yet. The URL of
+    the embedded PostgreSQL overrides libpq's environment variables; PGSERVICE, PGTZ, PGDATESTYLE
+    and PGGEQO, which no URL overrides, are removed from this process's environment.
 
     Raises ConfigurationError for settings that cannot work, UnavailableError for a server that
     does not answer, and ReactiveDemoError for an embedded one that cannot start.
@@ -86,9 +97,9 @@ def connect(settings: Settings | None = None, servers: Collection[str] = tuple(E
         for name, url in (("postgres", settings.database_url), ("valkey", settings.redis_url))
         if url is None and name in servers
     }
-    if settings.database_url:
+    if settings.database_url and probe:
         _probe_database(settings.database_url)
-    if settings.redis_url:
+    if settings.redis_url and probe:
         _probe_redis(settings.redis_url)
     _require_packages(wanted)
     embedded: dict[str, int] = {}
@@ -103,6 +114,8 @@ def connect(settings: Settings | None = None, servers: Collection[str] = tuple(E
         for handle in embedded.values():
             os.close(handle)
         raise
+    if "postgres" in urls:
+        urls["postgres"] = shielded(urls["postgres"])
     return Stack(
         settings.database_url or urls.get("postgres", ""),
         settings.redis_url or urls.get("valkey", ""),
@@ -259,16 +272,32 @@ def _probe_database(url: str) -> None:
     except (psycopg.Error, ValueError) as error:  # ValueError: a host name that cannot be one
         raise UnavailableError(
             f"DATABASE_URL ({without_password(url)}) does not answer ({first_line(error)}): start "
-            "that server, or unset DATABASE_URL to use the embedded one."
+            "that server, correct DATABASE_URL, or unset DATABASE_URL to use the embedded one."
         ) from None
 
 
 def _probe_redis(url: str) -> None:
     try:
         with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
-            client.ping()
-    except (redis.RedisError, ValueError) as error:
+            with suppress(NoPermissionError):  # that is an answer too
+                client.ping()
+            clustered = _is_cluster(client)
+    except (redis.RedisError, ValueError, OSError) as error:
         raise UnavailableError(
-            f"REDIS_URL ({without_password(url)}) does not answer ({error}): start that server, "
-            "or unset REDIS_URL to use the embedded one."
+            f"REDIS_URL ({without_password(url)}) does not answer ({first_line(error)}): start "
+            "that server, correct REDIS_URL, or unset REDIS_URL to use the embedded one."
         ) from None
+    if clustered:
+        raise ConfigurationError(
+            f"REDIS_URL ({without_password(url)}) is a node of a Redis Cluster, which is not "
+            "supported: let it name a server that holds all keys."
+        )
+
+
+def _is_cluster(client: redis.Redis) -> bool:
+    """Return whether the server is a node of a cluster; False if the account may not know."""
+    try:
+        facts: Mapping[str, object] = client.info("cluster")
+    except redis.ResponseError:
+        return False
+    return bool(facts.get("cluster_enabled"))

@@ -42,8 +42,8 @@ def spawn(name: str, directory: ServerDir, lock: int) -> "subprocess.Popen[bytes
             stdout=log,
             stderr=log,
             cwd="/",
-            env={
-                **os.environ,
+            env={  # without libpq's variables, which are meant for other servers
+                **{name: value for name, value in os.environ.items() if not name.startswith("PG")},
                 "PYTHONPATH": os.pathsep.join(filter(None, [package_parent, known])),
             },
             pass_fds=[lock],

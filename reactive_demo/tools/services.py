@@ -1,20 +1,25 @@
-"""The services behind `reactive-demo listen` and `resync`, which run in the foreground."""
+"""What is behind `reactive-demo listen`, `resync` and `uninstall`."""
 
 import logging
 import signal
 import threading
 import time
 
-from reactive_demo.changes import State
+from reactive_demo.changes import State, into_batches
 from reactive_demo.errors import UnavailableError
 from reactive_demo.feeds import ChangeTableFeed
 from reactive_demo.listener.listener import Listener
 from reactive_demo.options import Options
 from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.redis_cache.client import open_redis
+from reactive_demo.redis_cache.keys import feed_key, quarantine_key
 
-__all__ = ["ended_by_signal", "listen", "resync"]
+__all__ = ["cache_keys", "ended_by_signal", "listen", "remove_cache", "resync"]
 
 log = logging.getLogger(__name__)
+
+SCANNED_AT_ONCE = 500
+"""Keys."""
 
 
 def listen(
@@ -56,6 +61,33 @@ def resync(database_url: str, redis_url: str, table: str, timeout: float = 3600)
                 )
             time.sleep(0.05)
     return sum(1 for _ in cache.scan())
+
+
+def cache_keys(redis_url: str, table: str) -> list[str]:
+    """Return the Redis keys of the caches of `table`, under each name that it may be called by."""
+    bare = table.removeprefix("public.")
+    found: list[str] = []
+    with open_redis(redis_url) as client:
+        for name in {table, bare, f"public.{bare}"} if "." not in bare else {table}:
+            cache = Cache(redis_url, name)
+            for keys in into_batches(map(cache.redis_key, cache.scan()), SCANNED_AT_ONCE):
+                with client.pipeline(transaction=False) as batch:
+                    for key in keys:
+                        batch.type(key)
+                    kinds = batch.execute()
+                found += [key for key, kind in zip(keys, kinds, strict=True) if kind == "hash"]
+            cache.close()
+            found += [key for key in (feed_key(name), quarantine_key(name)) if client.exists(key)]
+    return found
+
+
+def remove_cache(redis_url: str, table: str) -> int:
+    """Delete these keys; return how many there were."""
+    keys = cache_keys(redis_url, table)
+    with open_redis(redis_url) as client:
+        for some in into_batches(keys, SCANNED_AT_ONCE):
+            client.unlink(*some)
+    return len(keys)
 
 
 def ended_by_signal() -> threading.Event:
