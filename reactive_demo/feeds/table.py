@@ -201,7 +201,7 @@ def resolve(connection: "psycopg.Connection[Any]", table: str) -> str | None:
     A bare name is looked up as the account's own search_path says.
     """
     own = getattr(connection, "own_search_path", "") or "pg_catalog"
-    with connection.transaction():
+    with connection.transaction(force_rollback=True):  # within one, LOCAL would outlast the block
         connection.execute("SELECT pg_catalog.set_config('search_path', %s, true)", [own])
         found = connection.execute(
             "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"

@@ -152,7 +152,9 @@ def table_is_followed(
 
 
 def _numbers(database_url: str, table: str) -> set[int]:
-    found = ask(database_url, sql.SQL("SELECT number FROM {}").format(sql.Identifier(table)))
+    found = ask(
+        database_url, sql.SQL("SELECT number FROM {}").format(sql.Identifier("public", table))
+    )
     return {number for (number,) in found}
 
 
@@ -163,7 +165,7 @@ def _rows(database_url: str, table: str) -> list[tuple[str, dict[str, Any]]]:
         sql.SQL(
             "SELECT reactive.key_expression(relation, 't'), reactive.name_of(relation)"
             " FROM (SELECT {}::regclass AS relation) named"
-        ).format(table),
+        ).format(f"public.{table}"),
     )
     return ask(
         database_url,
