@@ -1,12 +1,13 @@
 """The cache's scripts: nothing old is written, by whomever, whenever it comes."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import redis
 
 from reactive_demo import Cache
-from reactive_demo.changes import Batch, Lease, State, Versioned
+from reactive_demo.changes import Batch, Change, Lease, State, Versioned
 from reactive_demo.errors import FencedError
 from tools.agreement import cached
 
@@ -133,6 +134,34 @@ def test_what_others_put_under_a_rows_name_is_replaced(
     assert cache.get("ada") == {"n": 1}
     assert cache.get("bob") is None
     assert client.get("profile:eve") == "hello", "a sweep removes nothing but rows"
+
+
+@pytest.mark.parametrize("below", ["0", "7"], ids=["after a fill", "after a truncation"])
+def test_rows_without_a_version_leave_with_those_of_older_epochs(
+    cache: Cache, client: redis.Redis, lease: Lease, below: str
+) -> None:
+    """NotifyFeed wrote them; a key that only begins like theirs is somebody else's, and stays."""
+    cache.put([Change("gone", {"n": 1}), Change("kept", {"n": 1})])
+    others = {
+        "statistics": {"row": '{"n": 1}', "rows": "2"},
+        "seat": {"row": "F"},
+        "price": {"version": "3"},
+        "report": {"version": "3", "row": "{}"},
+    }
+    for name, fields in others.items():
+        client.hset(f"profile:{name}", mapping=fields)
+    client.set("profile:text", '{"row": 1}')
+    client.zadd("profile:ranks", {"ada": 1})
+    with client.pubsub() as ear:
+        ear.subscribe("profile:gone")
+        assert ear.get_message(timeout=5)["type"] == "subscribe"
+        write(cache, lease, 0, Versioned("kept", row(2), "9"))
+        write(cache, lease, 1, evict_below=below)
+        message = json.loads(ear.get_message(timeout=5)["data"])
+    assert (message["version"], message["row"]) == (None, None)
+    left = {*others, "text", "ranks", "kept"}
+    assert set(client.keys("profile:*")) == {f"profile:{name}" for name in left}
+    assert cache.get("kept") == {"n": 2}
 
 
 def test_the_cursor_moves_with_the_data(cache: Cache, lease: Lease) -> None:
