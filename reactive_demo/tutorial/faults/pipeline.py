@@ -134,8 +134,9 @@ class Pipeline:
 
     @property
     def score(self) -> Score:
-        """The score at the last look."""
-        return Score(self.lost + self.refused, len(self.staleness.behind), self.staleness.worst)
+        """The score at the last look; the marker is no profile."""
+        stale = len(self.staleness.behind.keys() - {MARKER})
+        return Score(self.lost + self.refused, stale, self.staleness.worst)
 
     def await_quiescence(self) -> int:
         """Wait until the pipeline has caught up; return how many profiles are wrong then.
