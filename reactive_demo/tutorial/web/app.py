@@ -124,7 +124,7 @@ class ProfileApp:
     async def _serve(self, sockets: list[socket.socket], ready: threading.Event) -> None:
         loop, stopping = asyncio.get_running_loop(), asyncio.Event()
         self._stop = partial(loop.call_soon_threadsafe, stopping.set)
-        reader, writers = Reader(self._redis_url), Writers(self._database_url)
+        reader, writers = Reader(self._redis_url), Writers(self._database_url, self._options)
         hub = Hub(reader, self._options)
         services = Services(writers.increment, hub, reader, self._options, self._hosts)
         server = HTTPServer(
