@@ -23,6 +23,10 @@ class WebOptions:
     """Close a connection on which no whole request head has come for this long."""
     body_timeout: float = 10.0
     """Close a connection whose request body takes longer."""
+    lock_timeout: float = 0.2
+    """How long a batch of writes waits for a locked row before its rows are written one by one."""
+    lock_patience: float = 2.0
+    """Answer 503 to a write whose row has been locked for this long."""
     poll_interval: float = 5.0
     """Between two looks at all rows that are followed, whatever the messages say."""
     ping_interval: float = 5.0

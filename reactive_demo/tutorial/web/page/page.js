@@ -41,6 +41,7 @@ function paint() {
     const text = String(row?.[`${COUNTERS[index]}_count`] ?? "–")
     if (number.textContent === text) return
     number.textContent = text
+    number.style.setProperty("--digits", text.length)
     number.classList.remove("rd-moved")
     void number.offsetWidth // restarts the animation
     number.classList.add("rd-moved")
