@@ -6,7 +6,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import psycopg
 import pytest
 import redis
@@ -14,7 +13,8 @@ import redis
 from reactive_demo import Stack
 from reactive_demo.servers import server_dir
 from reactive_demo.servers.engines import SERVERS
-from reactive_demo.servers.process import end_orphan
+from reactive_demo.servers.process import Running, end_orphan
+from reactive_demo.servers.run_as import RunAs
 from reactive_demo.servers.server_dir import ServerDir, reason_in
 from reactive_demo.servers.supervisor import GRACE
 from servers.homes import USER, Home, answer, socket_folders
@@ -134,18 +134,23 @@ def test_damaged_notes_are_written_again_while_the_server_runs(home: Home, stack
                 assert second.redis_url == first.redis_url
 
 
-def test_an_orphan_whose_notes_are_damaged_is_ended_before_its_data_is_used(home: Home) -> None:
+@pytest.mark.parametrize(
+    ("name", "notes"), [("postgres", "{}"), ("valkey", '{"pid": -1, "socket": "/"}')]
+)
+def test_an_orphan_whose_notes_are_damaged_is_ended_before_its_data_is_used(
+    name: str, notes: str, home: Home
+) -> None:
     """Two servers on one folder would destroy it."""
-    with home.connect():
-        servers, supervisors = home.servers(), home.supervisors()
-        for supervisor in supervisors:
-            supervisor.suspend()  # so that it does not see what follows
-        for name, text in {"postgres": "{}", "valkey": '{"pid": -1, "socket": "/"}'}.items():
-            (home.place(name).folder / "server.json").write_text(text)
-            end_orphan(home.place(name), SERVERS[name].stop_signal)
-        assert [server.status() for server in servers] == [psutil.STATUS_ZOMBIE] * 2
-        for supervisor in supervisors:
-            supervisor.kill()
+    account, place = RunAs.for_servers(), home.place(name)
+    place.create()
+    account.own(home.path)
+    server = SERVERS[name](place, account)
+    server.prepare()
+    running = Running(server, place, account)
+    running.start(place.folder)
+    (place.folder / "server.json").write_text(notes)
+    end_orphan(place, server.stop_signal)
+    assert running.exited
 
 
 def test_notes_that_name_another_folder_do_not_have_it_removed(tmp_path: Path) -> None:
