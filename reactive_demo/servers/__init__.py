@@ -9,8 +9,8 @@ An embedded server starts with its first user and stops a few seconds after its 
 import os
 import shutil
 import time
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
@@ -84,9 +84,9 @@ def connect(
     """Start or join the embedded servers; use your own where DATABASE_URL or REDIS_URL is set.
 
     An embedded server that is not among `servers` is left alone, and its URL is empty; with
-    `probe=False`, a server of your own need not answer yet. The URL of
-    the embedded PostgreSQL overrides libpq's environment variables; PGSERVICE, PGTZ, PGDATESTYLE
-    and PGGEQO, which no URL overrides, are removed from this process's environment.
+    `probe=False`, a server of your own need not answer yet. The URL of the embedded PostgreSQL
+    overrides libpq's environment variables; PGSERVICE, PGTZ, PGDATESTYLE and PGGEQO, which no URL
+    overrides, are removed from this process's environment.
 
     Raises ConfigurationError for settings that cannot work, UnavailableError for a server that
     does not answer, and ReactiveDemoError for an embedded one that cannot start.
@@ -103,17 +103,15 @@ def connect(
         _probe_redis(settings.redis_url)
     _require_packages(wanted)
     embedded: dict[str, int] = {}
-    try:
+    with ExitStack() as held, _as_one_sentence():
         for name, directory in wanted.items():
             embedded[name] = _join(name, directory)
+            held.callback(os.close, embedded[name])
         started = [name for name, directory in wanted.items() if _start(name, directory)]
         urls = {
             name: _await_url(name, directory, name in started) for name, directory in wanted.items()
         }
-    except BaseException:
-        for handle in embedded.values():
-            os.close(handle)
-        raise
+        held.pop_all()  # the stack holds them from now on
     if "postgres" in urls:
         urls["postgres"] = shielded(urls["postgres"])
     return Stack(
@@ -148,6 +146,18 @@ def reset(settings: Settings | None = None) -> list[Path]:
         for handle in handles:
             os.close(handle)
     return removed
+
+
+@contextmanager
+def _as_one_sentence() -> Iterator[None]:
+    """Raise ReactiveDemoError in place of what the system refuses, on a full disk for example."""
+    try:
+        yield
+    except OSError as error:
+        raise ReactiveDemoError(
+            f"The embedded servers cannot start ({error.strerror}: {error.filename}): mend that, "
+            "then try again."
+        ) from None
 
 
 def _directory(home: Path, name: str) -> ServerDir:
@@ -203,8 +213,8 @@ def _await_url(name: str, directory: ServerDir, started: bool) -> str:
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         state = directory.read("state")
-        if url := state.get("url"):
-            return str(url)
+        if isinstance(url := state.get("url"), str):  # a damaged state is soon written again
+            return url
         if error := state.get("error"):
             raise ReactiveDemoError(error)
         if (held := try_lock(directory.supervisor)) is not None:  # the supervisor has exited
