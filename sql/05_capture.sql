@@ -10,9 +10,8 @@
 -- the lock, nobody sleeps, and nobody can fall asleep before the commit is visible. Without it,
 -- the writer rings. (docs/architecture.md has the proof.)
 --
--- The trigger runs with the rights of the account that installed it, whoever writes. So it trusts
--- nothing that the table's owner could have made: a key becomes text by its type's own output, not
--- by a cast, which an owner may define. And only that account may put the trigger on a table.
+-- The trigger runs with the rights of the account that installed it, whoever writes. So it calls
+-- nothing that the table's owner could have made, and only that account may put it on a table.
 
 -- 'orders' -> 'public.orders': the name under which a table's changes are kept.
 CREATE OR REPLACE FUNCTION reactive.name_of(relation regclass) RETURNS text
@@ -34,22 +33,24 @@ AS $$
       AND k.position <= i.indnkeyatts -- the rest are INCLUDEd
 $$;
 
--- What a column's type is: the type under its domains, and whether PostgreSQL itself brings it.
-CREATE OR REPLACE FUNCTION reactive.base_type(type oid, OUT base oid, OUT builtin boolean, OUT category "char")
+-- The type under a column's domains.
+CREATE OR REPLACE FUNCTION reactive.under_domains(type oid) RETURNS oid
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
     WITH RECURSIVE under AS (
-        SELECT t.oid, t.typbasetype, t.typtype, t.typnamespace, t.typcategory
-        FROM pg_type t WHERE t.oid = type
+        SELECT t.oid, t.typbasetype, t.typtype FROM pg_type t WHERE t.oid = type
         UNION ALL
-        SELECT t.oid, t.typbasetype, t.typtype, t.typnamespace, t.typcategory
+        SELECT t.oid, t.typbasetype, t.typtype
         FROM under u JOIN pg_type t ON t.oid = u.typbasetype WHERE u.typtype = 'd'
     )
-    SELECT oid, typnamespace = 'pg_catalog'::regnamespace, typcategory FROM under WHERE typtype <> 'd'
+    SELECT oid FROM under WHERE typtype <> 'd'
 $$;
 
--- The key of a table's row, as an expression: `NEW.id::text`, or, for several columns, a JSON array.
+-- The key of a table's row, as an expression; for several columns, a JSON array. Its text is what
+-- concat makes of it, by the type's own output: a cast may be the owner's, even where the column was
+-- of a type of PostgreSQL's when capture was put on. A second cast, of a text to such a type and
+-- back, is nobody's, and gives what id::text would ('true', no padding, a netmask).
 -- The collation is the database's: 'Ada' and 'ada' are two keys, whatever the column thinks.
 CREATE OR REPLACE FUNCTION reactive.key_expression(relation regclass, source text) RETURNS text
 LANGUAGE sql STABLE
@@ -57,18 +58,21 @@ SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
 AS $$
     SELECT CASE count(*) WHEN 1 THEN min(c.as_text)
-           ELSE format('pg_catalog.jsonb_build_array(%s)::pg_catalog.text', string_agg(
-               CASE WHEN c.builtin AND c.category IN ('N', 'B') AND NOT c.is_reference
-                    THEN c.bare ELSE c.as_text END, ', ' ORDER BY c.position)) END
+           ELSE format('pg_catalog.jsonb_build_array(%s)::pg_catalog.text',
+                       string_agg(coalesce(c.as_json, c.as_text), ', ' ORDER BY c.position)) END
            || ' COLLATE pg_catalog."default"'
     FROM (
-        SELECT k.position, b.builtin, b.category, format('%s.%I', source, a.attname) AS bare,
-               b.base::regtype::text LIKE 'reg%' AS is_reference,
-               format(CASE WHEN b.builtin THEN '%s.%I::pg_catalog.text'
-                           ELSE 'pg_catalog.format(''%%s'', %s.%I)' END, source, a.attname) AS as_text
+        SELECT k.position,
+               o.output || CASE WHEN b.base = ANY ('{bool,bpchar,inet}'::regtype[])
+                    THEN format('::pg_catalog.%I::pg_catalog.text', t.typname) ELSE '' END AS as_text,
+               o.output || CASE WHEN b.base = 'bool'::regtype THEN '::pg_catalog.bool'
+                    WHEN b.base = ANY ('{int2,int4,int8,float4,float8,numeric}'::regtype[])
+                    THEN '::pg_catalog.numeric' END AS as_json
         FROM unnest(reactive.key_columns(relation)) WITH ORDINALITY AS k (name, position)
         JOIN pg_attribute a ON a.attrelid = relation AND a.attname = k.name
-        CROSS JOIN reactive.base_type(a.atttypid) b
+        CROSS JOIN reactive.under_domains(a.atttypid) b (base)
+        JOIN pg_type t ON t.oid = b.base
+        CROSS JOIN format('pg_catalog.concat(%s.%I)', source, a.attname) o (output)
     ) c
 $$;
 
@@ -82,7 +86,7 @@ AS $$
         'SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off '
         'SET TimeZone = ''UTC'' SET DateStyle = ''ISO'' SET IntervalStyle = ''postgres'' '
         'SET bytea_output = ''hex'' SET extra_float_digits = 1 SET lc_monetary = ''C''' END
-    FROM pg_attribute a CROSS JOIN reactive.base_type(a.atttypid) b
+    FROM pg_attribute a CROSS JOIN reactive.under_domains(a.atttypid) b (base)
     WHERE a.attrelid = relation AND a.attname = ANY (reactive.key_columns(relation))
 $$;
 
@@ -242,7 +246,7 @@ BEGIN
     SELECT quote_ident(a.attname) INTO bad
     FROM unnest(reactive.key_columns(relation)) k (name)
     JOIN pg_attribute a ON a.attrelid = relation AND a.attname = k.name
-    CROSS JOIN reactive.base_type(a.atttypid) b JOIN pg_type t ON t.oid = b.base
+    JOIN pg_type t ON t.oid = reactive.under_domains(a.atttypid)
     WHERE t.typtype = 'c';
     IF bad IS NOT NULL THEN
         RAISE EXCEPTION 'the key column % of % is of a row type', bad, name
@@ -337,4 +341,4 @@ BEGIN
 END
 $$;
 DROP FUNCTION IF EXISTS reactive.mark(text, text), reactive.mark_truncated(),
-    reactive.release(regclass), reactive.key_of(regclass, text);
+    reactive.release(regclass), reactive.key_of(regclass, text), reactive.base_type(oid);
