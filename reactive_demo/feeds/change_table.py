@@ -76,7 +76,9 @@ class ChangeTableSession(Session):
         known = int(pruned) < kept.xmin or int(pruned) >= now.xmax  # of another server
         return known and kept.xmax <= now.xmax
 
-    def batches(self, cursor: str | None, stopping: StopEvent) -> Iterator[Batch]:
+    def batches(
+        self, cursor: str | None, stopping: StopEvent, *, fill: bool = True
+    ) -> Iterator[Batch]:
         """Yield what changed after `cursor`, and then what changes, until `stopping`.
 
         Raises NotCapturedError when capture is taken off the table, or put on it anew.
@@ -84,7 +86,10 @@ class ChangeTableSession(Session):
         try:
             if cursor is None:
                 self._cursor = Cursor(self._statements.one("now")[1])
-                yield from self._fill()
+                if fill:
+                    yield from self._fill()
+                yield Batch(State.CATCHING_UP, evict_below="0", progress="removing what is gone")
+                yield Batch(State.CATCHING_UP, cursor=self._cursor.snapshot)
             else:
                 self._cursor = Cursor(cursor)
             yield from self._follow(stopping)
@@ -102,8 +107,6 @@ class ChangeTableSession(Session):
                 count += batch.rows
                 progress = f"filling the cache, {count:,} of about {max(total, count):,}"
                 yield replace(batch, state=State.CATCHING_UP, progress=progress)
-        yield Batch(State.CATCHING_UP, evict_below="0", progress="removing what is gone")
-        yield Batch(State.CATCHING_UP, cursor=self._cursor.snapshot)
 
     def _follow(self, stopping: StopEvent) -> Iterator[Batch]:
         """Read, arm the doorbell, read once more, sleep: `docs/architecture.md` has the proof."""

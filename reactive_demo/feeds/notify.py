@@ -66,9 +66,11 @@ class NotifySession(Session):
             self.connection.close()
             raise
 
-    def batches(self, cursor: str | None, stopping: StopEvent) -> Iterator[Batch]:
+    def batches(
+        self, cursor: str | None, stopping: StopEvent, *, fill: bool = True
+    ) -> Iterator[Batch]:
         """Yield what came in together as one batch."""
-        del cursor
+        del cursor, fill
         yield Batch(State.LIVE)
         while not stopping.is_set():
             heard = self._hear(stopping, self.options.heartbeat)

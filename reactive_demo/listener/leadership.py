@@ -15,6 +15,7 @@ import logging
 from contextlib import suppress
 
 import psycopg
+import redis
 from psycopg import sql
 
 from reactive_demo.changes import Lease
@@ -30,10 +31,16 @@ PREEMPT_ATTEMPTS = 10
 
 
 class Leadership:
-    """One listener's campaign for the lead; with `takeover` it is the newest, and preempts."""
+    """One listener's campaign for the lead; with `takeover` it is the newest, and preempts.
 
-    def __init__(self, feed: Feed, cache: Cache, *, takeover: bool) -> None:
+    With `whatever_database`, the cache may have followed another database until now.
+    """
+
+    def __init__(
+        self, feed: Feed, cache: Cache, *, takeover: bool, whatever_database: bool = False
+    ) -> None:
         self._cache = cache
+        self._whatever_database = whatever_database
         self._kind = feed.kind
         self.role = f"reactive_demo lead {feed.kind} {feed.table} {cache.name}"
         """What the advisory lock is named after."""
@@ -75,12 +82,14 @@ class Leadership:
         """Take the lease that goes with the lead; a feed without cursors needs none.
 
         If the cache's cursor cannot be followed, the lease is of a new epoch and has none: then
-        the cache must be filled.
+        the cache must be filled. Raises RefusedError if the cache follows another database.
         """
         incarnation = session.incarnation()
         if incarnation is None:
+            with suppress(redis.RedisError):
+                self._cache.has_cursor()  # a Redis that will never do is noticed here
             return None
-        lease = self._cache.acquire_lease(incarnation)
+        lease = self._cache.acquire_lease(incarnation, whatever_database=self._whatever_database)
         if lease.cursor is not None and session.can_resume(lease.cursor):
             return lease
         return self._cache.acquire_lease(incarnation, new_epoch=True)

@@ -15,10 +15,11 @@ Whatever a server reports is tried again, with growing back-off, the reason and 
 """
 
 import logging
+import math
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -51,6 +52,9 @@ MIN_BACKOFF = 0.1
 STOP_TIMEOUT = 0.2
 """Seconds that `stop()` waits for the thread; one that hangs in a connect ends on its own."""
 
+LOST_FILLS = 2
+"""Fills in a row that an evicting Redis may undo before it is taken to be too small."""
+
 SUPERSEDED = "a newer listener took over; start this one again to lead"
 
 
@@ -72,16 +76,28 @@ class Listener:
     `takeover=True` the newest leads: it preempts the leader, and one that was itself started so
     stops. So running a notebook's cell again leaves one listener, not two, and in a notebook whose
     listener is stopped, nothing moves because another notebook is still open.
+
+    A cache that another database wrote a moment ago, or that has followed this one to a later
+    timeline, is left alone; with `whatever_database=True` it is filled from this one.
     """
 
-    def __init__(self, feed: Feed, cache: Cache, *, takeover: bool = False) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        cache: Cache,
+        *,
+        takeover: bool = False,
+        whatever_database: bool = False,
+    ) -> None:
         self.feed = feed
         self.cache = cache
         self.heard: Signal[[Sequence[psycopg.Notify]]] = Signal()
         """Sent with the notifications that came in together."""
         self.applied: Signal[[Applied]] = Signal()
         """Sent with each batch that is in the cache."""
-        self._leadership = Leadership(feed, cache, takeover=takeover)
+        self._leadership = Leadership(
+            feed, cache, takeover=takeover, whatever_database=whatever_database
+        )
         self._quarantine = Quarantine(cache)
         self._recorder = Recorder()
         self._stopping = StopEvent()
@@ -89,7 +105,11 @@ class Listener:
         self._state = State.CONNECTING
         self._reason = ""
         self._error: Exception | None = None
-        self._was_live = False
+        self._live_since = math.inf
+        self._versioned = True
+        self._lost_fills = 0
+        self._too_small = 0
+        self._unannounced = ""
         self._observers: list[Callable[[str], None]] = []
         self._thread = threading.Thread(target=self._run, name="reactive_demo listen", daemon=True)
 
@@ -180,13 +200,14 @@ class Listener:
         failures = 0
         try:
             while not self._stopping.is_set():
-                self._was_live = False
+                self._live_since = math.inf
                 try:
                     self._connect_and_follow()
                 except Exception as error:
                     if not _passes(error):
                         raise
-                    failures = 1 if self._was_live else failures + 1
+                    lived = time.monotonic() - self._live_since
+                    failures = 1 if lived > self.feed.options.max_backoff else failures + 1
                     self._note_failure(error, failures)
                     self._back_off(failures)
                 if not self._stopping.is_set():
@@ -224,8 +245,8 @@ class Listener:
     def _follow(self, session: Session, lease: Lease | None) -> None:
         """Write what the session tells, each batch before the next is asked for."""
         session.on_notify = self.heard
-        caught_up, first = True, True
-        for batch in session.batches(lease.cursor if lease else None, self._stopping):
+        caught_up, first, self._versioned = True, True, lease is not None
+        for batch in self._batches(session, lease):
             if self._stopping.is_set():
                 return
             if batch.state is not State.LIVE:
@@ -237,14 +258,37 @@ class Listener:
             if not batch.is_empty:
                 self._write(batch, lease)
                 lease = lease and replace(lease, sequence=lease.sequence + 1)
-            self._become(batch.state, batch.progress)  # live is one who has written all there was
-            self._was_live |= batch.state is State.LIVE
+            # Live is one who has written all there was.
+            self._become(batch.state, batch.progress or self._notice)
+            if batch.state is State.LIVE:
+                self._live_since = min(self._live_since, time.monotonic())
+
+    def _batches(self, session: Session, lease: Lease | None) -> Iterator[Batch]:
+        """Yield the session's batches; without a fill if the cache is too small for one.
+
+        A Redis that evicts any key evicts the lease too, once a fill has made it one of the oldest.
+        """
+        if lease is None or lease.cursor is not None:
+            yield from session.batches(lease.cursor if lease else None, self._stopping)
+            return
+        if self._lost_fills >= LOST_FILLS:
+            self._too_small, self._lost_fills = self.cache.eviction_limit(), 0
+        if self._too_small and self._too_small != self.cache.eviction_limit():
+            self._too_small = 0
+        self._lost_fills += 1
+        for batch in session.batches(None, self._stopping, fill=not self._too_small):
+            yield batch
+            if batch.cursor is not None:
+                self._lost_fills = 0
 
     def _write(self, batch: Batch, lease: Lease | None) -> None:
         heard_at = time.time()
         self._recorder.count(received=batch.received or batch.rows, undecodable=batch.undecodable)
+        unannounced = self.cache.unannounced
         outcome = self._write_until_taken(batch, lease)
         applied_at = time.time()
+        if outcome.newer:
+            self._note_unannounced(self.cache.unannounced - unannounced)
         if outcome.newer:
             self._recorder.time(batch.changed_at, heard_at, applied_at)
         refused = batch.rows - outcome.newer - outcome.quarantined
@@ -277,12 +321,42 @@ class Listener:
         state, reason = State.CONNECTING, str(error)
         if isinstance(error, redis.RedisError):
             state, reason = State.DEGRADED, f"Redis does not answer ({first_line(error)})"
+            if isinstance(error, redis.ResponseError):
+                reason = self._missing_rights() or f"Redis refuses ({first_line(error)})"
         elif isinstance(error, psycopg.Error):
             reason = f"PostgreSQL does not answer ({first_line(error)})"
         elif not isinstance(error, ReactiveDemoError):
             reason = f"{type(error).__name__}: {error}"
         self._become(state, f"{reason}; attempt {failures}" if failures > 1 else reason)
         log.info("%s", self.status_text)
+
+    def _missing_rights(self) -> str:
+        """Say what the Redis account may not do, if that is known."""
+        with suppress(redis.RedisError):
+            if missing := self.cache.missing_rights(versioned=self._versioned):
+                return str(missing)
+        return ""
+
+    def _note_unannounced(self, count: int) -> None:
+        """Note how many changes of a batch were not published; the reason is asked for once."""
+        if count:
+            self._recorder.count(unannounced=count)
+            self._unannounced = self._unannounced or (
+                "changes are stored and not announced: "
+                + (self._missing_rights() or "the Redis account has no right to their channels")
+            )
+        else:
+            self._unannounced = ""
+
+    @property
+    def _notice(self) -> str:
+        """What people should know although it is live."""
+        too_small = (
+            f"Redis evicts rows at {self._too_small / 1e6:,.0f} MB (maxmemory), which is too small "
+            "for the table: rows are cached as they change or are read through"
+        )
+        notices = (too_small if self._too_small else "", self._unannounced)
+        return "; ".join(filter(None, notices))
 
     # What others see
 

@@ -3,8 +3,8 @@
 A row is the hash `profile:<username>` with the fields `row` (JSON text) and, from a feed that
 knows them, `version` and `epoch` (decimal text). A deleted row leaves a tombstone for a while: the
 hash without `row`. Each write is published on a channel of the same name, as
-`{"version": ..., "row": {...} or null}`. Any Redis client can read both. The cache never touches
-PostgreSQL.
+`{"version": ..., "row": {...} or null, "db": ...}`: `db` is the number of the Redis database, which
+channels do not tell apart. Any Redis client can read both. The cache never touches PostgreSQL.
 
 What must not be torn apart is done by one script (see `lua/`): a write and its publication, the
 data and the cursor that says how far a feed was read.
@@ -16,15 +16,26 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import redis
 from redis.connection import parse_url
+from redis.exceptions import NoPermissionError
 
-from reactive_demo.changes import Batch, Change, Lease, Versioned, into_batches
-from reactive_demo.errors import FencedError
+from reactive_demo.changes import (
+    Batch,
+    Change,
+    Lease,
+    Versioned,
+    dump_row,
+    into_batches,
+    parse_row,
+)
+from reactive_demo.errors import FencedError, RefusedError
 from reactive_demo.redis_cache.client import open_redis, script
 from reactive_demo.redis_cache.keys import feed_key, quarantine_key, row_key
+from reactive_demo.redis_cache.rights import LEADER, WRITER, MissingRights, missing_rights
 from reactive_demo.redis_cache.watcher import Subscription, Watcher
 
 __all__ = ["MAX_QUARANTINED", "Cache"]
@@ -37,6 +48,9 @@ MAX_QUARANTINED = 1_000
 
 QUARANTINE_LIFE = 86_400
 """Seconds that such a record is kept."""
+
+GONE_AFTER = 15
+"""Seconds since its last write after which another database's leader is taken to be gone."""
 
 Row = dict[str, Any]
 
@@ -60,6 +74,8 @@ class Cache:
         self.redis_url = redis_url
         self.table = table
         self.tombstone_life = tombstone_life
+        self.unannounced = 0
+        """Changes that were written and not published: the account has no right to the channel."""
         self._feed = feed_key(table)
         self._redis = open_redis(redis_url)
         self._open_term = script(self._redis, "open_term.lua")
@@ -73,7 +89,12 @@ class Cache:
         """The cache's address and database, without user and password."""
         place: dict[str, Any] = dict(parse_url(self.redis_url))
         address = place.get("path") or f"{place.get('host', 'localhost')}:{place.get('port', 6379)}"
-        return f"{address}/{place.get('db', 0)}"
+        return f"{address}/{self.db}"
+
+    @property
+    def db(self) -> int:
+        """The number of the Redis database."""
+        return int(self._redis.get_connection_kwargs().get("db") or 0)
 
     def redis_key(self, key: str) -> str:
         """Return the Redis key, and channel, of a row."""
@@ -84,14 +105,14 @@ class Cache:
     def get(self, key: str) -> Row | None:
         """Return the cached row, its columns at top level, or None."""
         row = self._redis.hget(self.redis_key(key), "row")
-        return None if row is None else dict(json.loads(str(row)))
+        return None if row is None else parse_row(str(row))
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Row | None]:
         """Return the cached rows of `keys`, in one round trip; None for what holds no row."""
         keys = list(keys)
         texts = self._read_rows([self.redis_key(key) for key in keys])
         return {
-            key: None if text is None else dict(json.loads(text))
+            key: None if text is None else parse_row(text)
             for key, text in zip(keys, texts, strict=True)
         }
 
@@ -130,26 +151,57 @@ class Cache:
 
     def put(self, changes: Iterable[Change]) -> None:
         """Write and publish `changes`, all at once, whatever the cache holds."""
+        changes = list(changes)
+        try:
+            self._put(changes, announced=True)
+        except NoPermissionError:  # perhaps to publish only
+            self._put(changes, announced=False)
+            self.unannounced += len(changes)
+
+    def _put(self, changes: Iterable[Change], *, announced: bool) -> None:
         with self._redis.pipeline(transaction=True) as batch:
             for change in changes:
-                name = self.redis_key(change.key)
+                name, row = self.redis_key(change.key), dump_row(change.row)
                 batch.delete(name)
                 if change.row is not None:
-                    batch.hset(name, "row", json.dumps(change.row))
-                batch.publish(name, json.dumps({"version": None, "row": change.row}))
+                    batch.hset(name, "row", row)
+                if announced:
+                    batch.publish(name, f'{{"version":null,"row":{row},"db":{self.db}}}')
             batch.execute()
 
-    def acquire_lease(self, incarnation: str, *, new_epoch: bool = False) -> Lease:
+    def acquire_lease(
+        self, incarnation: str, *, new_epoch: bool = False, whatever_database: bool = False
+    ) -> Lease:
         """Become the leader: the batches of the one before are refused from now on.
 
         Another `incarnation` of the database than the last begins a new epoch, as `new_epoch`
-        does: then there is no cursor, and the cache must be filled.
+        does: then there is no cursor, and the cache must be filled. Raises RefusedError, unless
+        `whatever_database` is asked for, if another database writes the same keys, or if the cache
+        has followed the database to a later timeline.
         """
         token = uuid.uuid4().hex
-        reply: Any = self._acquire_lease(
-            keys=[self._feed], args=[f"{token}:0", incarnation, int(new_epoch)]
-        )
+        arguments: list[str | int] = [
+            f"{token}:0",
+            incarnation,
+            int(new_epoch),
+            int(whatever_database),
+            GONE_AFTER,
+        ]
+        reply: Any = self._acquire_lease(keys=[self._feed], args=arguments)
         epoch, cursor = reply
+        prefix = self.redis_key("")
+        if epoch == "another":
+            raise RefusedError(
+                f"Another database wrote the keys {prefix}* of this Redis {cursor} s ago: give "
+                "each a Redis database or a table prefix of its own, or run `reactive-demo resync` "
+                "to have this one take the keys over."
+            )
+        if epoch == "older":
+            raise RefusedError(
+                f"The keys {prefix}* followed this database to timeline {cursor}, and this server "
+                f"is on an earlier one, {incarnation.split('/')[2]}, as a former primary is: let "
+                "DATABASE_URL name the primary, or run `reactive-demo resync` to go back."
+            )
         return Lease(token, epoch, cursor)
 
     def write(self, batch: Batch, lease: Lease | None, *, partial: bool = False) -> int:
@@ -175,7 +227,7 @@ class Cache:
         for key, row, version in cast("Sequence[Versioned]", batch.changes):
             keys.append(prefix + key)
             arguments += (version, row or "")
-        return _unless_fenced(self._apply(keys=keys, args=arguments))
+        return self._unless_fenced(self._apply(keys=keys, args=[*arguments, self.db]))
 
     def forget_cursor(self) -> None:
         """Have the leader fill the cache again: its next batch is refused, and it looks again."""
@@ -184,6 +236,21 @@ class Cache:
     def has_cursor(self) -> bool:
         """Return whether the cache was filled, and says how far its feed was read."""
         return bool(self._redis.hexists(self._feed, "cursor"))
+
+    def missing_rights(self, *, versioned: bool = True) -> MissingRights:
+        """Return what the Redis account may not do, of what a listener does."""
+        return missing_rights(self._redis, self.table, LEADER if versioned else WRITER)
+
+    def eviction_limit(self) -> int:
+        """Return the bytes that Redis may hold before it evicts any key; 0 if it never does.
+
+        0 too if the account may not ask.
+        """
+        with suppress(NoPermissionError):
+            memory: Any = self._redis.info("memory")
+            if str(memory.get("maxmemory_policy")).startswith("allkeys-"):
+                return int(memory.get("maxmemory", 0))
+        return 0
 
     # Leadership
 
@@ -250,11 +317,12 @@ class Cache:
         """Remove the rows of older epochs, and of this one those older than `version`."""
         for some in into_batches(self.scan(), SCAN_COUNT):
             names = [self._feed, *map(self.redis_key, some)]
-            _unless_fenced(self._evict(keys=names, args=[held, epoch, version]))
+            self._unless_fenced(self._evict(keys=names, args=[held, epoch, version, self.db]))
 
-
-def _unless_fenced(reply: Any) -> int:
-    """Return a script's count, unless it refused the lease."""
-    if reply == -1:
-        raise FencedError("another listener leads now, or Redis lost what was written")
-    return int(reply)
+    def _unless_fenced(self, reply: Any) -> int:
+        """Return a script's count, unless it refused the lease."""
+        if reply == -1:
+            raise FencedError("another listener leads now, or Redis lost what was written")
+        count, unheard = reply
+        self.unannounced += unheard
+        return int(count)

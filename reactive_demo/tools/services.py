@@ -45,13 +45,15 @@ def listen(
 def resync(database_url: str, redis_url: str, table: str, timeout: float = 3600) -> int:
     """Fill the cache of `table` again; return how many rows it holds then.
 
-    The leader fills it; without one, a listener runs until it is done.
+    The leader fills it; without one, a listener runs until it is done. It follows this database
+    even if the cache followed another one, or a later timeline.
 
     Raises UnavailableError after `timeout` seconds, and the error that ends the listener.
     """
     cache = Cache(redis_url, table)
     cache.forget_cursor()
-    with Listener(ChangeTableFeed(database_url, table), cache) as listener:
+    feed = ChangeTableFeed(database_url, table)
+    with Listener(feed, cache, whatever_database=True) as listener:
         deadline = time.monotonic() + timeout
         while not cache.has_cursor():
             listener.check()

@@ -59,7 +59,7 @@ def test_a_change_is_published_on_the_channel_named_as_the_key(
         ear.subscribe("profile:ada")
         assert ear.get_message(timeout=5)["type"] == "subscribe"
         cache.put([change])
-        assert json.loads(ear.get_message(timeout=5)["data"]) == message
+        assert json.loads(ear.get_message(timeout=5)["data"]) == {**message, "db": cache.db}
 
 
 def test_a_subscriber_that_hears_a_change_finds_it_in_the_cache(

@@ -3,8 +3,8 @@
 -- a version, as NotifyFeed writes it, is older than any: one that the table has was written again.
 --
 -- KEYS     the feed's hash, then the keys to look at
--- ARGV     the token:sequence that must be there, epoch, version
--- returns  how many were removed; -1 if another token is there
+-- ARGV     the token:sequence that must be there, epoch, version, the number of the database
+-- returns  how many were removed, and how many of them not published; -1 if another token is there
 local feed = KEYS[1]
 local fence, epoch, version = ARGV[1], ARGV[2], ARGV[3]
 if redis.call('HGET', feed, 'fence') ~= fence then return -1 end
@@ -25,9 +25,8 @@ for i = 2, #KEYS do
         redis.call('UNLINK', key)
         if held[3] then
             removed = removed + 1
-            local old_version = held[2] and '"' .. held[2] .. '"' or 'null'
-            redis.call('PUBLISH', key, '{"version":' .. old_version .. ',"row":null}')
+            publish(key, held[2] and '"' .. held[2] .. '"' or 'null', 'null')
         end
     end
 end
-return removed
+return {removed, unheard}
