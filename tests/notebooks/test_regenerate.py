@@ -13,6 +13,7 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from reactive_demo import Cache, ChangeTableFeed, Listener, Options, Stack
 from tools.course import NOTEBOOKS, ROOT, copy_course, each_notebook
 from tools.execute_notebooks import KERNEL, SKIPPED, VARIES, VIEW, clean, show_last
 
@@ -97,6 +98,19 @@ def test_each_cell_can_be_run_twice_in_a_row(path: Path, start_kernel: StartKern
 def test_notebooks_run_in_any_order_while_the_others_are_open(start_kernel: StartKernel) -> None:
     """A reader may close nothing: of any two notebooks, each runs once after the other."""
     for path in (*NOTEBOOKS, *reversed(NOTEBOOKS)):
+        run(path, start_kernel())
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("blank")
+def test_how_it_heals_while_another_caches_listener_prunes(
+    stack: Stack, start_kernel: StartKernel
+) -> None:
+    """What the reader looks up in the change table may be gone already."""
+    feed = ChangeTableFeed(stack.database_url, options=Options(heartbeat=0.02, max_backoff=0.05))
+    (path,) = (path for path in NOTEBOOKS if path.name.startswith("07"))
+    another = Cache(stack.redis_url.replace("db=0", "db=1"), "another")
+    with Listener(feed, another):
         run(path, start_kernel())
 
 
