@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import psycopg
 import pytest
 
-from reactive_demo import ProfileApp
-from reactive_demo.errors import LockTimeoutError
+from reactive_demo import ProfileApp, Stack, install
+from reactive_demo.errors import LockTimeoutError, RefusedError
 from reactive_demo.tutorial.web import WebOptions
 from reactive_demo.tutorial.web.writers import THREADS, Writers
+from tools.databases import new_database
 from tools.waiting import until
 from tools.web import ask, update
 from tutorial.web.conftest import Web
@@ -146,3 +148,17 @@ def test_the_app_answers_503_for_a_locked_row_and_goes_on(
             assert (answer.status, answer.headers["retry-after"]) == (503, "1")
             assert answer.json == {"error": LockTimeoutError.public}
         assert update(app.port, "not taken")
+
+
+def test_a_name_that_the_encoding_cannot_write_fails_alone(stack: Stack, web: Web) -> None:
+    """All three are in one transaction first."""
+    options = "ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"
+    with new_database(stack, "latin", options) as url:
+        install(url)
+
+        async def scenario(writers: Writers) -> list[object]:
+            written = [writers.increment(name, "likes") for name in ("é", "→", "ada")]
+            return await asyncio.gather(*written, return_exceptions=True)
+
+        answers = write(replace(web, database_url=url), WebOptions(), scenario)
+    assert [type(answer) for answer in answers] == [int, RefusedError, int]
