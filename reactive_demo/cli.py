@@ -17,7 +17,7 @@ import redis
 
 from reactive_demo import servers as embedded
 from reactive_demo.capture.install import captured_tables, install, uninstall
-from reactive_demo.errors import ConfigurationError, ReactiveDemoError, in_a_sentence
+from reactive_demo.errors import ConfigurationError, ReactiveDemoError, RefusedError, in_a_sentence
 from reactive_demo.extras import MissingExtraError, naming_the_extra
 from reactive_demo.settings import CHECKOUT, Settings
 
@@ -187,8 +187,15 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _install(options: argparse.Namespace) -> None:
+    from reactive_demo.tools.rights import lacking_to_install  # noqa: PLC0415
+
     with _connect() as servers:
-        install(servers.database_url, options.table, exclude=options.exclude)
+        try:
+            install(servers.database_url, options.table, exclude=options.exclude)
+        except RefusedError as error:
+            rights = lacking_to_install(servers.database_url, options.table)
+            needs = f" This account needs GRANT {'; GRANT '.join(rights)}." if rights else ""
+            raise RefusedError(f"{error}{needs}") from None
     print(f"The changes of the table {options.table} are now captured.")
 
 

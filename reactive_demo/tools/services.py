@@ -4,15 +4,20 @@ import logging
 import signal
 import threading
 import time
+from contextlib import suppress
+
+import psycopg
+import redis
 
 from reactive_demo.changes import State, into_batches
-from reactive_demo.errors import UnavailableError
+from reactive_demo.errors import ReactiveDemoError, UnavailableError
 from reactive_demo.feeds import ChangeTableFeed
 from reactive_demo.listener.listener import Listener
 from reactive_demo.options import Options
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.redis_cache.client import open_redis
 from reactive_demo.redis_cache.keys import feed_key, quarantine_key
+from reactive_demo.tools.rights import missing_rights
 
 __all__ = ["cache_keys", "ended_by_signal", "listen", "remove_cache", "resync"]
 
@@ -36,6 +41,9 @@ def listen(
         if text.startswith(State.STOPPED):
             ended.set()
 
+    with suppress(ReactiveDemoError, psycopg.Error, redis.RedisError):  # the listener tries again
+        if missing := missing_rights(database_url, redis_url, table):
+            log.warning("%s: %s", table, missing)
     feed = ChangeTableFeed(database_url, table, options=options)
     with Listener(feed, Cache(redis_url, table)) as listener:
         listener.observe(log_status)

@@ -222,6 +222,8 @@ def test_install_without_the_right_to_says_so_and_changes_nothing(
             connection.execute("DROP ROLE guest")
     err = capsys.readouterr().err
     assert "The database refused (permission denied" in err
+    assert "This account needs GRANT CREATE ON DATABASE test_" in err
+    assert "; GRANT USAGE, CREATE ON SCHEMA public." in err
     assert err.count("\n") == 1
 
 

@@ -154,3 +154,22 @@ def test_a_listener_waits_for_a_redis_that_is_away(database: str, tmp_path: Path
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 0
     server.stop()
+
+
+def test_a_listener_says_at_once_all_that_its_accounts_may_not(
+    database: str, strict_redis: str
+) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CREATE ROLE weak LOGIN")
+        weak = database.replace("reactive_demo@", "weak@", 1)
+        variables = f"DATABASE_URL={weak}", f"REDIS_URL=unix://mute@{strict_redis}"
+        with listen(*variables) as process:
+            says(
+                process,
+                "lacks rights that a listener needs: in PostgreSQL, GRANT USAGE ON SCHEMA reactive; "
+                "GRANT SELECT, UPDATE ON reactive.captured; GRANT SELECT ON public.profile; GRANT "
+                "DELETE, SELECT ON reactive.change; in Redis, ACL SETUSER ... &profile:*.",
+            )
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=10) == 0
+        connection.execute("DROP ROLE weak")

@@ -9,8 +9,9 @@ from psycopg import sql
 from reactive_demo.errors import first_line
 from reactive_demo.postgres import open_postgres
 from reactive_demo.tools.doctor.report import Line, State
+from reactive_demo.tools.rights import lacking
 
-__all__ = ["examine", "hears", "listening", "schema", "version"]
+__all__ = ["examine", "hears", "listening", "rights", "schema", "version"]
 
 CONNECT_TIMEOUT = 3
 """Seconds to connect."""
@@ -30,6 +31,7 @@ def examine(url: str, kind: str, here: str) -> Iterator[Line]:
             yield version(connection.info.server_version, kind, here)
             yield _loop_back(connection, second)
             yield schema(connection)
+            yield rights(lacking(connection, "profile"))
     except (psycopg.Error, ValueError) as error:  # ValueError: a host name that cannot be one
         yield away(error, here)
 
@@ -110,6 +112,14 @@ def schema(connection: psycopg.Connection) -> Line:
         return Line("schema", State.OK, "the table profile and its trigger are in place")
     missing = "the table profile exists, without a trigger" if table else "not there yet"
     return Line("schema", State.OK, f"{missing}; each notebook installs what it needs")
+
+
+def rights(missing: list[str]) -> Line:
+    """Return the line for the rights that a listener of `profile` needs and this account lacks."""
+    if not missing:
+        return Line("rights", State.OK, "all that a listener needs, as far as it is installed")
+    words = f"to run a listener, this account needs GRANT {'; GRANT '.join(missing)}."
+    return Line("rights", State.WARNING, words)
 
 
 def _loop_back(connection: psycopg.Connection, second: psycopg.Connection) -> Line:
