@@ -28,7 +28,7 @@ WHERE g.tgrelid = to_regclass(%s) AND g.tgname = 'reactive_capture' AND g.tgenab
 
 -- name: key_column
 -- The primary key of a table, if it is one column: its name, and an expression on the row t.
-SELECT a.attname, format('pg_catalog.concat(t.%%I)', a.attname)
+SELECT a.attname, format('CASE WHEN t.%%1$I IS NOT NULL THEN pg_catalog.concat(t.%%1$I) END', a.attname)
 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
 WHERE i.indrelid = to_regclass(%s) AND i.indisprimary AND i.indnkeyatts = 1
 
