@@ -133,6 +133,11 @@ SELECT f.thing, r.rolname FROM (
     UNION ALL
     SELECT 'the operator reactive.' || o.oprname, o.oprowner
     FROM pg_operator o WHERE o.oprnamespace = to_regnamespace('reactive')
+    UNION ALL
+    SELECT 'the function of the trigger ' || quote_ident(g.tgname) || ' on ' || c.oid::regclass,
+           p.proowner
+    FROM pg_class c JOIN pg_trigger g ON g.tgrelid = c.oid JOIN pg_proc p ON p.oid = g.tgfoid
+    WHERE c.relnamespace = to_regnamespace('reactive')
 ) f (thing, owner) JOIN pg_roles r ON r.oid = f.owner
 WHERE NOT r.rolsuper AND r.rolname <> current_user
   AND r.oid <> (SELECT d.datdba FROM pg_database d WHERE d.datname = current_database())
