@@ -50,7 +50,8 @@ $$;
 -- The key of a table's row, as an expression; for several columns, a JSON array. Its text is what
 -- concat makes of it, by the type's own output: a cast may be the owner's, even where the column was
 -- of a type of PostgreSQL's when capture was put on. A second cast, of a text to such a type and
--- back, is nobody's, and gives what id::text would ('true', no padding, a netmask).
+-- back, is nobody's, and gives what id::text would ('true', no padding, a netmask). concat makes '' of
+-- NULL, which no key is, but what an outer join has found no row for.
 -- The collation is the database's: 'Ada' and 'ada' are two keys, whatever the column thinks.
 CREATE OR REPLACE FUNCTION reactive.key_expression(relation regclass, source text) RETURNS text
 LANGUAGE sql STABLE
@@ -62,17 +63,25 @@ AS $$
                        string_agg(coalesce(c.as_json, c.as_text), ', ' ORDER BY c.position)) END
            || ' COLLATE pg_catalog."default"'
     FROM (
-        SELECT k.position,
-               o.output || CASE WHEN b.base = ANY ('{bool,bpchar,inet}'::regtype[])
-                    THEN format('::pg_catalog.%I::pg_catalog.text', t.typname) ELSE '' END AS as_text,
-               o.output || CASE WHEN b.base = 'bool'::regtype THEN '::pg_catalog.bool'
-                    WHEN b.base = ANY ('{int2,int4,int8,float4,float8,numeric}'::regtype[])
-                    THEN '::pg_catalog.numeric' END AS as_json
-        FROM unnest(reactive.key_columns(relation)) WITH ORDINALITY AS k (name, position)
-        JOIN pg_attribute a ON a.attrelid = relation AND a.attname = k.name
-        CROSS JOIN reactive.under_domains(a.atttypid) b (base)
-        JOIN pg_type t ON t.oid = b.base
-        CROSS JOIN format('pg_catalog.concat(%s.%I)', source, a.attname) o (output)
+        SELECT p.position,
+               CASE WHEN p.recast = '' AND source IN ('OLD', 'NEW') THEN p.output
+                    ELSE format(p.unless_null, p.recast) END AS as_text,
+               CASE WHEN p.base = 'bool'::regtype THEN format(p.unless_null, '::pg_catalog.bool')
+                    WHEN p.base = ANY ('{int2,int4,int8,float4,float8,numeric}'::regtype[])
+                    THEN format(p.unless_null, '::pg_catalog.numeric') END AS as_json
+        FROM (
+            SELECT k.position, b.base, o.output,
+                   CASE WHEN b.base = ANY ('{bool,bpchar,inet}'::regtype[])
+                        THEN format('::pg_catalog.%I::pg_catalog.text', t.typname) ELSE '' END AS recast,
+                   format('(CASE WHEN %1$s IS NOT NULL THEN %2$s%%s END)',
+                          replace(o.name, '%', '%%'), replace(o.output, '%', '%%')) AS unless_null
+            FROM unnest(reactive.key_columns(relation)) WITH ORDINALITY AS k (name, position)
+            JOIN pg_attribute a ON a.attrelid = relation AND a.attname = k.name
+            CROSS JOIN reactive.under_domains(a.atttypid) b (base)
+            JOIN pg_type t ON t.oid = b.base
+            CROSS JOIN format('%s.%I', source, a.attname) n (name)
+            CROSS JOIN LATERAL (SELECT n.name, format('pg_catalog.concat(%s)', n.name) AS output) o
+        ) p
     ) c
 $$;
 

@@ -28,7 +28,7 @@ WHERE g.tgrelid = to_regclass(%s) AND g.tgname = 'reactive_capture' AND g.tgenab
 
 -- name: key_column
 -- The primary key of a table, if it is one column: its name, and an expression on the row t.
-SELECT a.attname, format('pg_catalog.concat(t.%%I)', a.attname)
+SELECT a.attname, format('CASE WHEN t.%%1$I IS NOT NULL THEN pg_catalog.concat(t.%%1$I) END', a.attname)
 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
 WHERE i.indrelid = to_regclass(%s) AND i.indisprimary AND i.indnkeyatts = 1
 
@@ -133,6 +133,11 @@ SELECT f.thing, r.rolname FROM (
     UNION ALL
     SELECT 'the operator reactive.' || o.oprname, o.oprowner
     FROM pg_operator o WHERE o.oprnamespace = to_regnamespace('reactive')
+    UNION ALL
+    SELECT 'the function of the trigger ' || quote_ident(g.tgname) || ' on ' || c.oid::regclass,
+           p.proowner
+    FROM pg_class c JOIN pg_trigger g ON g.tgrelid = c.oid JOIN pg_proc p ON p.oid = g.tgfoid
+    WHERE c.relnamespace = to_regnamespace('reactive')
 ) f (thing, owner) JOIN pg_roles r ON r.oid = f.owner
 WHERE NOT r.rolsuper AND r.rolname <> current_user
   AND r.oid <> (SELECT d.datdba FROM pg_database d WHERE d.datname = current_database())

@@ -134,7 +134,7 @@ class CapturedTable:
         If a column's type changed since, which the owner may do at any time, it is UndefinedTable.
         """
         return sql.SQL(SHOWN).format(
-            table=self.name,
+            table=_text(sql.Literal(self.name).as_string(None)),
             types=self.types,
             columns=listed(column.shown for column in self.columns),
         )
