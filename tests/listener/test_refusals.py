@@ -178,7 +178,7 @@ def test_a_cache_that_evicts_its_own_fill_is_followed_and_not_filled(
         ReadThrough(database, cache) as rows,
     ):
         until("it says so", lambda: "too small for the table" in listener.status_text, timeout=60)
-        assert listener.state == "live"
+        listener.wait_until("live", timeout=60)
         connection.execute("SELECT reactive.increment('user 7', 'likes')")
         until("a change is followed", lambda: (cache.get("user 7") or {}).get("likes_count") == 1)
         assert rows.get("user 8")["likes_count"] == 0
