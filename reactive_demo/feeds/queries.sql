@@ -78,9 +78,13 @@ WITH examined AS (
     DELETE FROM reactive.change o WHERE o.ctid = ANY (ARRAY(
         SELECT c.ctid FROM (
             SELECT key, max(version) AS version FROM examined WHERE key IS NOT NULL GROUP BY key
-        ) n JOIN reactive.change c
-        ON hashtextextended(c.key, 0) = hashtextextended(n.key, 0) AND c.key = n.key
-        WHERE c.table_name = %(table)s AND c.version < n.version AND c.xid < %(xmin)s::xid8
+        ) n CROSS JOIN LATERAL (
+            SELECT c.ctid, c.* FROM reactive.change c
+            WHERE hashtextextended(c.key, 0) = hashtextextended(n.key, 0)
+            OFFSET 0 -- by this index, and not by that of all changes
+        ) c
+        WHERE c.table_name = %(table)s AND c.key = n.key
+          AND c.version < n.version AND c.xid < %(xmin)s::xid8
     ))
 )
 SELECT count(*), (SELECT xid::text FROM examined ORDER BY xid DESC LIMIT 1) FROM examined

@@ -108,7 +108,8 @@ class Listener:
         self._live_since = math.inf
         self._versioned = True
         self._lost_fills = 0
-        self._too_small = 0
+        self._limit = 0
+        self._too_small = False
         self._unannounced = ""
         self._observers: list[Callable[[str], None]] = []
         self._thread = threading.Thread(target=self._run, name="reactive_demo listen", daemon=True)
@@ -271,15 +272,18 @@ class Listener:
         if lease is None or lease.cursor is not None:
             yield from session.batches(lease.cursor if lease else None, self._stopping)
             return
-        if self._lost_fills >= LOST_FILLS:
-            self._too_small, self._lost_fills = self.cache.eviction_limit(), 0
-        if self._too_small and self._too_small != self.cache.eviction_limit():
-            self._too_small = 0
-        self._lost_fills += 1
-        for batch in session.batches(None, self._stopping, fill=not self._too_small):
+        limit, evicted = self.cache.evictions()
+        if limit != self._limit:  # there is more room now
+            self._limit, self._lost_fills = limit, 0
+        fill = not limit or self._lost_fills < LOST_FILLS
+        self._too_small, filling = not fill, True
+        self._lost_fills += fill
+        for batch in session.batches(None, self._stopping, fill=fill):
             yield batch
-            if batch.cursor is not None:
-                self._lost_fills = 0
+            if filling and batch.cursor is not None:
+                filling = False
+                self._lost_fills = 0 if fill else self._lost_fills
+                self._too_small |= self.cache.evictions()[1] > evicted
 
     def _write(self, batch: Batch, lease: Lease | None) -> None:
         heard_at = time.time()
@@ -352,7 +356,7 @@ class Listener:
     def _notice(self) -> str:
         """What people should know although it is live."""
         too_small = (
-            f"Redis evicts rows at {self._too_small / 1e6:,.0f} MB (maxmemory), which is too small "
+            f"Redis evicts rows at {self._limit / 1e6:,.0f} MB (maxmemory), which is too small "
             "for the table: rows are cached as they change or are read through"
         )
         notices = (too_small if self._too_small else "", self._unannounced)

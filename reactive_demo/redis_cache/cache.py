@@ -241,16 +241,16 @@ class Cache:
         """Return what the Redis account may not do, of what a listener does."""
         return missing_rights(self._redis, self.table, LEADER if versioned else WRITER)
 
-    def eviction_limit(self) -> int:
-        """Return the bytes that Redis may hold before it evicts any key; 0 if it never does.
+    def evictions(self) -> tuple[int, int]:
+        """Return at how many bytes Redis evicts any key, and how many it has evicted so far.
 
-        0 too if the account may not ask.
+        Both are 0 if it never does, or the account may not ask.
         """
         with suppress(NoPermissionError):
-            memory: Any = self._redis.info("memory")
-            if str(memory.get("maxmemory_policy")).startswith("allkeys-"):
-                return int(memory.get("maxmemory", 0))
-        return 0
+            facts: Any = self._redis.info()
+            if str(facts.get("maxmemory_policy")).startswith("allkeys-"):
+                return int(facts.get("maxmemory", 0)), int(facts.get("evicted_keys", 0))
+        return 0, 0
 
     # Leadership
 

@@ -1,6 +1,6 @@
 """What a Redis account may not do, all at once: a refused script names only its first obstacle."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,23 +99,19 @@ def missing_rights(
     with client.pipeline(transaction=False) as batch:
         for name in names:
             batch.execute_command(name, *HARMLESS[name])  # type: ignore[no-untyped-call]
-        for key in keys.values():
-            batch.hset(key, "", "")
+        for key in keys.values():  # to write it, and to read it: one command may be missing
+            batch.hdel(key, "")
+            batch.hget(key, "")
         batch.publish(rows, "")
         replies = iter(batch.execute(raise_on_error=False))
-    refused = [name for name in names if _lacks_command(next(replies), name)]
-    barred = [
-        pattern for pattern in keys if _is_refused(reply := next(replies)) and "key" in str(reply)
-    ]
-    muted = _is_refused(reply := next(replies)) and "channel" in str(reply)
+    refused = [n for n in names if f"'{n.lower().replace(' ', '|')}'" in _refusal(replies)]
+    barred = [pattern for pattern in keys if "key" in f"{_refusal(replies)} {_refusal(replies)}"]
+    muted = "channel" in _refusal(replies)
     user = client.get_connection_kwargs().get("username") or "default"
     return MissingRights(user, refused, barred, [f"{rows}*"] if muted else [])
 
 
-def _is_refused(reply: object) -> bool:
-    return isinstance(reply, redis.exceptions.NoPermissionError)
-
-
-def _lacks_command(reply: object, name: str) -> bool:
-    """Return whether the command was refused, and not the key or channel that it named."""
-    return _is_refused(reply) and f"'{name.lower().replace(' ', '|')}'" in str(reply)
+def _refusal(replies: Iterator[object]) -> str:
+    """Return why the next command was refused: for itself, for its key, or its channel; or ''."""
+    reply = next(replies)
+    return str(reply) if isinstance(reply, redis.exceptions.NoPermissionError) else ""

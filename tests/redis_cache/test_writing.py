@@ -8,7 +8,7 @@ import redis
 
 from reactive_demo import Cache
 from reactive_demo.changes import Batch, Change, Lease, State, Versioned
-from reactive_demo.errors import FencedError
+from reactive_demo.errors import FencedError, RefusedError
 from tools.agreement import cached
 
 
@@ -108,6 +108,51 @@ def test_a_new_incarnation_replaces_rows_of_higher_versions_and_removes_the_rest
     write(cache, restored, 0, Versioned("ada", row(1), "1"))
     write(cache, restored, 1, evict_below="0")
     assert cached(cache) == {"ada": {"n": 1}}
+
+
+SYSTEM = "7300000000000000001"
+
+
+def incarnation(oid: int = 5, timeline: str = "00000002", system: str = SYSTEM) -> str:
+    return f"{system}/{oid}/{timeline}/a-capture/a-fingerprint"
+
+
+@pytest.mark.parametrize(
+    "other", [incarnation(oid=6), incarnation(system="8")], ids=["database", "server"]
+)
+def test_another_databases_cache_is_left_alone_while_its_leader_lives(
+    cache: Cache, client: redis.Redis, other: str
+) -> None:
+    first = cache.acquire_lease(incarnation())
+    write(cache, first, 0, Versioned("ada", row(1), "1"), cursor="7:7:")
+    before = client.hgetall(cache._feed)
+    for _ in range(2):
+        with pytest.raises(RefusedError, match="Another database wrote the keys profile:"):
+            cache.acquire_lease(other, new_epoch=True)
+    assert client.hgetall(cache._feed) == before
+    client.hincrby(cache._feed, "alive", -15)
+    second = cache.acquire_lease(other)
+    assert (second.cursor, int(second.epoch) > int(first.epoch)) == (None, True)
+    with pytest.raises(FencedError):
+        write(cache, first, 1)
+    with pytest.raises(RefusedError):
+        cache.acquire_lease(incarnation())
+    asked_for = cache.acquire_lease(incarnation(), whatever_database=True)
+    assert (asked_for.cursor, int(asked_for.epoch) > int(second.epoch)) == (None, True)
+
+
+def test_a_former_primary_that_comes_back_is_not_followed_unasked(
+    cache: Cache, client: redis.Redis
+) -> None:
+    lease = cache.acquire_lease(incarnation(timeline="0000000A"))
+    write(cache, lease, 0, Versioned("ada", row(1), "1"), cursor="7:7:")
+    client.hincrby(cache._feed, "alive", -1_000_000)
+    with pytest.raises(RefusedError, match=r"timeline 0000000A, and .* an earlier one, 00000009"):
+        cache.acquire_lease(incarnation(timeline="00000009"))
+    assert cache.acquire_lease(incarnation(timeline="0000000A")).cursor == "7:7:"
+    assert cache.acquire_lease(incarnation(timeline="0000000B")).cursor is None
+    cache.forget_cursor()
+    assert cache.acquire_lease(incarnation(timeline="00000009")).cursor is None
 
 
 def test_epochs_grow_even_if_only_their_hash_is_lost(cache: Cache, client: redis.Redis) -> None:
