@@ -75,7 +75,7 @@ function animate(parts, dot, slower, motionless) {
   const times = dot.hops.map((time) =>
     time === null ? UNKNOWN : Math.min(LONGEST, Math.max(SHORTEST, time * slower)));
   const total = times.slice(first, last).reduce((sum, time) => sum + time, 0);
-  const size = 12 + 3.5 * Math.log2(Math.min(dot.heard, 64));
+  const size = 12 + 1.7 * Math.log2(Math.min(dot.heard, 64)); // 22 at most: names and numbers stay readable
   const many = dot.heard > 1;
   const shape = element("div", `rd-flow-dot${many ? " rd-flow-many" : ""}`, many ? `${number(dot.heard)}` : "");
   shape.style.height = `${Math.max(size, many ? 20 : 0)}px`;
