@@ -141,7 +141,7 @@ FUNCTION = """
 @pytest.mark.parametrize(
     "harm",
     [
-        "CREATE OR REPLACE FUNCTION {} RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "CREATE OR REPLACE FUNCTION {} RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",  # noqa: E501
         "ALTER FUNCTION {} SECURITY INVOKER",
         "ALTER TABLE public.profile DISABLE TRIGGER reactive_capture",
         "ALTER TABLE public.profile ENABLE TRIGGER reactive_capture",
