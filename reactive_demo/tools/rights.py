@@ -170,10 +170,6 @@ def missing_rights(database_url: str, redis_url: str, table: str) -> str:
         if rights := lacking(connection, table):
             parts.append(f"in PostgreSQL, GRANT {'; GRANT '.join(rights)}")
     with open_redis(redis_url) as client:
-        if commands := denied(client, table):
-            channels = " and its channels" * bool({"PUBLISH", "SUBSCRIBE"} & {*commands})
-            words = " ".join(f"+{command.lower()}" for command in commands)
-            parts.append(
-                f"in Redis, {words} on {row_key(table, '*')}{channels} and {feed_key(table)}"
-            )
+        if refused := denied(client, table):
+            parts.append(f"in Redis, {granting(refused)}")
     return f"This account lacks rights that a listener needs: {'; '.join(parts)}." if parts else ""
