@@ -1,14 +1,13 @@
 """What changed: values that travel from a feed to the cache, decoded and conflated. No I/O."""
 
-import json
-import re
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from itertools import islice
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+from reactive_demo.exact_json import dump_row, parse
 
 __all__ = [
     "Batch",
@@ -19,18 +18,13 @@ __all__ = [
     "Versioned",
     "conflate",
     "decode",
-    "dump_row",
     "into_batches",
-    "parse_row",
 ]
 
 Item = TypeVar("Item")
 
 LATEST = 1e12
 """A moment so far off, in seconds since the epoch, that no clock is wrong by so much."""
-
-MAX_DIGITS = 4_300
-"""Python reads no integer of more digits, because that takes long."""
 
 
 class State(StrEnum):
@@ -139,7 +133,7 @@ def decode(payload: str, key_column: str) -> Change:
     Raises ValueError for a payload that is not one: anyone who may connect may NOTIFY.
     """
     try:
-        message = _parse(payload)
+        message = parse(payload)
         operation, row = message["operation"], message["row"]
         key = row[key_column]
         changed_at = message.get("changed_at")
@@ -157,53 +151,6 @@ def decode(payload: str, key_column: str) -> Change:
 def _is_moment(value: object) -> bool:
     """Return whether `value` can be calculated with: JSON has numbers of any size."""
     return isinstance(value, int | float | Decimal) and -LATEST < value < LATEST
-
-
-def parse_row(text: str) -> dict[str, Any]:
-    """Read a cached row; a number that a float does not hold exactly is a Decimal.
-
-    Raises ValueError, or RecursionError, for text that is no JSON object.
-    """
-    row = _parse(text)
-    if not isinstance(row, dict):
-        raise ValueError("no row")  # noqa: TRY004  (what JSON says is a value)
-    return row
-
-
-def dump_row(row: dict[str, Any] | None) -> str:
-    """Return a row as JSON, each Decimal with all its digits; `null` for None."""
-    numbers: list[str] = []
-    mark = uuid.uuid4().hex  # json writes no number but its own
-
-    def replace(value: object) -> str:
-        if not isinstance(value, Decimal) or not value.is_finite():
-            raise TypeError(f"{value!r} is no JSON")
-        numbers.append(str(value))
-        return mark
-
-    text = json.dumps(row, default=replace, allow_nan=False, ensure_ascii=False)
-    return re.sub(f'"{mark}"', lambda _: numbers.pop(0), text) if numbers else text
-
-
-def _parse(text: str) -> Any:
-    return json.loads(text, parse_float=_number, parse_int=_integer, parse_constant=_no_number)
-
-
-def _number(text: str) -> float | Decimal:
-    number = float(text)
-    try:
-        exact = Decimal(text)
-    except InvalidOperation:
-        raise ValueError(f"the number {text} is too large") from None
-    return number if Decimal(repr(number)) == exact else exact
-
-
-def _integer(text: str) -> int | Decimal:
-    return int(text) if len(text) <= MAX_DIGITS else Decimal(text)
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON")
 
 
 def conflate(changes: Iterable[Change]) -> list[Change]:

@@ -16,8 +16,8 @@ from tenacity import (
 )
 
 from reactive_demo.capture.lock_waits import watched
+from reactive_demo.capture.schema import check_trust, resolve
 from reactive_demo.errors import LockTimeoutError, RefusedError, first_line
-from reactive_demo.feeds.table import check_trust, resolve
 from reactive_demo.postgres import open_postgres, unavailable
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 PROFILE = ("01_profile.sql", "02_increment.sql")
-CAPTURE = ("04_change.sql", "05_capture.sql")
+CAPTURE = ("04_change.sql", "04_table.sql", "05_capture.sql")
 
 LOCK_TIMEOUT = 0.5
 """Seconds to wait for the table's lock: all writers queue up behind an installation that waits.

@@ -116,33 +116,6 @@ FROM (
       AND m.amoprighttype = s.opcintype AND o.oid = m.amopopr AND n.oid = o.oprnamespace
 ) found GROUP BY place ORDER BY place
 
--- name: strangers
--- The schema `reactive`, or something in it, that belongs neither to a superuser, nor to the owner of
--- the database, nor to this account.
-SELECT f.thing, r.rolname FROM (
-    SELECT 'the schema reactive', n.nspowner FROM pg_namespace n WHERE n.nspname = 'reactive'
-    UNION ALL
-    SELECT 'the relation reactive.' || quote_ident(c.relname), c.relowner
-    FROM pg_class c WHERE c.relnamespace = to_regnamespace('reactive')
-    UNION ALL
-    SELECT 'the function reactive.' || quote_ident(p.proname), p.proowner
-    FROM pg_proc p WHERE p.pronamespace = to_regnamespace('reactive')
-    UNION ALL
-    SELECT 'the type reactive.' || quote_ident(t.typname), t.typowner
-    FROM pg_type t WHERE t.typnamespace = to_regnamespace('reactive')
-    UNION ALL
-    SELECT 'the operator reactive.' || o.oprname, o.oprowner
-    FROM pg_operator o WHERE o.oprnamespace = to_regnamespace('reactive')
-    UNION ALL
-    SELECT 'the function of the trigger ' || quote_ident(g.tgname) || ' on ' || c.oid::regclass,
-           p.proowner
-    FROM pg_class c JOIN pg_trigger g ON g.tgrelid = c.oid JOIN pg_proc p ON p.oid = g.tgfoid
-    WHERE c.relnamespace = to_regnamespace('reactive')
-) f (thing, owner) JOIN pg_roles r ON r.oid = f.owner
-WHERE NOT r.rolsuper AND r.rolname <> current_user
-  AND r.oid <> (SELECT d.datdba FROM pg_database d WHERE d.datname = current_database())
-LIMIT 1
-
 -- name: incarnation
 -- What a cursor belongs to: this server, database, timeline, capture, and everything that the rows'
 -- JSON depends on and that changes without a row being written: columns, types, partitions, triggers.

@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from reactive_demo.capture.schema import check_trust, resolve
 from reactive_demo.errors import NotCapturedError, RefusedError, first_line
 from reactive_demo.feeds.queries import query
 
@@ -23,11 +24,9 @@ __all__ = [
     "CapturedTable",
     "can_be",
     "capture_always",
-    "check_trust",
     "describe",
     "describe_uncaptured",
     "listed",
-    "resolve",
 ]
 
 SCHEMA_CHANGED = (
@@ -221,41 +220,6 @@ def describe_uncaptured(connection: "psycopg.Connection[Any]", table: str) -> Ca
             f"`reactive-demo install --table {table}`."
         )
     return _described(connection, name, "", key[1], [])
-
-
-def resolve(connection: "psycopg.Connection[Any]", table: str) -> str | None:
-    """Return the table's name, schema-qualified and quoted, or None if there is none.
-
-    A bare name is looked up as the account's own search_path says.
-    """
-    own = getattr(connection, "own_search_path", "") or "pg_catalog"
-    with connection.transaction(force_rollback=True):  # within one, LOCAL would outlast the block
-        connection.execute("SELECT pg_catalog.set_config('search_path', %s, true)", [own])
-        found = connection.execute(
-            "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
-            " ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
-            " WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s)",
-            [table],
-        ).fetchone()
-    if found is None:
-        return None
-    quoted = connection.execute("SELECT pg_catalog.format('%%I.%%I', %s::text, %s::text)", found)
-    return str(quoted.fetchone()[0])  # type: ignore[index]
-
-
-def check_trust(connection: "psycopg.Connection[Any]") -> None:
-    """Raise RefusedError if the schema `reactive`, or a thing in it, is somebody's who might harm.
-
-    What is there runs with the rights of this account: so it must belong to a superuser, to the
-    database's owner or to this account itself.
-    """
-    found = connection.execute(query("strangers")).fetchone()
-    if found is not None:
-        thing, owner = found
-        raise RefusedError(
-            f"{thing} belongs to {owner}, whose code would run with the rights of this account: "
-            f"drop it, or have it owned by the database's owner."
-        )
 
 
 def can_be(connection: "psycopg.Connection[Any]", table: CapturedTable, key: str) -> bool:

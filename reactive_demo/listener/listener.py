@@ -19,8 +19,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Self
@@ -29,15 +28,13 @@ import psycopg
 import redis
 
 from reactive_demo.changes import Batch, Lease, State
-from reactive_demo.errors import (
-    ConfigurationError,
-    ReactiveDemoError,
-    first_line,
-)
+from reactive_demo.errors import ConfigurationError, ReactiveDemoError, first_line
 from reactive_demo.feeds import Feed, Session
+from reactive_demo.listener.health import CacheHealth
 from reactive_demo.listener.leadership import Leadership
 from reactive_demo.listener.quarantine import Outcome, Quarantine
 from reactive_demo.listener.stats import Recorder, Stats
+from reactive_demo.listener.status import Status
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.signals import Signal
 from reactive_demo.waiting import StopEvent
@@ -51,9 +48,6 @@ MIN_BACKOFF = 0.1
 
 STOP_TIMEOUT = 0.2
 """Seconds that `stop()` waits for the thread; one that hangs in a connect ends on its own."""
-
-LOST_FILLS = 2
-"""Fills in a row that an evicting Redis may undo before it is taken to be too small."""
 
 SUPERSEDED = "a newer listener took over; start this one again to lead"
 
@@ -101,23 +95,16 @@ class Listener:
         self._quarantine = Quarantine(cache)
         self._recorder = Recorder()
         self._stopping = StopEvent()
-        self._changed = threading.Condition()
-        self._state = State.CONNECTING
-        self._reason = ""
+        self._status = Status()
+        self._health = CacheHealth(cache, self._recorder)
         self._error: Exception | None = None
         self._live_since = math.inf
-        self._versioned = True
-        self._lost_fills = 0
-        self._limit = 0
-        self._too_small = False
-        self._unannounced = ""
-        self._observers: list[Callable[[str], None]] = []
         self._thread = threading.Thread(target=self._run, name="reactive_demo listen", daemon=True)
 
     @property
     def state(self) -> State:
         """What it is doing now."""
-        return self._state
+        return self._status.state
 
     @property
     def stats(self) -> Stats:
@@ -132,7 +119,7 @@ class Listener:
     @property
     def status_text(self) -> str:
         """The state and its reason, for people."""
-        return f"{self._state}: {self._reason}" if self._reason else str(self._state)
+        return self._status.text
 
     words = status_text  # former names
     aside = quarantine
@@ -158,30 +145,19 @@ class Listener:
         Raises ReactiveDemoError if it does not come within `timeout` seconds, and what ended the
         thread if that came first.
         """
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._state in (state, State.STOPPED) or self._error, timeout
+        reached = self._status.wait_for(state, timeout)
+        self.check()
+        if not reached:
+            raise ReactiveDemoError(
+                f"The listener is not {state} after {timeout:g} s, it is {self.status_text}."
             )
-            self.check()
-            if self._state != state:
-                raise ReactiveDemoError(
-                    f"The listener is not {state} after {timeout:g} s, it is {self.status_text}."
-                )
 
     def observe(self, callback: Callable[[str], None]) -> Callable[[], None]:
         """Call `callback(status_text)` now and at each change; return a function that ends it.
 
         The calls come from the listener's thread: return fast.
         """
-        with self._changed:
-            callback(self.status_text)
-            self._observers.append(callback)
-
-        def end() -> None:
-            with self._changed, suppress(ValueError):
-                self._observers.remove(callback)
-
-        return end
+        return self._status.observe(callback)
 
     def __enter__(self) -> Self:
         self.start()
@@ -222,7 +198,7 @@ class Listener:
 
     def _connect_and_follow(self) -> None:
         """Open a session and follow it until it is lost or the listener stops."""
-        if self._state is not State.CONNECTING:  # else it says why it tries again
+        if self.state is not State.CONNECTING:  # else it says why it tries again
             self._become(State.CONNECTING)
         with self.feed.open() as session:
             self._become(State.LISTENING)
@@ -246,8 +222,8 @@ class Listener:
     def _follow(self, session: Session, lease: Lease | None) -> None:
         """Write what the session tells, each batch before the next is asked for."""
         session.on_notify = self.heard
-        caught_up, first, self._versioned = True, True, lease is not None
-        for batch in self._batches(session, lease):
+        caught_up, first = True, True
+        for batch in self._health.batches(session, lease, self._stopping):
             if self._stopping.is_set():
                 return
             if batch.state is not State.LIVE:
@@ -260,30 +236,9 @@ class Listener:
                 self._write(batch, lease)
                 lease = lease and replace(lease, sequence=lease.sequence + 1)
             # Live is one who has written all there was.
-            self._become(batch.state, batch.progress or self._notice)
+            self._become(batch.state, batch.progress or self._health.notice)
             if batch.state is State.LIVE:
                 self._live_since = min(self._live_since, time.monotonic())
-
-    def _batches(self, session: Session, lease: Lease | None) -> Iterator[Batch]:
-        """Yield the session's batches; without a fill if the cache is too small for one.
-
-        A Redis that evicts any key evicts the lease too, once a fill has made it one of the oldest.
-        """
-        if lease is None or lease.cursor is not None:
-            yield from session.batches(lease.cursor if lease else None, self._stopping)
-            return
-        limit, evicted = self.cache.evictions()
-        if limit != self._limit:  # there is more room now
-            self._limit, self._lost_fills = limit, 0
-        fill = not limit or self._lost_fills < LOST_FILLS
-        self._too_small, filling = not fill, True
-        self._lost_fills += fill
-        for batch in session.batches(None, self._stopping, fill=fill):
-            yield batch
-            if filling and batch.cursor is not None:
-                filling = False
-                self._lost_fills = 0 if fill else self._lost_fills
-                self._too_small |= self.cache.evictions()[1] > evicted
 
     def _write(self, batch: Batch, lease: Lease | None) -> None:
         heard_at = time.time()
@@ -292,8 +247,7 @@ class Listener:
         outcome = self._write_until_taken(batch, lease)
         applied_at = time.time()
         if outcome.newer:
-            self._note_unannounced(self.cache.unannounced - unannounced)
-        if outcome.newer:
+            self._health.note_unannounced(self.cache.unannounced - unannounced)
             self._recorder.time(batch.changed_at, heard_at, applied_at)
         refused = batch.rows - outcome.newer - outcome.quarantined
         self._recorder.count(
@@ -326,7 +280,7 @@ class Listener:
         if isinstance(error, redis.RedisError):
             state, reason = State.DEGRADED, f"Redis does not answer ({first_line(error)})"
             if isinstance(error, redis.ResponseError):
-                reason = self._missing_rights() or f"Redis refuses ({first_line(error)})"
+                reason = self._health.missing_rights() or f"Redis refuses ({first_line(error)})"
         elif isinstance(error, psycopg.Error):
             reason = f"PostgreSQL does not answer ({first_line(error)})"
         elif not isinstance(error, ReactiveDemoError):
@@ -334,50 +288,9 @@ class Listener:
         self._become(state, f"{reason}; attempt {failures}" if failures > 1 else reason)
         log.info("%s", self.status_text)
 
-    def _missing_rights(self) -> str:
-        """Say what the Redis account may not do, if that is known."""
-        with suppress(redis.RedisError):
-            if missing := self.cache.missing_rights(versioned=self._versioned):
-                return str(missing)
-        return ""
-
-    def _note_unannounced(self, count: int) -> None:
-        """Note how many changes of a batch were not published; the reason is asked for once."""
-        if count:
-            self._recorder.count(unannounced=count)
-            self._unannounced = self._unannounced or (
-                "changes are stored and not announced: "
-                + (self._missing_rights() or "the Redis account has no right to their channels")
-            )
-        else:
-            self._unannounced = ""
-
-    @property
-    def _notice(self) -> str:
-        """What people should know although it is live."""
-        too_small = (
-            f"Redis evicts rows at {self._limit / 1e6:,.0f} MB (maxmemory), which is too small "
-            "for the table: rows are cached as they change or are read through"
-        )
-        notices = (too_small if self._too_small else "", self._unannounced)
-        return "; ".join(filter(None, notices))
-
-    # What others see
-
     def _become(self, state: State, reason: str = "") -> None:
-        with self._changed:
-            late = self._state is State.STOPPED or (
-                self._stopping.is_set() and state is not State.STOPPED
-            )
-            if late or (state, reason) == (self._state, self._reason):
-                return
-            self._state, self._reason = state, reason
-            self._changed.notify_all()
-            for observer in list(self._observers):
-                try:
-                    observer(self.status_text)
-                except Exception:
-                    log.exception("an observer failed")
+        if state is State.STOPPED or not self._stopping.is_set():
+            self._status.become(state, reason)
 
     def _end(self) -> None:
         self._stopping.set()

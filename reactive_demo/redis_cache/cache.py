@@ -23,16 +23,9 @@ import redis
 from redis.connection import parse_url
 from redis.exceptions import NoPermissionError
 
-from reactive_demo.changes import (
-    Batch,
-    Change,
-    Lease,
-    Versioned,
-    dump_row,
-    into_batches,
-    parse_row,
-)
+from reactive_demo.changes import Batch, Change, Lease, Versioned, into_batches
 from reactive_demo.errors import FencedError, RefusedError
+from reactive_demo.exact_json import dump_row, parse_row
 from reactive_demo.redis_cache.client import open_redis, script
 from reactive_demo.redis_cache.keys import feed_key, quarantine_key, row_key
 from reactive_demo.redis_cache.rights import LEADER, WRITER, MissingRights, missing_rights

@@ -18,8 +18,8 @@ import psycopg
 import redis
 
 from reactive_demo.app.pool import Pool
-from reactive_demo.changes import parse_row
 from reactive_demo.errors import NotCapturedError
+from reactive_demo.exact_json import parse_row
 from reactive_demo.feeds.statements import Statements
 from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTINGS, can_be, describe
 from reactive_demo.postgres import open_postgres

@@ -18,8 +18,8 @@ from typing import Any
 import redis
 from redis.client import PubSub
 
-from reactive_demo.changes import parse_row
 from reactive_demo.errors import ReactiveDemoError, first_line
+from reactive_demo.exact_json import parse_row
 from reactive_demo.redis_cache.client import open_redis
 
 __all__ = ["Subscription", "Watcher"]

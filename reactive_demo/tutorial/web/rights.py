@@ -3,7 +3,7 @@
 Only the catalog is asked, which every account may read.
 """
 
-from reactive_demo.feeds.table import check_trust
+from reactive_demo.capture.schema import check_trust
 from reactive_demo.postgres import open_postgres
 
 __all__ = ["lacking"]
