@@ -8,23 +8,14 @@ import psycopg
 from psycopg.rows import dict_row
 
 from reactive_demo.app.pool import Pool
-from reactive_demo.errors import (
-    BusyError,
-    LockTimeoutError,
-    ReactiveDemoError,
-    ReadOnlyError,
-    RefusedError,
-)
-from reactive_demo.postgres import PatientConnection, open_postgres, unavailable
+from reactive_demo.errors import ReactiveDemoError, RefusedError
+from reactive_demo.postgres import PatientConnection, open_postgres, translated
 from reactive_demo.signals import Signal
 
 __all__ = ["COUNTERS", "Profiles"]
 
 COUNTERS = ("followings", "followers", "likes")
 """The counters of a profile; their columns are called `<counter>_count`."""
-
-BUSY = ("40001", "40P01", "53300", "53400", "57014")
-"""SQLSTATEs of what passes: a conflict, a deadlock, a statement that timed out."""
 
 WRITE_TIMEOUT = 20.0
 """Seconds after which a server that is silent counts as away."""
@@ -94,13 +85,7 @@ class Profiles:
         Raises ReactiveDemoError when the new name is taken.
         """
         try:
-            return bool(
-                self._execute(
-                    RENAME,
-                    new,
-                    username,
-                )
-            )
+            return bool(self._execute(RENAME, new, username))
         except psycopg.errors.UniqueViolation:
             raise ReactiveDemoError(f"There is a profile {new!r} already.") from None
 
@@ -118,39 +103,11 @@ class Profiles:
         return "Profiles(profile)"
 
     def _execute(self, statement: str, *arguments: object) -> list[dict[str, Any]]:
-        try:
-            with self._pool.lend() as connection:
-                rows: list[dict[str, Any]] = connection.execute(
-                    statement.encode(), arguments
-                ).fetchall()
-                return rows
-        except psycopg.errors.InvalidParameterValue as error:
-            if not error.diag.message_hint:
-                raise  # a row too long to be announced
-            raise RefusedError(f"{error.diag.message_primary}: {error.diag.message_hint}") from None
-        except psycopg.errors.ReadOnlySqlTransaction as error:
-            raise ReadOnlyError(
-                f"PostgreSQL takes no writes for now ({error.diag.message_primary}): a database "
-                "that is read-only, or a standby; try again when that is over."
-            ) from None
-        except psycopg.errors.LockNotAvailable as error:
-            raise LockTimeoutError(
-                f"Another transaction holds the row ({error.diag.message_primary}): end that "
-                "transaction, or try again."
-            ) from None
-        except psycopg.OperationalError as error:
-            if error.sqlstate in BUSY:
-                raise BusyError(
-                    f"PostgreSQL is busy ({error.diag.message_primary}): try again."
-                ) from None
-            if "hot standby" in str(error):
-                raise ReadOnlyError(
-                    "PostgreSQL takes no writes for now, as it is a standby: try again once it is "
-                    "promoted, or name the primary in DATABASE_URL."
-                ) from None
-            if error.sqlstate and not error.sqlstate.startswith("57P"):
-                raise  # it answered; 57P is a server that shuts down
-            raise unavailable(self.database_url, error) from error
+        with translated(self.database_url), self._pool.lend() as connection:
+            rows: list[dict[str, Any]] = connection.execute(
+                statement.encode(), arguments
+            ).fetchall()
+            return rows
 
 
 def _connect(database_url: str) -> PatientConnection:

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 PROFILE = ("01_profile.sql", "02_increment.sql")
-CAPTURE = ("04_change.sql", "04_table.sql", "05_capture.sql")
+CAPTURE = ("04_change.sql", "04_table.sql", "05_capture.sql", "05_upgrade.sql")
 
 LOCK_TIMEOUT = 0.5
 """Seconds to wait for the table's lock: all writers queue up behind an installation that waits.

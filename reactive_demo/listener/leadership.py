@@ -50,14 +50,14 @@ class Leadership:
     def open_term(self, session: Session) -> None:
         """With `takeover`, once: become the newest, and preempt the leader."""
         if self._takeover:
-            self._term = self._cache.open_term(self._kind)
+            self._term = self._cache.leaders.open_term(self._kind)
             self._takeover = False  # a listener that is preempted later does not strike back
             self._preempt(session.connection)
 
     @property
     def is_superseded(self) -> bool:
         """Whether a newer listener was started with `takeover`, and this one was too."""
-        return self._term is not None and self._cache.current_term(self._kind) > self._term
+        return self._term is not None and self._cache.leaders.current_term(self._kind) > self._term
 
     def try_lead(self, session: Session) -> str:
         """Take the advisory lock, if it is free; return why not, or ''.
@@ -73,7 +73,7 @@ class Leadership:
         if may_listen is not False:
             return "another listener leads"
         reason = f"process {pid} of {user} ({name or 'no name'}) holds the leader's lock"
-        if self._cache.seconds_without_leader() < 3 * session.options.heartbeat:
+        if self._cache.leaders.seconds_without_leader() < 3 * session.options.heartbeat:
             return reason
         log.warning("%s, and is no listener: it is ignored", reason)
         return ""

@@ -22,7 +22,8 @@ from redis import exceptions
 
 from reactive_demo.changes import Batch, Lease, State
 from reactive_demo.errors import ReactiveDemoError, first_line
-from reactive_demo.redis_cache.cache import MAX_QUARANTINED, Cache
+from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.redis_cache.quarantine_records import MAX_QUARANTINED
 
 __all__ = ["Outcome", "Quarantine"]
 
@@ -155,7 +156,7 @@ class Quarantine:
     def _isolate(self, key: str, version: str, reason: str) -> None:
         log.warning("%s is in quarantine: %s", self._cache.redis_key(key), reason)
         with suppress(redis.RedisError):  # for `audit`, which may be another process
-            self._cache.record_quarantined(key, version, reason)
+            self._cache.quarantine_records.add(key, version, reason)
         self._reasons.pop(key, None)
         self._reasons[key] = reason
         if len(self._reasons) > MAX_QUARANTINED:

@@ -10,8 +10,6 @@ What must not be torn apart is done by one script (see `lua/`): a write and its 
 data and the cursor that says how far a feed was read.
 """
 
-import json
-import math
 import re
 import time
 import uuid
@@ -27,20 +25,16 @@ from reactive_demo.changes import Batch, Change, Lease, Versioned, into_batches
 from reactive_demo.errors import FencedError, RefusedError
 from reactive_demo.exact_json import dump_row, parse_row
 from reactive_demo.redis_cache.client import open_redis, script
-from reactive_demo.redis_cache.keys import feed_key, quarantine_key, row_key
+from reactive_demo.redis_cache.keys import feed_key, row_key
+from reactive_demo.redis_cache.leaders import Leaders
+from reactive_demo.redis_cache.quarantine_records import QuarantineRecords
 from reactive_demo.redis_cache.rights import LEADER, WRITER, MissingRights, missing_rights
 from reactive_demo.redis_cache.watcher import Subscription, Watcher
 
-__all__ = ["MAX_QUARANTINED", "Cache"]
+__all__ = ["Cache"]
 
 SCAN_COUNT = 500
 """Keys examined in one command."""
-
-MAX_QUARANTINED = 1_000
-"""Rows whose quarantine is recorded, at most."""
-
-QUARANTINE_LIFE = 86_400
-"""Seconds that such a record is kept."""
 
 GONE_AFTER = 15
 """Seconds since its last write after which another database's leader is taken to be gone."""
@@ -71,7 +65,10 @@ class Cache:
         """Changes that were written and not published: the account has no right to the channel."""
         self._feed = feed_key(table)
         self._redis = open_redis(redis_url)
-        self._open_term = script(self._redis, "open_term.lua")
+        self.leaders = Leaders(self._redis, table)
+        """Who leads, and who is the newest."""
+        self.quarantine_records = QuarantineRecords(self._redis, table)
+        """Which rows could not be written, and why."""
         self._acquire_lease = script(self._redis, "acquire_lease.lua")
         self._apply = script(self._redis, "row.lua", "apply.lua")
         self._evict = script(self._redis, "row.lua", "evict.lua")
@@ -244,46 +241,6 @@ class Cache:
             if str(facts.get("maxmemory_policy")).startswith("allkeys-"):
                 return int(facts.get("maxmemory", 0)), int(facts.get("evicted_keys", 0))
         return 0, 0
-
-    # Leadership
-
-    def open_term(self, kind: str) -> int:
-        """Become the newest listener with a feed of that kind; return the number of its term.
-
-        It is greater than all before it, also when Redis was emptied meanwhile.
-        """
-        return int(self._open_term(keys=[self._feed], args=[f"newest {kind}"]))
-
-    def current_term(self, kind: str) -> int:
-        """Return the number of the newest term; 0 if there is none, or Redis was emptied."""
-        return int(cast("str", self._redis.hget(self._feed, f"newest {kind}")) or 0)
-
-    def seconds_without_leader(self) -> float:
-        """Return how long ago a leader last wrote, by Redis's clock; infinity if none ever did."""
-        alive = cast("str | None", self._redis.hget(self._feed, "alive"))
-        now, _ = self._redis.time()
-        return math.inf if alive is None else now - float(alive)
-
-    # Quarantine
-
-    def record_quarantined(self, key: str, version: str, reason: str) -> None:
-        """Record, for a day, that a version of the row could not be written, and why."""
-        name = quarantine_key(self.table)
-        if self._redis.hlen(name) < MAX_QUARANTINED:
-            with self._redis.pipeline(transaction=False) as batch:
-                batch.hset(name, key, json.dumps([version, reason]))
-                batch.expire(name, QUARANTINE_LIFE)
-                batch.execute()
-
-    def quarantined(self, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
-        """Return version and reason of those of `keys` that are recorded."""
-        if not keys:
-            return {}
-        records = cast(
-            "list[str | None]", self._redis.hmget(quarantine_key(self.table), list(keys))
-        )
-        pairs = zip(keys, records, strict=True)
-        return {key: tuple(json.loads(record)) for key, record in pairs if record}
 
     def close(self) -> None:
         """Close the connections; subscriptions go on."""

@@ -219,9 +219,12 @@ def test_the_cursor_moves_with_the_data(cache: Cache, lease: Lease) -> None:
 def test_a_term_is_newer_than_all_before_it_also_after_a_flush(
     cache: Cache, client: redis.Redis
 ) -> None:
-    terms = [cache.open_term("kind") for _ in range(3)]
+    terms = [cache.leaders.open_term("kind") for _ in range(3)]
     client.flushall()
-    assert cache.current_term("kind") == 0
-    terms.append(cache.open_term("kind"))
+    assert cache.leaders.current_term("kind") == 0
+    terms.append(cache.leaders.open_term("kind"))
     assert terms == sorted(set(terms))
-    assert (cache.current_term("kind"), cache.current_term("another")) == (terms[-1], 0)
+    assert (cache.leaders.current_term("kind"), cache.leaders.current_term("another")) == (
+        terms[-1],
+        0,
+    )
