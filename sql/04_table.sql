@@ -116,10 +116,10 @@ BEGIN
         RAISE EXCEPTION 'the table % has no primary key', name
             USING ERRCODE = 'invalid_table_definition', HINT = 'Give it one: changes are recorded by key.';
     END IF;
-    IF EXISTS (SELECT FROM pg_index i WHERE i.indrelid = relation AND i.indisprimary AND NOT i.indimmediate) THEN
-        RAISE EXCEPTION 'the primary key of % is deferrable', name
+    IF EXISTS (SELECT FROM pg_constraint c WHERE c.conrelid = relation AND c.contype = 'p' AND c.condeferred) THEN
+        RAISE EXCEPTION 'the primary key of % is initially deferred', name
             USING ERRCODE = 'feature_not_supported',
-                  HINT = 'Two transactions could hold a key at once, in no order: make it NOT DEFERRABLE.';
+                  HINT = 'Two transactions could have a key at once, in no order: make it INITIALLY IMMEDIATE.';
     END IF;
     SELECT string_agg(i.inhrelid::regclass::text, ', ') INTO children
     FROM pg_inherits i WHERE i.inhparent = relation AND kind = 'r';
