@@ -8,6 +8,7 @@ import pytest
 
 from reactive_demo import Cache, ChangeTableFeed, Listener, Profiles, ReadThrough, install
 from reactive_demo.errors import LockTimeoutError, RefusedError
+from reactive_demo.listener.leadership import Leadership
 from reactive_demo.options import Options
 from tools.agreement import agree, cached
 from tools.servers import PostgresServer
@@ -136,7 +137,7 @@ def test_the_holder_of_the_leaders_lock_is_named_and_passed_over(
     feed = ChangeTableFeed(database, options=Options(heartbeat=1, standby_poll=0.05))
     with Listener(feed, cache) as before:
         before.wait_until("live")
-    role = f"reactive_demo lead {feed.kind} {feed.table} {cache.name}"
+    role = Leadership(feed, cache, takeover=False).role
     eve.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [role])
     said: list[str] = []
     with Listener(feed, cache) as listener:
