@@ -198,7 +198,7 @@ class Reader:
                 incarnation, row, version = self._statements.one("read_one", key=key)
                 store(incarnation, row, version)
                 return None if row is None else str(row)
-        except (psycopg.DataError, psycopg.IntegrityError):
+        except (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError):
             with self._transaction():
                 known = can_be(self._connection, self._table, key)
             if known:
