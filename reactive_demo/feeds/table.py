@@ -25,9 +25,11 @@ __all__ = [
     "capture_always",
     "check_trust",
     "describe",
+    "describe_published",
     "describe_uncaptured",
     "listed",
     "resolve",
+    "text",
 ]
 
 SCHEMA_CHANGED = (
@@ -66,9 +68,9 @@ class Column:
         """The column of row `t` as JSON may show it, under its name."""
         bare = f"t.{self.name}"
         if self.how == "bare":
-            return _text(bare)
+            return text(bare)
         cast = "::pg_catalog.text[]" if self.how == "texts" else ""
-        return _text(
+        return text(
             f"CASE WHEN {bare} IS NOT NULL THEN pg_catalog.format('%s', {bare}){cast} END"
             f" AS {self.name}"
         )
@@ -101,12 +103,12 @@ class CapturedTable:
     @property
     def table(self) -> sql.SQL:
         """The table."""
-        return _text(self.name)
+        return text(self.name)
 
     @property
     def key_text(self) -> sql.SQL:
         """The key of row `t`, as text."""
-        return _text(self.key)
+        return text(self.key)
 
     @property
     def row(self) -> sql.Composable:
@@ -118,11 +120,11 @@ class CapturedTable:
     @property
     def key_parts(self) -> list[sql.SQL]:
         """The key's columns in row `t`."""
-        return [_text(f"t.{column.name}") for column in self.key_columns]
+        return [text(f"t.{column.name}") for column in self.key_columns]
 
     def parts(self, key: sql.SQL) -> list[sql.Composed]:
         """Return the key's columns, taken out of its text form and typed."""
-        types = [_text(column.base_type) for column in self.key_columns]
+        types = [text(column.base_type) for column in self.key_columns]
         if len(types) == 1:
             return [sql.SQL("{}::{}").format(key, types[0])]
         return [
@@ -133,7 +135,7 @@ class CapturedTable:
     def found_by(self, key: sql.SQL) -> sql.Composed:
         """Return the condition that finds row `t`; its equal key may be written otherwise."""
         return sql.SQL(" AND ").join(
-            sql.SQL("{} {} {}").format(column, _text(equal), part)
+            sql.SQL("{} {} {}").format(column, text(equal), part)
             for column, equal, part in zip(self.key_parts, self.equal, self.parts(key), strict=True)
         )
 
@@ -141,13 +143,13 @@ class CapturedTable:
         """Return the condition that row `t` comes after that key, in the order of the key."""
         columns, parts = listed(self.key_parts), listed(self.parts(key))
         if len(set(self.greater)) == 1:
-            return sql.SQL("({}) {} ({})").format(columns, _text(self.greater[0]), parts)
+            return sql.SQL("({}) {} ({})").format(columns, text(self.greater[0]), parts)
         # Operators of several schemas cannot compare the columns as one.
         compared = list(zip(self.key_parts, self.equal, self.greater, self.parts(key), strict=True))
         ways = []
         for n, (column, _, greater, part) in enumerate(compared):
-            same = [sql.SQL("{} {} {}").format(c, _text(e), p) for c, e, _, p in compared[:n]]
-            more = sql.SQL("{} {} {}").format(column, _text(greater), part)
+            same = [sql.SQL("{} {} {}").format(c, text(e), p) for c, e, _, p in compared[:n]]
+            more = sql.SQL("{} {} {}").format(column, text(greater), part)
             ways.append(sql.SQL("({})").format(sql.SQL(" AND ").join([*same, more])))
         return sql.SQL("({})").format(sql.SQL(" OR ").join(ways))
 
@@ -158,26 +160,12 @@ def describe(connection: "psycopg.Connection[Any]", table: str) -> CapturedTable
     Raises NotCapturedError if it is not captured, or not as it should be, and RefusedError if the
     schema `reactive` is not to be trusted.
     """
-    advice = f"run `reactive-demo install --table {table}`, or `install(database_url, {table!r})`."
-    name = resolve(connection, table)
-    if name is None:
-        raise NotCapturedError(f"There is no table {table} in this database: {advice}")
-    check_trust(connection)
-    try:
-        found = connection.execute(query("captured"), [name]).fetchone()
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise RefusedError(
-            f"This account may not read what is captured ({first_line(error)}): GRANT USAGE ON "
-            "SCHEMA reactive and SELECT ON reactive.captured, reactive.change to it."
-        ) from None
-    except SCHEMA_CHANGED:
-        found = None
-    if found is None:
-        raise NotCapturedError(f"The table {table} is not captured in this database: {advice}")
-    incarnation, key, excluded, why = found
-    if why:
-        raise NotCapturedError(f"The table {table} is captured no longer ({why}): {advice}")
-    return _described(connection, name, incarnation, key, excluded)
+    return _describe(connection, table, "captured", "")
+
+
+def describe_published(connection: "psycopg.Connection[Any]", table: str) -> CapturedTable:
+    """Say what `table` is, whose changes are published in the log. Raises as `describe` does."""
+    return _describe(connection, table, "published", ", feed='log'")
 
 
 def describe_uncaptured(connection: "psycopg.Connection[Any]", table: str) -> CapturedTable:
@@ -231,16 +219,42 @@ def check_trust(connection: "psycopg.Connection[Any]") -> None:
 
 
 def can_be(connection: "psycopg.Connection[Any]", table: CapturedTable, key: str) -> bool:
-    """Return whether a row of `table` may have that key; else it is no number, for example.
-
-    The connection commits each statement by itself.
-    """
+    """Return whether a row of `table` may have that key; else it is no number, for example."""
     query = sql.SQL("SELECT {}").format(listed(table.parts(sql.SQL("%(key)s::text"))))
     try:
-        connection.execute(query, {"key": key})
+        with connection.transaction():
+            connection.execute(query, {"key": key})
     except (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError):
         return False
     return True
+
+
+def _describe(
+    connection: "psycopg.Connection[Any]", table: str, how: str, option: str
+) -> CapturedTable:
+    """Say what a table is that is `captured` or `published`."""
+    advice = f"run `install(database_url, {table!r}{option})`."
+    if not option:
+        advice = f"run `reactive-demo install --table {table}`, or {advice.removeprefix('run ')}"
+    name = resolve(connection, table)
+    if name is None:
+        raise NotCapturedError(f"There is no table {table} in this database: {advice}")
+    check_trust(connection)
+    try:
+        found = connection.execute(query(how), [name]).fetchone()
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise RefusedError(
+            f"This account may not read what is {how} ({first_line(error)}): GRANT USAGE ON "
+            f"SCHEMA reactive and SELECT ON reactive.{how}, reactive.change to it."
+        ) from None
+    except SCHEMA_CHANGED:
+        found = None
+    if found is None:
+        raise NotCapturedError(f"The table {table} is not {how} in this database: {advice}")
+    incarnation, key, excluded, why = found
+    if why:
+        raise NotCapturedError(f"The table {table} is {how} no longer ({why}): {advice}")
+    return _described(connection, name, incarnation, key, excluded)
 
 
 def _described(
@@ -292,7 +306,7 @@ def capture_always(connection: "psycopg.Connection[Any]", table: str) -> None:
         )
         with suppress(*refused), connection.transaction():
             connection.execute("SET LOCAL lock_timeout = '500ms'")
-            connection.execute(enable.format(_text(table)))
+            connection.execute(enable.format(text(table)))
 
 
 def listed(parts: Iterable[sql.Composable]) -> sql.Composed:
@@ -300,6 +314,6 @@ def listed(parts: Iterable[sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(parts)
 
 
-def _text(made_by_postgresql: str) -> sql.SQL:
+def text(made_by_postgresql: str) -> sql.SQL:
     """Return a name, type or expression that needs no quoting, for a statement with parameters."""
     return sql.SQL(made_by_postgresql.replace("%", "%%"))

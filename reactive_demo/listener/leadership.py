@@ -80,6 +80,7 @@ class Leadership:
         incarnation = session.incarnation()
         if incarnation is None:
             return None
+        session.follower = self.role
         lease = self._cache.acquire_lease(incarnation)
         if lease.cursor is not None and session.can_resume(lease.cursor):
             return lease
