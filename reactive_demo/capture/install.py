@@ -36,7 +36,7 @@ __all__ = [
 
 PROFILE = ("01_profile.sql", "02_increment.sql")
 CAPTURE = ("04_change.sql", "05_capture.sql")
-LOG = ("06_log.sql",)
+LOG = ("07_log.sql",)
 
 LOCK_TIMEOUT = 0.5
 """Seconds to wait for the table's lock: all writers queue up behind an installation that waits.

@@ -1,4 +1,4 @@
-"""Publishing a table's changes in the log (`sql/06_log.sql`), and taking that back."""
+"""Publishing a table's changes in the log (`sql/07_log.sql`), and taking that back."""
 
 from collections.abc import Sequence
 

@@ -6,15 +6,15 @@ is confirmed to the server. The slot's snapshot and its position belong together
 filled from the one, and followed from the other.
 """
 
-from collections.abc import Generator, Iterator, Sequence
-from time import monotonic
+from collections.abc import Collection, Generator, Iterator, Sequence
+from time import monotonic, sleep
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from reactive_demo.changes import Batch, State, UnreadableRow, Versioned
-from reactive_demo.errors import NotCapturedError, first_line
+from reactive_demo.errors import NotCapturedError, RefusedError, first_line
 from reactive_demo.feeds.log_changes import Changes, is_visible, version_at
 from reactive_demo.feeds.log_rows import Layout
 from reactive_demo.feeds.pgoutput import Relation, decode
@@ -46,7 +46,7 @@ VISIBLE_POLL = 0.001
 
 
 class LogFeed:
-    """The changes of any table published by `install(..., feed="log")` (see `sql/06_log.sql`)."""
+    """The changes of any table published by `install(..., feed="log")` (see `sql/07_log.sql`)."""
 
     kind = "log"
 
@@ -75,6 +75,12 @@ class LogSession(Session):
         try:
             self._table = describe_published(self.connection, feed.table)
             self.connection.execute(SETTINGS)
+            # A leader that is frozen does not keep the lead.
+            idle = f"SET idle_session_timeout = '{3 * self.options.heartbeat:g}s'"
+            within = (
+                f"SET idle_in_transaction_session_timeout = '{self.options.silence_timeout:g}s'"
+            )
+            self.connection.execute(f"{idle}; {within}".encode())
             self._statements = Statements(
                 self._table, self.connection, incarnation="log_incarnation", version=NO_VERSION
             )
@@ -106,7 +112,7 @@ class LogSession(Session):
         Raises NotCapturedError when the table or its publication are altered.
         """
         try:
-            self._stream = Replication(self._feed.database_url, self._feed.table, self.options)
+            self._stream = self._open_stream()
             if cursor is None:
                 made = yield from self._make_slot(self._stream, stopping)
                 if made is None:
@@ -121,6 +127,17 @@ class LogSession(Session):
             yield from self._follow(self._stream, start, stopping)
         except SCHEMA_CHANGED as error:
             raise NotCapturedError(f"The table was made anew ({first_line(error)}).") from error
+
+    def _open_stream(self) -> Replication:
+        try:
+            return Replication(self._feed.database_url, self._feed.table, self.options)
+        except psycopg.OperationalError as error:
+            ((may, user),) = self.connection.execute(query("may_replicate"))
+            if may:
+                raise
+            raise RefusedError(
+                f"{user} may not read the log ({first_line(error)}): ALTER ROLE {user} REPLICATION."
+            ) from error
 
     @property
     def _slot(self) -> str:
@@ -183,7 +200,7 @@ class LogSession(Session):
                     continue
                 changes.take(decode(message))
                 if self._is_full(changes):
-                    yield from self._hand_over(State.CATCHING_UP, changes, stopping)
+                    yield from self._hand_over(State.CATCHING_UP, changes)
             due = monotonic() - told >= self.options.heartbeat
             if due:  # a sign of life: is this still the leader, does Redis still hold the data,
                 self._check_unchanged()  # and is the table what it was?
@@ -191,7 +208,7 @@ class LogSession(Session):
             if changes.end >= missed or (due and not heard):
                 state = State.LIVE
             if due or changes.transaction is None:
-                yield from self._hand_over(state, changes, stopping, is_sign=due or asked)
+                yield from self._hand_over(state, changes, is_sign=due or asked)
             if asked:
                 stream.confirm(0, at_once=True)
             if not heard:
@@ -202,13 +219,11 @@ class LogSession(Session):
         return len(changes.rows) >= options.batch_rows or changes.size >= options.batch_bytes
 
     def _hand_over(
-        self, state: State, changes: Changes, stopping: StopEvent, *, is_sign: bool = False
+        self, state: State, changes: Changes, *, is_sign: bool = False
     ) -> Iterator[Batch]:
         """Yield what has changed; once the cache has it, confirm it."""
         end, written = changes.end, bool(changes.received or is_sign)
-        looked_up = self._look_up(changes, stopping) if changes.missing else {}
-        if stopping.is_set():
-            return
+        looked_up = self._look_up(changes)
         rows, unreadable = [], []
         for key, (row, version) in changes.rows.items():
             found = looked_up.get(key, row)
@@ -231,18 +246,28 @@ class LogSession(Session):
         if written and self._stream is not None:
             self._stream.confirm(end)
 
-    def _look_up(self, changes: Changes, stopping: StopEvent) -> dict[str, Any]:
+    def _look_up(self, changes: Changes) -> dict[str, Any]:
         """Return the rows that the log does not tell, as they are now, by key."""
-        while not stopping.is_set():
-            ((snapshot,),) = self.connection.execute("SELECT pg_current_snapshot()::text")
-            if is_visible(changes.xid, snapshot):
-                break
-            stopping.wait(VISIBLE_POLL)
-        found = self._rows.look_up(sorted(changes.missing))
+        if not changes.missing:
+            return {}
+        self._await_visible(set(changes.missing.values()))
+        found = self._rows.look_up(list(changes.missing))
         return {key: row for key, (row, _) in found.items()}
 
-    def _layout(self, relation: Relation) -> Layout:
-        """Say how to read the table's changes from here on."""
+    def _await_visible(self, xids: Collection[int]) -> None:
+        """Wait until others see what these transactions did: the log has them a moment before."""
+        deadline = monotonic() + self.options.silence_timeout
+        while True:
+            ((snapshot,),) = self.connection.execute("SELECT pg_current_snapshot()::text")
+            if all(is_visible(xid, snapshot) for xid in xids):
+                return
+            if monotonic() > deadline:
+                raise psycopg.OperationalError("a committed transaction does not become visible")
+            sleep(VISIBLE_POLL)
+
+    def _layout(self, relation: Relation, xid: int) -> Layout:
+        """Say how to read the table's changes from here on; the transaction may have altered it."""
+        self._await_visible([xid])
         self._check_unchanged()
         try:
             return Layout(self._table, relation.columns)

@@ -37,6 +37,10 @@ WHERE s.slot_name = %(slot)s AND s.database = current_database() AND s.plugin = 
   AND s.wal_status <> 'lost' AND NOT s.temporary
   AND s.confirmed_flush_lsn <= c.lsn AND c.lsn <= pg_current_wal_flush_lsn()
 
+-- name: may_replicate
+SELECT r.rolreplication OR r.rolsuper, quote_ident(r.rolname)
+FROM pg_roles r WHERE r.rolname = current_user
+
 -- name: log_end
 SELECT pg_current_wal_flush_lsn()::text
 

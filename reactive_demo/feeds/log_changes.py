@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from reactive_demo.feeds.cursor import Cursor
 from reactive_demo.feeds.log_rows import Layout
@@ -46,18 +45,19 @@ def is_visible(xid: int, snapshot: str) -> bool:
 class Changes:
     """The changes of one table since the last batch.
 
-    `layout` is asked how to read the values once a Relation tells the columns, `ask_key` how a key
-    looks of whose type no rule is known.
+    `layout` is asked how to read the values when a transaction brings a Relation, `ask_key` how a
+    key looks of whose type no rule is known.
     """
 
-    layout: Callable[[Relation], Layout]
+    layout: Callable[[Relation, int], Layout]
     ask_key: Callable[[Sequence[str]], str]
     end: int
     """How far the log has been read: no transaction that is only partly here is below."""
     rows: dict[str, tuple[str | None, str]] = field(default_factory=dict)
     """Row and version by key."""
-    missing: set[str] = field(default_factory=set)
-    """The keys whose rows the log does not tell: they must be looked up."""
+    missing: dict[str, int] = field(default_factory=dict)
+    """The keys whose rows the log does not tell, so that they must be looked up, with the numbers
+    (the lower 32 bits) of the transactions that must be visible by then."""
     truncated: str | None = None
     """The version of the last TRUNCATE."""
     received: int = 0
@@ -67,8 +67,6 @@ class Changes:
     """When the oldest of their transactions was committed."""
     transaction: Begin | None = None
     """The one that has begun and not ended."""
-    xid: int = 0
-    """The last one's number."""
     _position: int = 0
     _layouts: dict[int, Layout] = field(default_factory=dict)
 
@@ -81,12 +79,12 @@ class Changes:
         """Take in one message."""
         match message:
             case Begin():
-                self.transaction, self.xid, self._position = message, message.xid, 0
+                self.transaction, self._position = message, 0
             case Commit(end):
                 self.transaction = None
                 self.end = max(self.end, end)
             case Relation():
-                self._layouts[message.oid] = self.layout(message)
+                self._layouts[message.oid] = self.layout(message, self._begun.xid)
             case Upsert(relation, old, new):
                 version = self._next_version()
                 layout = self._layouts[relation]
@@ -105,24 +103,31 @@ class Changes:
 
     def clear(self) -> None:
         """Begin the next batch."""
-        self.rows, self.missing, self.truncated = {}, set(), None
+        self.rows, self.missing, self.truncated = {}, {}, None
         self.received, self.size, self.changed_at = 0, 0, None
 
     def _next_version(self) -> str:
-        begin: Any = self.transaction
+        begun = self._begun
         self._position += 1
         self.received += 1
         if self.changed_at is None:
-            self.changed_at = begin.committed_at
-        return version_at(begin.lsn, self._position)
+            self.changed_at = begun.committed_at
+        return version_at(begun.lsn, self._position)
+
+    @property
+    def _begun(self) -> Begin:
+        """The transaction that all but Begin belong to."""
+        if self.transaction is None:
+            raise ValueError("a change outside a transaction")
+        return self.transaction
 
     def _put(self, key: str, row: str | None, version: str, *, is_missing: bool = False) -> None:
         self.rows[key] = (row, version)
         self.size += len(row or "")
         if is_missing:
-            self.missing.add(key)
+            self.missing[key] = self._begun.xid
         else:
-            self.missing.discard(key)
+            self.missing.pop(key, None)
 
     def _key(self, layout: Layout, values: Tuple, old: Tuple | None) -> str:
         parts = layout.key_values(values, old)

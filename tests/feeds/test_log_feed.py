@@ -112,7 +112,7 @@ def test_what_is_stored_apart_is_looked_up(
 
 
 def test_generated_columns_are_there(
-    database: str, connection: psycopg.Connection, follow: Callable[..., Cache]
+    connection: psycopg.Connection, follow: Callable[..., Cache]
 ) -> None:
     orders = follow(
         "CREATE TABLE orders (id int PRIMARY KEY, n int, hash text,"
@@ -199,8 +199,8 @@ def test_keys_and_columns_of_types_that_it_has_no_rules_for(
         "CREATE TYPE color AS ENUM ('red', 'green')",
         "CREATE TYPE pair AS (a int, b text)",
         "CREATE DOMAIN small AS int CHECK (VALUE < 100)",
-        "CREATE TABLE orders (at inet, c color, f float8, p pair, l int[], s small, b point, m money,"
-        " PRIMARY KEY (at, c, f))",
+        "CREATE TABLE orders (at inet, c color, f float8, p pair, l int[], s small,"
+        " b point, m money, PRIMARY KEY (at, c, f))",
     )
     connection.execute(
         "INSERT INTO orders VALUES ('10.0.0.1', 'red', 1e20, (1, 'x'), '{1,2}', 5, '(1,2)', 3.5),"
@@ -258,7 +258,7 @@ def test_a_table_that_cannot_be_followed_is_refused(
         install(database, "orders", feed="trigger")
 
 
-def test_installing_again_changes_nothing(database: str, cache: Cache, listen: Listen) -> None:
+def test_installing_again_changes_nothing(database: str) -> None:
     with LogFeed(database).open() as session:
         before = session.incarnation()
     install(database, feed="log")
@@ -308,7 +308,7 @@ def test_a_publication_altered_by_hand_is_noticed(
 
 
 def test_the_json_is_the_same_to_the_byte(
-    database: str, connection: psycopg.Connection, follow: Callable[..., Cache]
+    connection: psycopg.Connection, follow: Callable[..., Cache]
 ) -> None:
     orders = follow("CREATE TABLE orders (id int PRIMARY KEY, j json, t text)")
     connection.execute(

@@ -113,9 +113,7 @@ def decoded(database: str, columns: str) -> Iterator[Decoded]:
     uninstall(database)
 
 
-ON_A_SERVER = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+ON_A_SERVER = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @ON_A_SERVER

@@ -87,7 +87,7 @@ def ask(parts: object) -> str:
 @pytest.fixture
 def changes() -> Changes:
     """What has changed, in the midst of a transaction that is committed at 100."""
-    found = Changes(lambda relation: Layout(TABLE, relation.columns), ask, end=50)
+    found = Changes(lambda relation, _: Layout(TABLE, relation.columns), ask, end=50)
     found.take(Begin(100, 5.0, 9))
     found.take(Relation(7, "public.orders", ["id", 'a "b"']))
     return found
@@ -107,25 +107,23 @@ def test_the_last_state_of_a_key_counts_and_its_place_in_the_transaction(changes
 def test_a_changed_key_is_two_changes(changes: Changes) -> None:
     changes.take(Upsert(7, ["1", None], ["2", UNCHANGED]))
     assert changes.rows == {"1": (None, version_at(100, 1)), "2": (None, version_at(100, 1))}
-    assert changes.missing == {"2"}
+    assert changes.missing == {"2": 9}
     changes.take(Upsert(7, None, ["2", "x"]))
-    assert changes.missing == set()
+    assert changes.missing == {}
 
 
 def test_a_key_that_did_not_change_is_no_deletion(changes: Changes) -> None:
     changes.take(Upsert(7, ["1", "x"], ["1", "y"]))
     assert set(changes.rows) == {"1"}
     changes.take(Upsert(7, ["1", "x"], [UNCHANGED, "z"]))
-    assert changes.rows == {"1": ('{"id":1,"a \\"b\\"":"z"}', version_at(100, 2))} or (
-        changes.missing == {"1"}
-    )
+    assert set(changes.rows) == set(changes.missing) == {"1"}
 
 
 def test_truncate_forgets_what_was_before_and_not_what_is_after(changes: Changes) -> None:
     changes.take(Upsert(7, None, ["1", UNCHANGED]))
     changes.take(Truncate((7,)))
     changes.take(Upsert(7, None, ["2", "x"]))
-    assert (set(changes.rows), changes.missing) == ({"2"}, set())
+    assert (set(changes.rows), changes.missing) == ({"2"}, {})
     assert changes.truncated == version_at(100, 2)
     changes.clear()
     assert changes.truncated is None
@@ -160,5 +158,5 @@ def test_versions_of_later_commits_are_greater_and_those_of_the_filled_table_lea
         (3, f"{2**32 - 1}:{2**32 - 1}:", False),
     ],
 )
-def test_a_snapshot_shows_a_transaction_or_not(xid: int, snapshot: str, seen: bool) -> None:  # noqa: FBT001
+def test_a_snapshot_shows_a_transaction_or_not(xid: int, snapshot: str, seen: bool) -> None:
     assert is_visible(xid, snapshot) is seen
