@@ -222,7 +222,8 @@ class LogSession(Session):
         self, state: State, changes: Changes, *, is_sign: bool = False
     ) -> Iterator[Batch]:
         """Yield what has changed; once the cache has it, confirm it."""
-        end, written = changes.end, bool(changes.received or is_sign)
+        end = changes.end
+        written = bool(changes.received or changes.has_ended or is_sign)
         looked_up = self._look_up(changes)
         rows, unreadable = [], []
         for key, (row, version) in changes.rows.items():

@@ -60,6 +60,8 @@ class Changes:
     (the lower 32 bits) of the transactions that must be visible by then."""
     truncated: str | None = None
     """The version of the last TRUNCATE."""
+    has_ended: bool = False
+    """Whether a transaction has, so that the cursor moves on."""
     received: int = 0
     size: int = 0
     """About how many bytes the rows have."""
@@ -81,7 +83,7 @@ class Changes:
             case Begin():
                 self.transaction, self._position = message, 0
             case Commit(end):
-                self.transaction = None
+                self.transaction, self.has_ended = None, True
                 self.end = max(self.end, end)
             case Relation():
                 self._layouts[message.oid] = self.layout(message, self._begun.xid)
@@ -103,7 +105,7 @@ class Changes:
 
     def clear(self) -> None:
         """Begin the next batch."""
-        self.rows, self.missing, self.truncated = {}, {}, None
+        self.rows, self.missing, self.truncated, self.has_ended = {}, {}, None, False
         self.received, self.size, self.changed_at = 0, 0, None
 
     def _next_version(self) -> str:
