@@ -1,6 +1,8 @@
 """The feed that reads PostgreSQL's log, while servers, slots and listeners come and go."""
 
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from reactive_demo import Cache, Listener, LogFeed, Profiles, install, uninstall
 from reactive_demo.changes import State
 from reactive_demo.errors import RefusedError
 from reactive_demo.options import Options
+from reactive_demo.redis_cache.keys import feed_key
 from reactive_demo.waiting import StopEvent
 from tools.agreement import Traffic, agree
 from tools.redis_server import RedisServer
@@ -144,6 +147,33 @@ def test_a_listener_that_ends_is_succeeded_by_one_that_continues(
     second.wait_until("live")
     agree(database, cache)
     assert cache._redis.hget(cache.redis_key("ada"), "epoch") == epoch  # not filled again
+
+
+FOLLOW = """
+import sys
+from reactive_demo import Cache, Listener, LogFeed
+with Listener(LogFeed(sys.argv[1]), Cache(sys.argv[2])) as listener:
+    listener.wait_until("live", 30)
+    print("live", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_listener_that_is_killed_is_succeeded(
+    database: str, feed: LogFeed, cache: Cache, listen: Listen
+) -> None:
+    words = [sys.executable, "-c", FOLLOW, database, cache.redis_url]
+    with Traffic(database) as traffic:
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            assert other.stdout.readline() == b"live\n"
+            traffic.flow(100)
+            epoch = cache._redis.hget(feed_key("profile"), "epoch")
+            other.kill()
+        traffic.flow(100)
+        listen(feed, cache)
+        traffic.flow(100)
+    agree(database, cache)
+    assert cache._redis.hget(feed_key("profile"), "epoch") == epoch  # not filled again
 
 
 def test_the_newest_takes_over(
