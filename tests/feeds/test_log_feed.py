@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -67,6 +68,23 @@ def test_a_row_that_is_made_anew_after_truncate_stays(
         connection.execute("TRUNCATE orders")
         connection.execute("INSERT INTO orders VALUES (3, 33), (12, 1)")
     until("the rest is gone", lambda: set(orders.scan()) == {"3", "12"})
+    agree(database, orders, "id::text")
+
+
+def test_the_last_of_a_transactions_changes_of_a_key_wins(
+    database: str, connection: psycopg.Connection, follow: Callable[..., Cache]
+) -> None:
+    """Also if they are in several batches: all have the same commit."""
+    orders = follow(
+        "CREATE TABLE orders (id int PRIMARY KEY, n int)",
+        INSERT_TEN,
+        options=replace(QUICK, batch_rows=3),
+    )
+    with connection.transaction():
+        connection.execute("UPDATE orders SET n = 100 WHERE id = 1")
+        connection.execute("UPDATE orders SET n = 200 WHERE id > 1")
+        connection.execute("UPDATE orders SET n = 300 WHERE id = 1")
+        connection.execute("DELETE FROM orders WHERE id = 2")
     agree(database, orders, "id::text")
 
 
