@@ -336,3 +336,17 @@ def test_the_json_is_the_same_to_the_byte(
     ((row,),) = connection.execute("SELECT row_to_json(o)::text FROM orders o")
     assert orders._read_rows([orders.redis_key("1")]) == [row]
     json.loads(row)
+
+
+def test_a_row_that_postgresql_cannot_show_does_not_hold_up_the_others(
+    connection: psycopg.Connection, follow: Callable[..., Cache]
+) -> None:
+    orders = follow(
+        "CREATE TABLE orders (id int PRIMARY KEY, n int, share int GENERATED ALWAYS AS (10 / n))",
+        "INSERT INTO orders (id, n) VALUES (1, 1), (2, 0), (3, 3)",
+    )
+    connection.execute("INSERT INTO orders (id, n) VALUES (4, 4), (5, 0), (6, 6)")
+    until("the others are there", lambda: set(cached(orders)) == {"1", "3", "4", "6"})
+    until("they are in quarantine", lambda: set(orders.quarantined(["1", "2", "5"])) == {"2", "5"})
+    connection.execute("UPDATE orders SET n = 5 WHERE n = 0")
+    until("all are there", lambda: len(cached(orders)) == 6)
