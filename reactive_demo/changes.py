@@ -1,11 +1,13 @@
 """What changed: values that travel from a feed to the cache, decoded and conflated. No I/O."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
+
+from reactive_demo.exact_json import dump_row, parse
 
 __all__ = [
     "Batch",
@@ -131,24 +133,24 @@ def decode(payload: str, key_column: str) -> Change:
     Raises ValueError for a payload that is not one: anyone who may connect may NOTIFY.
     """
     try:
-        message = json.loads(payload)
+        message = parse(payload)
         operation, row = message["operation"], message["row"]
         key = row[key_column]
         changed_at = message.get("changed_at")
-        # Python accepts what no cache can hold: NaN, half of a surrogate pair.
-        json.dumps(row, allow_nan=False, ensure_ascii=False).encode()
+        dump_row(row).encode()  # Python accepts what no cache can hold: half of a surrogate pair
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a change: {error!r}") from None
     if not isinstance(key, str):
         raise ValueError(f"not a change: the key {key!r} is not text")  # noqa: TRY004
     if changed_at is not None and not _is_moment(changed_at):
         raise ValueError("not a change: changed_at is no number of seconds")
-    return Change(key, None if operation == "DELETE" else row, changed_at)
+    moment = None if changed_at is None else float(changed_at)
+    return Change(key, None if operation == "DELETE" else row, moment)
 
 
 def _is_moment(value: object) -> bool:
-    """Return whether `value` can be calculated with: Python reads NaN, and numbers of any size."""
-    return isinstance(value, int | float) and abs(value) < LATEST
+    """Return whether `value` can be calculated with: JSON has numbers of any size."""
+    return isinstance(value, int | float | Decimal) and -LATEST < value < LATEST
 
 
 def conflate(changes: Iterable[Change]) -> list[Change]:

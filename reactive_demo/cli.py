@@ -8,12 +8,16 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+import psycopg
+import redis
+
 from reactive_demo import servers as embedded
-from reactive_demo.capture.install import install, uninstall
-from reactive_demo.errors import ConfigurationError, ReactiveDemoError
+from reactive_demo.capture.install import captured_tables, install, uninstall
+from reactive_demo.errors import ConfigurationError, ReactiveDemoError, RefusedError, in_a_sentence
 from reactive_demo.extras import MissingExtraError, naming_the_extra
 from reactive_demo.settings import CHECKOUT, Settings
 
@@ -36,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with naming_the_extra(f"`reactive-demo {options.command}` needs"):
             return int(options.run(options) or 0)
-    except ReactiveDemoError as error:
-        print(f"reactive-demo: {error}", file=sys.stderr)
+    except (ReactiveDemoError, psycopg.Error, redis.RedisError, OSError) as error:
+        print(f"reactive-demo: {in_a_sentence(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -78,6 +82,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     uninstall_ = commands.add_parser("uninstall", help="stop capturing, and leave no trace")
     uninstall_.add_argument("--table", help="default: all tables, and the schema `reactive` too")
+    uninstall_.add_argument("--yes", action="store_true", help="do not ask, if it is all tables")
+    uninstall_.add_argument("--cache", action="store_true", help="remove the cached rows as well")
     uninstall_.set_defaults(run=_uninstall)
 
     listen = commands.add_parser("listen", help="run a listener until SIGTERM or Ctrl-C")
@@ -181,22 +187,57 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _install(options: argparse.Namespace) -> None:
+    from reactive_demo.tools.rights import lacking_to_install  # noqa: PLC0415
+
     with _connect() as servers:
-        install(servers.database_url, options.table, exclude=options.exclude)
+        try:
+            install(servers.database_url, options.table, exclude=options.exclude)
+        except RefusedError as error:
+            rights = lacking_to_install(servers.database_url, options.table)
+            needs = f" This account needs GRANT {'; GRANT '.join(rights)}." if rights else ""
+            raise RefusedError(f"{error}{needs}") from None
     print(f"The changes of the table {options.table} are now captured.")
 
 
 def _uninstall(options: argparse.Namespace) -> None:
+    from reactive_demo.tools.services import cache_keys, remove_cache  # noqa: PLC0415
+
     with _connect() as servers:
+        tables = [options.table] if options.table else captured_tables(servers.database_url)
+        if not options.table and not options.yes:
+            _confirm_uninstall(tables)
         uninstall(servers.database_url, options.table)
-    what = f"the rows of {options.table}" if options.table else "all rows"
-    print(f"The triggers were dropped; {what} stayed as they were.")
+        what = f"the rows of {options.table}" if options.table else "all rows"
+        print(f"The triggers were dropped; {what} stayed as they were.")
+        for table in tables:
+            if options.cache:
+                removed = remove_cache(servers.redis_url, table)
+                print(f"{removed:,} keys of the cache of {table} were removed from Redis.")
+            elif count := len(cache_keys(servers.redis_url, table)):
+                print(
+                    f"{count:,} keys of the cache of {table} stay in Redis: remove them with "
+                    f"`reactive-demo uninstall --table {table} --cache`."
+                )
+
+
+def _confirm_uninstall(tables: list[str]) -> None:
+    """Ask on the terminal. Raises ConfigurationError unless the answer is yes."""
+    listed = f"the capture of {', '.join(tables)} and " if tables else ""
+    what = f"{listed}the schema `reactive` with everything in it"
+    if sys.stdin is not None and sys.stdin.isatty():
+        with suppress(EOFError):
+            if input(f"This removes {what}. Go on? [y/N] ").strip().lower() in {"y", "yes"}:
+                return
+    raise ConfigurationError(
+        f"This would remove {what}, and was not done: confirm it with --yes, or name one table "
+        "with --table."
+    )
 
 
 def _listen(options: argparse.Namespace) -> None:
     from reactive_demo.tools.services import listen  # noqa: PLC0415
 
-    with _connect() as servers:
+    with _connect(probe=False) as servers:
         listen(servers.database_url, servers.redis_url, options.table)
 
 
@@ -273,11 +314,11 @@ def _reset(_: argparse.Namespace) -> None:
         print("There was nothing to delete.")
 
 
-def _connect() -> embedded.Stack:
+def _connect(*, probe: bool = True) -> embedded.Stack:
     """Connect, and print to the error stream how long the embedded servers took."""
     settings = Settings.from_environment()
     started = time.monotonic()
-    servers = embedded.connect(settings)
+    servers = embedded.connect(settings, probe=probe)
     names = {"postgres": "PostgreSQL", "valkey": "Valkey"}
     if started_here := " and ".join(names[name] for name in servers.embedded):
         print(

@@ -3,6 +3,8 @@
     ReactiveDemoError       one sentence: what is wrong, then what to do
       ConfigurationError    a URL, an environment variable or an argument is wrong
       UnavailableError      a server does not answer                              transient
+        ReadOnlyError       it answers and takes no writes for now                transient
+        BusyError           it answers and has too much to do                     transient
       LockTimeoutError      a table stayed locked                                 transient
       NotCapturedError      the table is not captured, or its capture is broken   transient
       RefusedError          a server answered and refused: a right, a limit, a constraint
@@ -10,20 +12,27 @@
 
 `transient` says that the same call may succeed later without a change of yours. The web app turns
 a transient error into 503 and any other into 500; a listener retries a transient one with growing
-back-off. No message contains a password.
+back-off. No message contains a password, but some name a host or a user: `public` is what strangers
+may be told instead.
 """
 
 from typing import ClassVar
 
+import psycopg
+import redis
+
 __all__ = [
+    "BusyError",
     "ConfigurationError",
     "FencedError",
     "LockTimeoutError",
     "NotCapturedError",
     "ReactiveDemoError",
+    "ReadOnlyError",
     "RefusedError",
     "UnavailableError",
     "first_line",
+    "in_a_sentence",
 ]
 
 
@@ -32,6 +41,8 @@ class ReactiveDemoError(Exception):
 
     transient: ClassVar[bool] = False
     """Whether the same call may succeed later, as it is."""
+    public: ClassVar[str | None] = None
+    """The message for strangers: it names no host, user or database. None keeps it to ourselves."""
 
     def _render_traceback_(self) -> list[str]:
         """Give IPython the message in place of a traceback."""
@@ -48,10 +59,23 @@ class UnavailableError(ReactiveDemoError):
     transient = True
 
 
+class ReadOnlyError(UnavailableError):
+    """A server answers and takes no writes for now."""
+
+    public = "The database is read-only for now: try again when that is over."
+
+
+class BusyError(UnavailableError):
+    """A server answers and has too much to do."""
+
+    public = "The database is busy: try again in a moment."
+
+
 class LockTimeoutError(ReactiveDemoError):
-    """A table stayed locked by somebody else's transaction."""
+    """A table, or a row, stayed locked by somebody else's transaction."""
 
     transient = True
+    public = "Another transaction holds a lock on what you want to change: try again in a moment."
 
 
 class NotCapturedError(ReactiveDemoError):
@@ -73,3 +97,31 @@ class FencedError(ReactiveDemoError):
 def first_line(error: BaseException | None) -> str:
     """Return an error's first line: PostgreSQL and libpq add lines of detail and hints."""
     return str(error).strip().partition("\n")[0]
+
+
+def in_a_sentence(error: BaseException) -> str:
+    """Return what is wrong, then what to do, of an error of ours, of a server or of the system."""
+    said = first_line(error)
+    match error:
+        case ReactiveDemoError():
+            return str(error)
+        case redis.AuthenticationError() | redis.exceptions.NoPermissionError():
+            advice = "correct REDIS_URL, or give that account the right"
+        case redis.ConnectionError() | redis.TimeoutError():
+            return f"Redis does not answer ({said}): start that server, then try again."
+        case psycopg.OperationalError(sqlstate=None):
+            return f"PostgreSQL does not answer ({said}): start that server, then try again."
+        case (
+            psycopg.errors.InsufficientPrivilege()
+            | psycopg.errors.InvalidAuthorizationSpecification()
+        ):
+            advice = "correct DATABASE_URL, or give that account the right"
+        case psycopg.Error() | redis.RedisError():
+            advice = "mend that, then try again; `reactive-demo doctor` may know more"
+        case OSError(strerror=str()):
+            named = f" {error.filename}" if error.filename else ""
+            return f"The system refuses{named} ({error.strerror}): mend that, then try again."
+        case _:
+            return f"{type(error).__name__}: {said}"
+    server = "PostgreSQL" if isinstance(error, psycopg.Error) else "Redis"
+    return f"{server} refuses ({said}): {advice}."

@@ -2,15 +2,24 @@
 
 import selectors
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import psycopg
 from psycopg.abc import RV, PQGen
 
-from reactive_demo.errors import UnavailableError, first_line
-from reactive_demo.urls import without_password
+from reactive_demo.errors import (
+    BusyError,
+    LockTimeoutError,
+    ReadOnlyError,
+    RefusedError,
+    UnavailableError,
+    first_line,
+)
+from reactive_demo.urls import read_database_url, without_password
 
-__all__ = ["PatientConnection", "SilentError", "open_postgres", "unavailable"]
+__all__ = ["PatientConnection", "SilentError", "open_postgres", "translated", "unavailable"]
 
 CONNECT_TIMEOUT = 5
 """Seconds."""
@@ -94,8 +103,9 @@ def open_postgres(
 
     A `pinned` session resolves names in pg_catalog and has no time-outs; one that may belong to a
     pooler is not pinned, and must qualify what it says. Further options are libpq's and psycopg's.
-    Raises psycopg.OperationalError within 5 s.
+    Raises psycopg.OperationalError within 5 s, and ConfigurationError for what is no URL.
     """
+    database_url = read_database_url(database_url, "The database's URL")
     defaults: dict[str, Any] = {
         "autocommit": True,
         "connect_timeout": CONNECT_TIMEOUT,
@@ -122,6 +132,44 @@ def unavailable(database_url: str, error: psycopg.Error) -> UnavailableError:
         f"PostgreSQL ({without_password(database_url)}) does not answer ({first_line(error)}): "
         "start that server, then try again."
     )
+
+
+BUSY = ("40001", "40P01", "53300", "53400", "57014")
+"""SQLSTATEs of what passes: a conflict, a deadlock, a statement that timed out."""
+
+
+@contextmanager
+def translated(database_url: str) -> Iterator[None]:
+    """Raise the errors of `reactive_demo.errors` for what PostgreSQL says in the block."""
+    try:
+        yield
+    except psycopg.errors.InvalidParameterValue as error:
+        if not error.diag.message_hint:
+            raise  # a row too long to be announced
+        raise RefusedError(f"{error.diag.message_primary}: {error.diag.message_hint}") from None
+    except psycopg.errors.ReadOnlySqlTransaction as error:
+        raise ReadOnlyError(
+            f"PostgreSQL takes no writes for now ({error.diag.message_primary}): a database that "
+            "is read-only, or a standby; try again when that is over."
+        ) from None
+    except psycopg.errors.LockNotAvailable as error:
+        raise LockTimeoutError(
+            f"Another transaction holds the row ({error.diag.message_primary}): end that "
+            "transaction, or try again."
+        ) from None
+    except psycopg.OperationalError as error:
+        if error.sqlstate in BUSY:
+            raise BusyError(
+                f"PostgreSQL is busy ({error.diag.message_primary}): try again."
+            ) from None
+        if "hot standby" in str(error):
+            raise ReadOnlyError(
+                "PostgreSQL takes no writes for now, as it is a standby: try again once it is "
+                "promoted, or name the primary in DATABASE_URL."
+            ) from None
+        if error.sqlstate and not error.sqlstate.startswith("57P"):
+            raise  # it answered; 57P is a server that shuts down
+        raise unavailable(database_url, error) from error
 
 
 def _has_news(connection: PatientConnection) -> bool:

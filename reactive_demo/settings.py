@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reactive_demo.errors import ConfigurationError
-from reactive_demo.urls import check_database_url, check_redis_url
+from reactive_demo.urls import read_database_url, read_redis_url
 
 __all__ = ["CHECKOUT", "Settings"]
 
@@ -37,13 +37,13 @@ class Settings:
 
         Raises ConfigurationError.
         """
-        database_url = environ.get("DATABASE_URL") or None
-        redis_url = environ.get("REDIS_URL") or None
-        if database_url:
-            check_database_url(database_url)
-        if redis_url:
-            check_redis_url(redis_url)
-        return cls(database_url, redis_url, _home(environ))
+        database_url = environ.get("DATABASE_URL")
+        redis_url = environ.get("REDIS_URL")
+        return cls(
+            read_database_url(database_url) if database_url else None,
+            read_redis_url(redis_url) if redis_url else None,
+            _home(environ),
+        )
 
 
 def _home(environ: Mapping[str, str]) -> Path:

@@ -5,53 +5,120 @@ from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from redis import ConnectionPool
+from redis import ConnectionPool, RedisError
 
 from reactive_demo.errors import ConfigurationError
 
-__all__ = ["check_database_url", "check_redis_url", "without_password"]
+__all__ = ["read_database_url", "read_redis_url", "without_password"]
 
 SECRET = "(?i:password|secret)"  # noqa: S105  (a pattern)
 """What the name of an option contains whose value must not be shown, as a regular expression."""
 
 ESCAPE = (
-    "correct it, with special characters in the password written as %40 for @, %2F for / and so "
-    "on, or unset it to use the embedded server."
+    "correct it, with special characters in the password written as %40 for @, %2F for / and so on"
 )
 
 
-def check_database_url(url: str) -> None:
-    """Raise ConfigurationError for what libpq cannot read; libpq's own message quotes passwords."""
+DATABASE_FORMS = (
+    "PostgreSQL URI (postgresql://user:password@host:port/database) or conninfo (host=... "
+    "dbname=...)"
+)
+REDIS_FORMS = "Redis URL (redis://:password@host:port/0, rediss:// or unix:///path)"
+
+REMEDIES = {
+    "schema": "remove it, or write options=-csearch_path%3DNAME",
+    "ssl": "write sslmode=require in PostgreSQL's URL, or rediss:// in Redis's",
+    "sslmode": "choose disable, allow, prefer, require, verify-ca or verify-full",
+}
+"""What to do about a parameter that other tools understand; all others are to be removed."""
+
+SCHEMES = {
+    "valkey": "redis",
+    "valkeys": "rediss",
+    "redis+ssl": "rediss",
+    "redis+tls": "rediss",
+    "redis+socket": "unix",
+}
+"""Redis's schemes as other tools write them."""
+
+
+def read_database_url(text: str, name: str = "DATABASE_URL") -> str:
+    """Return the URL in `text` as libpq reads it; other tools add quotes and drivers to it.
+
+    Raises ConfigurationError; libpq's own message may quote a part of the password.
+    """
+    url = re.sub(r"^(?:jdbc:)?(postgres(?:ql)?)(?:\+\w+)?://", r"\1://", _trimmed(text))
     try:
         parts = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        parts = {}
+        _check_values(url)
+    except psycopg.Error as error:
+        raise _wrong(name, url, error, DATABASE_FORMS) from None
     # An unescaped @ or / in a password ends up in the host, the port or the path.
     path = url.partition("://")[2].partition("?")[0].partition("/")[2]
     host, port = str(parts.get("host") or ""), str(parts.get("port") or "")
     beyond = path if host.startswith("/") else host + path  # a socket's folder may contain an @
-    misread = _is_uri(url) and ("@" in beyond or re.search(r"[^\d,]", port))
-    if not parts or misread:
+    misread = _is_uri(url) and (not parts or "@" in beyond or re.search(r"[^\d,]", port))
+    if misread:
+        raise _wrong(name, url, None, DATABASE_FORMS)
+    return url
+
+
+def read_redis_url(text: str, name: str = "REDIS_URL") -> str:
+    """Return the URL in `text` as redis-py reads it, which knows other schemes than other tools.
+
+    Raises ConfigurationError.
+    """
+    scheme, _, rest = _trimmed(text).partition("://")
+    if "sentinel" in scheme or "cluster" in scheme:
         raise ConfigurationError(
-            "DATABASE_URL is not a PostgreSQL URI (postgresql://user:password@host:port/database) "
-            f"or conninfo (host=... dbname=...): {ESCAPE}"
+            f"{name} has the scheme {scheme}, and neither Sentinel nor Cluster is supported: give "
+            "the URL of the primary, redis://host:port/0."
         )
-
-
-def check_redis_url(url: str) -> None:
-    """Raise ConfigurationError for what redis-py cannot read: the scheme, the port or an option."""
+    # Celery writes Python's names of ssl's constants.
+    rest = re.sub(r"(?<=ssl_cert_reqs=)CERT_\w+", lambda m: m[0][5:].lower(), rest)
+    url = f"{SCHEMES.get(scheme, scheme)}://{rest}"
     try:
         ConnectionPool.from_url(url).make_connection()  # connects to nothing yet
         parts = urlsplit(url)
-        # An unescaped / in a password ends the host, and the rest ends up behind it.
-        misread = parts.scheme != "unix" and "@" in parts.path + parts.query + parts.fragment
-    except (TypeError, ValueError):
-        misread = True
-    if misread:
-        raise ConfigurationError(
-            "REDIS_URL is not a Redis URL (redis://:password@host:port/0, rediss:// or "
-            f"unix:///path): {ESCAPE}"
-        )
+    except (TypeError, ValueError, RedisError) as error:
+        raise _wrong(name, url, error, REDIS_FORMS) from None
+    # An unescaped / in a password ends the host, and the rest ends up behind it.
+    if parts.scheme != "unix" and "@" in parts.path + parts.query + parts.fragment:
+        raise _wrong(name, url, None, REDIS_FORMS)
+    return url
+
+
+def _trimmed(text: str) -> str:
+    """Return `text` without the white space and quotes that files and shells leave around it."""
+    text = text.strip()
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1].strip() if quoted else text
+
+
+def _check_values(url: str) -> None:
+    """Raise psycopg.OperationalError for a value that libpq refuses, without any network."""
+    nowhere = make_conninfo(url, host="/nonexistent", hostaddr="", port="1")
+    message = psycopg.pq.PGconn.connect_start(nowhere.encode()).get_error_message()
+    if re.match(r"invalid \w+ value", message):
+        raise psycopg.OperationalError(message)
+
+
+def _wrong(name: str, url: str, error: Exception | None, forms: str) -> ConfigurationError:
+    """Return the error for `url`; it names the parameter to blame if no password can be in it."""
+    blamed = re.search(
+        r"(?:parameter: |option |argument |value for )[\"'](\w+)|^invalid (\w+) value", str(error)
+    )
+    if error and blamed:
+        parameter = blamed[1] or blamed[2]
+        before, found, after = url.partition(f"{parameter}=")
+        if found and "@" not in after and not re.search(rf"{SECRET}\w*\s*=", before):
+            remedy = REMEDIES.get(parameter, "correct or remove it")
+            return ConfigurationError(
+                f"{name} has the parameter {parameter}, whose name or value is not accepted: "
+                f"{remedy}."
+            )
+    otherwise = ", or unset it to use the embedded server" if name.isupper() else ""
+    return ConfigurationError(f"{name} is not a {forms}: {ESCAPE}{otherwise}.")
 
 
 def without_password(url: str) -> str:

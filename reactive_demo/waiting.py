@@ -12,6 +12,10 @@ from reactive_demo.errors import ReactiveDemoError
 __all__ = ["StopEvent", "WaitTimeoutError", "wait_until"]
 
 
+SELECTOR = getattr(selectors, "PollSelector", selectors.SelectSelector)
+"""One that needs no file descriptor of its own: a process may run out of them."""
+
+
 class WaitTimeoutError(ReactiveDemoError):
     """What was waited for did not happen in time."""
 
@@ -49,7 +53,7 @@ class StopEvent(threading.Event):
 
         Returns False early when the event is set; `timeout` is in seconds.
         """
-        with selectors.DefaultSelector() as selector:
+        with SELECTOR() as selector:
             for source in (connection, self._reader):
                 selector.register(source, selectors.EVENT_READ)
             return any(key.fileobj == connection for key, _ in selector.select(timeout))

@@ -35,7 +35,8 @@ CREATE TABLE IF NOT EXISTS reactive.captured (
 -- versions kept one row for each key, and truncations in reactive.captured.
 DO $$ BEGIN
     IF EXISTS (SELECT FROM pg_catalog.pg_constraint c
-               WHERE c.conrelid = 'reactive.change'::pg_catalog.regclass AND c.contype = 'p') THEN
+               WHERE c.conrelid OPERATOR(pg_catalog.=) 'reactive.change'::pg_catalog.regclass
+                 AND c.contype OPERATOR(pg_catalog.=) 'p') THEN
         ALTER TABLE reactive.change DROP CONSTRAINT change_pkey;
         ALTER TABLE reactive.change ALTER COLUMN key DROP NOT NULL;
         ALTER TABLE reactive.captured DROP COLUMN truncated_version, DROP COLUMN truncated_xid;

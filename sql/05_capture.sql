@@ -10,81 +10,8 @@
 -- the lock, nobody sleeps, and nobody can fall asleep before the commit is visible. Without it,
 -- the writer rings. (docs/architecture.md has the proof.)
 --
--- The trigger runs with the rights of the account that installed it, whoever writes. So it trusts
--- nothing that the table's owner could have made: a key becomes text by its type's own output, not
--- by a cast, which an owner may define. And only that account may put the trigger on a table.
-
--- 'orders' -> 'public.orders': the name under which a table's changes are kept.
-CREATE OR REPLACE FUNCTION reactive.name_of(relation regclass) RETURNS text
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-SET quote_all_identifiers = off
-AS $$
-    SELECT format('%I.%I', n.nspname, c.relname)
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation
-$$;
-
-CREATE OR REPLACE FUNCTION reactive.key_columns(relation regclass) RETURNS text[]
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT array_agg(a.attname::text ORDER BY k.position)
-    FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS k (number, position), pg_attribute a
-    WHERE i.indrelid = relation AND i.indisprimary AND a.attrelid = relation AND a.attnum = k.number
-      AND k.position <= i.indnkeyatts -- the rest are INCLUDEd
-$$;
-
--- What a column's type is: the type under its domains, and whether PostgreSQL itself brings it.
-CREATE OR REPLACE FUNCTION reactive.base_type(type oid, OUT base oid, OUT builtin boolean, OUT category "char")
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    WITH RECURSIVE under AS (
-        SELECT t.oid, t.typbasetype, t.typtype, t.typnamespace, t.typcategory
-        FROM pg_type t WHERE t.oid = type
-        UNION ALL
-        SELECT t.oid, t.typbasetype, t.typtype, t.typnamespace, t.typcategory
-        FROM under u JOIN pg_type t ON t.oid = u.typbasetype WHERE u.typtype = 'd'
-    )
-    SELECT oid, typnamespace = 'pg_catalog'::regnamespace, typcategory FROM under WHERE typtype <> 'd'
-$$;
-
--- The key of a table's row, as an expression: `NEW.id::text`, or, for several columns, a JSON array.
--- The collation is the database's: 'Ada' and 'ada' are two keys, whatever the column thinks.
-CREATE OR REPLACE FUNCTION reactive.key_expression(relation regclass, source text) RETURNS text
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-SET quote_all_identifiers = off
-AS $$
-    SELECT CASE count(*) WHEN 1 THEN min(c.as_text)
-           ELSE format('pg_catalog.jsonb_build_array(%s)::pg_catalog.text', string_agg(
-               CASE WHEN c.builtin AND c.category IN ('N', 'B') AND NOT c.is_reference
-                    THEN c.bare ELSE c.as_text END, ', ' ORDER BY c.position)) END
-           || ' COLLATE pg_catalog."default"'
-    FROM (
-        SELECT k.position, b.builtin, b.category, format('%s.%I', source, a.attname) AS bare,
-               b.base::regtype::text LIKE 'reg%' AS is_reference,
-               format(CASE WHEN b.builtin THEN '%s.%I::pg_catalog.text'
-                           ELSE 'pg_catalog.format(''%%s'', %s.%I)' END, source, a.attname) AS as_text
-        FROM unnest(reactive.key_columns(relation)) WITH ORDINALITY AS k (name, position)
-        JOIN pg_attribute a ON a.attrelid = relation AND a.attname = k.name
-        CROSS JOIN reactive.base_type(a.atttypid) b
-    ) c
-$$;
-
--- The settings that a key's text may depend on; most types need none, and each costs time.
-CREATE OR REPLACE FUNCTION reactive.key_settings(relation regclass) RETURNS text
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT CASE WHEN bool_and(b.base = ANY (
-        '{int2,int4,int8,numeric,bool,text,varchar,bpchar,uuid}'::regtype[])) THEN '' ELSE
-        'SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off '
-        'SET TimeZone = ''UTC'' SET DateStyle = ''ISO'' SET IntervalStyle = ''postgres'' '
-        'SET bytea_output = ''hex'' SET extra_float_digits = 1 SET lc_monetary = ''C''' END
-    FROM pg_attribute a CROSS JOIN reactive.base_type(a.atttypid) b
-    WHERE a.attrelid = relation AND a.attname = ANY (reactive.key_columns(relation))
-$$;
+-- The trigger runs with the rights of the account that installed it, whoever writes. So it calls
+-- nothing that the table's owner could have made, and only that account may put it on a table.
 
 -- The advisory lock that a listener of the table holds while it sleeps.
 CREATE OR REPLACE FUNCTION reactive.bell(name text) RETURNS bigint
@@ -139,15 +66,6 @@ BEGIN
     PERFORM reactive.record_change(reactive.name_of(TG_RELID), NULL);
     RETURN NULL;
 END
-$$;
-
--- 'orders' -> 'capture_public_orders_...': the function that captures the table.
-CREATE OR REPLACE FUNCTION reactive.function_of(name text) RETURNS text
-LANGUAGE sql IMMUTABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT left(regexp_replace('capture_' || name, '[^a-zA-Z0-9]+', '_', 'g'), 50)
-        || '_' || left(md5(name), 8)
 $$;
 
 -- The body of the function that captures one table, with its key written out. All names in it are
@@ -210,44 +128,6 @@ BEGIN
         '%s AS %L', function, reactive.key_settings(relation), body);
     EXECUTE format('REVOKE ALL ON FUNCTION reactive.%I() FROM PUBLIC', function);
     RETURN true;
-END
-$$;
-
--- Refuse a table that cannot be followed. Says what to do.
-CREATE OR REPLACE FUNCTION reactive.check_table(relation regclass) RETURNS void
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    name text := reactive.name_of(relation);
-    kind "char" := (SELECT c.relkind FROM pg_class c WHERE c.oid = relation);
-    children text;
-    bad text;
-BEGIN
-    IF kind NOT IN ('r', 'p') THEN
-        RAISE EXCEPTION '% is not a table', name
-            USING ERRCODE = 'wrong_object_type', HINT = 'Capture the tables that it is made of.';
-    END IF;
-    IF reactive.key_columns(relation) IS NULL THEN
-        RAISE EXCEPTION 'the table % has no primary key', name
-            USING ERRCODE = 'invalid_table_definition', HINT = 'Give it one: changes are recorded by key.';
-    END IF;
-    SELECT string_agg(i.inhrelid::regclass::text, ', ') INTO children
-    FROM pg_inherits i WHERE i.inhparent = relation AND kind = 'r';
-    IF children IS NOT NULL THEN
-        RAISE EXCEPTION 'the table % has tables that inherit from it (%)', name, children
-            USING ERRCODE = 'feature_not_supported',
-                  HINT = 'Their rows would be missed: capture each of them, or use partitions.';
-    END IF;
-    SELECT quote_ident(a.attname) INTO bad
-    FROM unnest(reactive.key_columns(relation)) k (name)
-    JOIN pg_attribute a ON a.attrelid = relation AND a.attname = k.name
-    CROSS JOIN reactive.base_type(a.atttypid) b JOIN pg_type t ON t.oid = b.base
-    WHERE t.typtype = 'c';
-    IF bad IS NOT NULL THEN
-        RAISE EXCEPTION 'the key column % of % is of a row type', bad, name
-            USING ERRCODE = 'feature_not_supported', HINT = 'Make its fields columns of the key.';
-    END IF;
 END
 $$;
 
@@ -316,25 +196,3 @@ $$;
 REVOKE ALL ON FUNCTION reactive.record_truncation(), reactive.record_change(text, text),
     reactive.ring(bigint, text), reactive.make_capture_function(regclass),
     reactive.capture(regclass, text[]), reactive.uncapture(regclass) FROM PUBLIC;
-
--- Tables that an earlier version captured get today's function; their caches are filled again.
-DO $$
-DECLARE
-    name text;
-BEGIN
-    FOR name IN SELECT c.table_name FROM reactive.captured c
-                WHERE pg_catalog.to_regclass(c.table_name) IS NOT NULL LOOP
-        IF reactive.make_capture_function(name::pg_catalog.regclass) THEN
-            EXECUTE pg_catalog.format(
-                'CREATE OR REPLACE TRIGGER reactive_capture_truncate AFTER TRUNCATE ON %s '
-                'FOR EACH STATEMENT EXECUTE FUNCTION reactive.record_truncation()', name);
-            EXECUTE pg_catalog.format(
-                'ALTER TABLE %s ENABLE ALWAYS TRIGGER reactive_capture_truncate', name);
-            UPDATE reactive.captured c SET incarnation = pg_catalog.gen_random_uuid()
-            WHERE c.table_name OPERATOR(pg_catalog.=) name;
-        END IF;
-    END LOOP;
-END
-$$;
-DROP FUNCTION IF EXISTS reactive.mark(text, text), reactive.mark_truncated(),
-    reactive.release(regclass), reactive.key_of(regclass, text);

@@ -13,7 +13,7 @@ CREATE SCHEMA IF NOT EXISTS reactive;
 CREATE TABLE IF NOT EXISTS reactive.stored (
     stream    text        NOT NULL,
     id        text        NOT NULL,
-    stored_at timestamptz NOT NULL DEFAULT now(),
+    stored_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     PRIMARY KEY (stream, id)
 );
 
@@ -23,7 +23,7 @@ CREATE OR REPLACE FUNCTION reactive.store(stream text, ids text[], names text[],
 RETURNS bigint
 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+AS $$
     DELETE FROM reactive.stored WHERE stored_at < now() - interval '7 days';
 
     WITH new AS (
@@ -45,4 +45,4 @@ BEGIN ATOMIC
             likes_count      = p.likes_count      + excluded.likes_count
     )
     SELECT count(*) FROM new;
-END;
+$$;

@@ -2,6 +2,7 @@
 
 import json
 import math
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reactive_demo.changes import Change, conflate, decode
+from reactive_demo.exact_json import dump_row, parse_row
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 keys = st.sampled_from(["ada", "bob", "eve"])
@@ -86,8 +88,12 @@ def test_any_text_of_the_database_is_read_as_it_was_written(name: str, *, ascii_
             '{"operation": "INSERT", "row": {"username": "ada", "likes_count": NaN}}', id="NaN"
         ),
         pytest.param(
-            '{"operation": "INSERT", "row": {"username": "ada", "likes_count": 1e999}}',
+            '{"operation": "INSERT", "row": {"username": "ada", "likes_count": -Infinity}}',
             id="infinity",
+        ),
+        pytest.param(
+            f'{{"operation": "INSERT", "row": {{"username": "ada", "n": 1e{9**25}}}}}',
+            id="an exponent beyond everything",
         ),
     ],
 )
@@ -165,3 +171,63 @@ def test_conflation_keeps_the_order_in_which_keys_were_first_heard(heard: list[C
 
 def test_conflation_reads_any_iterable_once() -> None:
     assert conflate(iter([Change("ada", {"n": 1}), Change("ada", None)])) == [Change("ada", None)]
+
+
+NUMBERS = [
+    "0",
+    "-7",
+    "1.5",
+    "0.1",
+    "-0.0",
+    "9007199254740993",
+    "12345678901234567.8912345678",
+    "0.30000000000000000001",
+    "1e400",
+    "-1E-400",
+    "9" * 5_000,
+    "9" * 5_000 + ".5",
+]
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda number: number[:30])
+def test_a_number_keeps_its_value(number: str) -> None:
+    """As it is read, written and heard."""
+    text = f'{{"username":"ada","n":{number},"deep":[{{"n":{number}}}]}}'
+    row = parse_row(text)
+    written = json.loads(
+        dump_row(row), parse_float=Decimal, parse_int=Decimal, parse_constant=pytest.fail
+    )
+    assert Decimal(str(row["n"])) == Decimal(str(row["deep"][0]["n"])) == Decimal(number)
+    assert written["n"] == written["deep"][0]["n"] == Decimal(number)
+    change = decode(f'{{"operation":"INSERT","row":{text},"changed_at":1.25e0}}', "username")
+    assert (change.row, change.changed_at) == (row, 1.25)
+
+
+def test_a_number_that_a_float_holds_is_a_float_or_an_int() -> None:
+    row = parse_row('{"int": 7, "float": 0.1, "large": 1e22, "exact": 0.10000000000000000001}')
+    kinds = {name: type(value) for name, value in row.items()}
+    assert kinds == {"int": int, "float": float, "large": float, "exact": Decimal}
+
+
+@given(n=st.floats(allow_nan=False, allow_infinity=False))
+def test_every_float_stays_one(n: float) -> None:
+    assert str(parse_row(dump_row({"n": n}))) == str({"n": n})
+
+
+@given(n=st.decimals(allow_nan=False, allow_infinity=False), others=st.dictionaries(text, values))
+def test_every_row_is_read_as_it_was_written(n: Decimal, others: dict[str, Any]) -> None:
+    row = parse_row(dump_row({"others": others, "list": [n, str(n)]}))
+    assert row["others"] == others
+    assert [Decimal(str(value)) for value in row["list"]] == [n, n]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, Decimal("NaN"), Decimal("-Infinity"), b"x"])
+def test_what_is_no_json_is_not_written(value: Any) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        dump_row({"n": value})
+
+
+@pytest.mark.parametrize("text", ["", "7", "[]", "null", '{"n": NaN}', '{"n": Infinity}', "{"])
+def test_what_is_no_row_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  (its words depend on what is wrong)
+        parse_row(text)

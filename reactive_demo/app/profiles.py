@@ -8,17 +8,14 @@ import psycopg
 from psycopg.rows import dict_row
 
 from reactive_demo.app.pool import Pool
-from reactive_demo.errors import ReactiveDemoError, RefusedError, UnavailableError
-from reactive_demo.postgres import PatientConnection, open_postgres, unavailable
+from reactive_demo.errors import ReactiveDemoError, RefusedError
+from reactive_demo.postgres import PatientConnection, open_postgres, translated
 from reactive_demo.signals import Signal
 
 __all__ = ["COUNTERS", "Profiles"]
 
 COUNTERS = ("followings", "followers", "likes")
 """The counters of a profile; their columns are called `<counter>_count`."""
-
-BUSY = ("40001", "40P01", "53300", "53400", "55P03", "57014")
-"""SQLSTATEs of what passes: a conflict, a deadlock, a lock or a statement that timed out."""
 
 WRITE_TIMEOUT = 20.0
 """Seconds after which a server that is silent counts as away."""
@@ -47,17 +44,21 @@ class Profiles:
         """
         return self.increment_all([(username, counter)])[0]
 
-    def increment_all(self, increments: Sequence[tuple[str, str]]) -> list[int | None]:
+    def increment_all(
+        self, increments: Sequence[tuple[str, str]], *, lock_timeout: float | None = None
+    ) -> list[int | None]:
         """Increment for each (username, counter), in one transaction; return the versions in order.
 
-        Raises ReactiveDemoError as `increment` does, and then nothing was changed.
+        Raises ReactiveDemoError as `increment` does, and then nothing was changed: LockTimeoutError
+        when another transaction holds a row for `lock_timeout` seconds.
         """
         # Rows are locked in one order everywhere, so that no two transactions wait for each other.
         order = sorted(range(len(increments)), key=lambda number: increments[number][0])
         usernames, counters = ([increments[n][part] for n in order] for part in (0, 1))
         began = time.time()
         try:
-            rows = self._execute(INCREMENT, usernames, counters)
+            wait = None if lock_timeout is None else f"{max(1, round(1000 * lock_timeout))}ms"
+            rows = self._execute(INCREMENT, wait, usernames, counters)
         except UnicodeEncodeError as error:
             raise RefusedError(f"The database's encoding cannot write {error.object!r}.") from None
         if self.wrote:
@@ -84,13 +85,7 @@ class Profiles:
         Raises ReactiveDemoError when the new name is taken.
         """
         try:
-            return bool(
-                self._execute(
-                    RENAME,
-                    new,
-                    username,
-                )
-            )
+            return bool(self._execute(RENAME, new, username))
         except psycopg.errors.UniqueViolation:
             raise ReactiveDemoError(f"There is a profile {new!r} already.") from None
 
@@ -108,29 +103,11 @@ class Profiles:
         return "Profiles(profile)"
 
     def _execute(self, statement: str, *arguments: object) -> list[dict[str, Any]]:
-        try:
-            with self._pool.lend() as connection:
-                rows: list[dict[str, Any]] = connection.execute(
-                    statement.encode(), arguments
-                ).fetchall()
-                return rows
-        except psycopg.errors.InvalidParameterValue as error:
-            if not error.diag.message_hint:
-                raise  # a row too long to be announced
-            raise RefusedError(f"{error.diag.message_primary}: {error.diag.message_hint}") from None
-        except psycopg.errors.ReadOnlySqlTransaction as error:
-            raise UnavailableError(
-                f"PostgreSQL takes no writes for now ({error.diag.message_primary}): a database "
-                "that is read-only, or a standby; try again when that is over."
-            ) from None
-        except psycopg.OperationalError as error:
-            if error.sqlstate in BUSY:
-                raise UnavailableError(
-                    f"PostgreSQL is busy ({error.diag.message_primary}): try again."
-                ) from None
-            if error.sqlstate and not error.sqlstate.startswith("57P"):
-                raise  # it answered; 57P is a server that shuts down
-            raise unavailable(self.database_url, error) from error
+        with translated(self.database_url), self._pool.lend() as connection:
+            rows: list[dict[str, Any]] = connection.execute(
+                statement.encode(), arguments
+            ).fetchall()
+            return rows
 
 
 def _connect(database_url: str) -> PatientConnection:
@@ -148,9 +125,12 @@ def _connect(database_url: str) -> PatientConnection:
 # Qualified throughout: these sessions may be a pooler's, and are not pinned to pg_catalog.
 INCREMENT = """
     SELECT reactive.increment(i.who, i.counter) AS version
-    FROM ROWS FROM (
+    FROM (SELECT pg_catalog.set_config('lock_timeout', COALESCE(
+        %s::pg_catalog.text, pg_catalog.current_setting('lock_timeout')), true)) AS s (wait),
+    ROWS FROM (
         pg_catalog.unnest(%s::pg_catalog.text[]), pg_catalog.unnest(%s::pg_catalog.text[])
     ) AS i (who, counter)
+    WHERE s.wait IS NOT NULL
 """
 GET = "SELECT * FROM public.profile WHERE username OPERATOR(pg_catalog.=) %s::pg_catalog.text"
 DELETE = """

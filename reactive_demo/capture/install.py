@@ -18,14 +18,15 @@ from tenacity import (
 
 from reactive_demo.capture.lock_waits import watched
 from reactive_demo.capture.publication import forget_slots, publish, unpublish, unpublish_all
+from reactive_demo.capture.schema import check_trust, resolve
 from reactive_demo.errors import ConfigurationError, LockTimeoutError, RefusedError, first_line
-from reactive_demo.feeds.table import check_trust, resolve
 from reactive_demo.postgres import open_postgres, unavailable
 
 __all__ = [
     "CAPTURE",
     "LOG",
     "PROFILE",
+    "captured_tables",
     "change_schema",
     "execute_files",
     "install",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 PROFILE = ("01_profile.sql", "02_increment.sql")
-CAPTURE = ("04_change.sql", "05_capture.sql")
+CAPTURE = ("04_change.sql", "04_table.sql", "05_capture.sql", "05_upgrade.sql")
 LOG = ("07_log.sql",)
 
 LOCK_TIMEOUT = 0.5
@@ -107,7 +108,7 @@ def uninstall(database_url: str, table: str | None = None, *, lock_wait: float =
     change = partial(change_schema, database_url, lock_wait=lock_wait)
     # Each in a transaction of its own. A writer locks first the table, then the change table, and a
     # listener the other way round: one transaction that locked all of them would deadlock.
-    for name in _captured(change) if table is None else [table]:
+    for name in captured_tables(database_url, lock_wait=lock_wait) if table is None else [table]:
         change(f"table {name}", partial(_take_off, table=name))
     if table is None:
         change("schema reactive", _drop_schema)
@@ -131,18 +132,19 @@ def _forget_slots(database_url: str, table: str | None) -> None:
         forget_slots(database_url, table)
 
 
-def _captured(change: Callable[..., None]) -> list[str]:
-    """Return the captured tables that are still there."""
+def captured_tables(database_url: str, *, lock_wait: float = LOCK_WAIT) -> list[str]:
+    """Return the captured and published tables that are still there. Raises as `install` does."""
     names: list[str] = []
 
     def work(connection: psycopg.Connection) -> None:
-        if _exists(connection, "reactive.captured"):
-            found = connection.execute(
-                "SELECT table_name FROM reactive.captured WHERE to_regclass(table_name) IS NOT NULL"
-            )
-            names[:] = [name for (name,) in found]
+        found: set[str] = set()
+        for catalog in ("reactive.captured", "reactive.published"):
+            if _exists(connection, catalog):
+                rows = connection.execute(_TABLES_OF.format(catalog).encode())
+                found |= {name for (name,) in rows}
+        names[:] = sorted(found)
 
-    change("schema reactive", work)
+    change_schema(database_url, "schema reactive", work, lock_wait=lock_wait)
     return names
 
 
@@ -249,3 +251,5 @@ def _attempt(
 
 _BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 """What passes when others end their transactions."""
+
+_TABLES_OF = "SELECT table_name FROM {} WHERE to_regclass(table_name) IS NOT NULL"

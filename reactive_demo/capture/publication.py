@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import psycopg
 
-from reactive_demo.feeds.slots import drop_slots
-from reactive_demo.feeds.table import resolve
+from reactive_demo.capture.schema import resolve
+from reactive_demo.capture.slots import drop_slots
 from reactive_demo.postgres import open_postgres
 
 __all__ = ["forget_slots", "publish", "unpublish", "unpublish_all"]

@@ -28,13 +28,15 @@ WHERE g.tgrelid = to_regclass(%s) AND g.tgname = 'reactive_capture' AND g.tgenab
 
 -- name: key_column
 -- The primary key of a table, if it is one column: its name, and an expression on the row t.
-SELECT a.attname, format('t.%%I::pg_catalog.text', a.attname)
+SELECT a.attname, format('CASE WHEN t.%%1$I IS NOT NULL THEN pg_catalog.concat(t.%%1$I) END', a.attname)
 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
 WHERE i.indrelid = to_regclass(%s) AND i.indisprimary AND i.indnkeyatts = 1
 
 -- name: columns
 -- The columns of a table: name, type under its domains, how JSON may show it, its place in the
--- primary key, and whose code a cast of it to JSON would run, if not a superuser's or our own.
+-- primary key, whether its type is a stranger's, and that type. A cast belongs to the owners of its two types:
+-- what a stranger may put a cast on, today or tomorrow, is never cast, but shown by its output. Rows,
+-- arrays and domains are never cast to JSON, but what they are made of is.
 WITH RECURSIVE under AS (
     SELECT a.attnum, t.oid, t.typbasetype, t.typtype FROM pg_attribute a
     JOIN pg_type t ON t.oid = a.atttypid
@@ -56,28 +58,33 @@ WITH RECURSIVE under AS (
         UNION ALL SELECT f.atttypid FROM pg_attribute f
         WHERE t.typtype = 'c' AND f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped
     ) n
-), casts AS (
-    SELECT d.attnum, o.rolname, o.rolsuper OR o.rolname = current_user AS trusted
-    FROM reached d JOIN pg_cast c ON c.castsource = d.oid AND c.casttarget = 'json'::regtype
-    JOIN pg_proc p ON p.oid = c.castfunc JOIN pg_roles o ON o.oid = p.proowner
+), castable AS (
+    SELECT d.attnum, d.oid, p.oid IS NOT NULL AS has_cast,
+           NOT o.rolsuper AND o.rolname <> current_user
+           OR coalesce(NOT q.rolsuper AND q.rolname <> current_user, false) AS is_strange
+    FROM reached d JOIN pg_type t ON t.oid = d.oid JOIN pg_roles o ON o.oid = t.typowner
+    LEFT JOIN pg_cast c ON c.castsource = d.oid AND c.casttarget = 'json'::regtype
+    LEFT JOIN pg_proc p ON p.oid = c.castfunc LEFT JOIN pg_roles q ON q.oid = p.proowner
+    WHERE t.typtype NOT IN ('c', 'd') AND t.typcategory <> 'A'
+      AND t.typnamespace <> 'pg_catalog'::regnamespace
 ), shown AS (
-    SELECT b.attnum, b.oid, CASE
-        WHEN b.builtin OR b.typtype = 'c' THEN 'bare'
-        WHEN b.is_array AND (e.typtype IN ('c', 'd') OR e.typnamespace = 'pg_catalog'::regnamespace)
-            THEN 'bare'
-        WHEN b.is_array THEN 'texts'
-        WHEN EXISTS (SELECT FROM casts c WHERE c.attnum = b.attnum AND c.trusted)
-         AND NOT EXISTS (SELECT FROM casts c WHERE c.attnum = b.attnum AND NOT c.trusted) THEN 'bare'
+    SELECT b.attnum, b.oid, s.is_strange, CASE
+        WHEN b.builtin THEN 'bare'
+        WHEN b.is_array AND NOT (e.typtype = 'c' AND s.is_strange) THEN
+            CASE WHEN NOT s.is_strange AND (e.typtype IN ('c', 'd') OR s.has_cast IS NULL)
+                 THEN 'bare' ELSE 'texts' END
+        WHEN s.is_strange THEN 'text'
+        WHEN b.typtype = 'c' OR s.has_cast THEN 'bare'
         ELSE 'text' END AS how
-    FROM base b LEFT JOIN pg_type e ON b.is_array AND e.oid = b.typelem
+    FROM base b LEFT JOIN pg_type e ON b.is_array AND e.oid = b.typelem CROSS JOIN LATERAL (
+        SELECT coalesce(bool_or(c.is_strange), false) AS is_strange, bool_or(c.has_cast) AS has_cast
+        FROM castable c WHERE c.attnum = b.attnum) s
 )
 SELECT quote_ident(a.attname), format_type(s.oid, -1), s.how,
        (SELECT k.place FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
         WHERE i.indrelid = a.attrelid AND i.indisprimary AND k.place <= i.indnkeyatts
           AND k.attnum = a.attnum),
-       a.attname,
-       (SELECT min(c.rolname) FROM casts c
-        WHERE c.attnum = a.attnum AND s.how = 'bare' AND NOT c.trusted)
+       a.attname, s.is_strange, a.atttypid, s.oid
 FROM pg_attribute a JOIN shown s USING (attnum)
 WHERE a.attrelid = to_regclass(%s)
 ORDER BY a.attnum
@@ -108,28 +115,6 @@ FROM (
       AND m.amopfamily = s.opcfamily AND m.amoplefttype = s.opcintype
       AND m.amoprighttype = s.opcintype AND o.oid = m.amopopr AND n.oid = o.oprnamespace
 ) found GROUP BY place ORDER BY place
-
--- name: strangers
--- The schema `reactive`, or something in it, that belongs neither to a superuser, nor to the owner of
--- the database, nor to this account.
-SELECT f.thing, r.rolname FROM (
-    SELECT 'the schema reactive', n.nspowner FROM pg_namespace n WHERE n.nspname = 'reactive'
-    UNION ALL
-    SELECT 'the relation reactive.' || quote_ident(c.relname), c.relowner
-    FROM pg_class c WHERE c.relnamespace = to_regnamespace('reactive')
-    UNION ALL
-    SELECT 'the function reactive.' || quote_ident(p.proname), p.proowner
-    FROM pg_proc p WHERE p.pronamespace = to_regnamespace('reactive')
-    UNION ALL
-    SELECT 'the type reactive.' || quote_ident(t.typname), t.typowner
-    FROM pg_type t WHERE t.typnamespace = to_regnamespace('reactive')
-    UNION ALL
-    SELECT 'the operator reactive.' || o.oprname, o.oprowner
-    FROM pg_operator o WHERE o.oprnamespace = to_regnamespace('reactive')
-) f (thing, owner) JOIN pg_roles r ON r.oid = f.owner
-WHERE NOT r.rolsuper AND r.rolname <> current_user
-  AND r.oid <> (SELECT d.datdba FROM pg_database d WHERE d.datname = current_database())
-LIMIT 1
 
 -- name: columns_fingerprint
 -- What changes when the columns of the table r do, or their types: a part of the incarnations.

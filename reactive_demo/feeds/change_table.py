@@ -13,7 +13,7 @@ from reactive_demo.changes import Batch, State
 from reactive_demo.errors import NotCapturedError
 from reactive_demo.feeds.cursor import Cursor
 from reactive_demo.feeds.pruning import Pruning
-from reactive_demo.feeds.rows import Rows, fill, pack
+from reactive_demo.feeds.rows import Rows, fill_batches, pack
 from reactive_demo.feeds.session import Session
 from reactive_demo.feeds.statements import Statements
 from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTINGS, capture_always, describe
@@ -76,7 +76,9 @@ class ChangeTableSession(Session):
         known = int(pruned) < kept.xmin or int(pruned) >= now.xmax  # of another server
         return known and kept.xmax <= now.xmax
 
-    def batches(self, cursor: str | None, stopping: StopEvent) -> Iterator[Batch]:
+    def batches(
+        self, cursor: str | None, stopping: StopEvent, *, fill: bool = True
+    ) -> Iterator[Batch]:
         """Yield what changed after `cursor`, and then what changes, until `stopping`.
 
         Raises NotCapturedError when capture is taken off the table, or put on it anew.
@@ -84,7 +86,10 @@ class ChangeTableSession(Session):
         try:
             if cursor is None:
                 self._cursor = Cursor(self._statements.one("now")[1])
-                yield from self._fill()
+                if fill:
+                    yield from self._fill()
+                yield Batch(State.CATCHING_UP, evict_below="0", progress="removing what is gone")
+                yield Batch(State.CATCHING_UP, cursor=self._cursor.snapshot)
             else:
                 self._cursor = Cursor(cursor)
             yield from self._follow(stopping)
@@ -94,9 +99,7 @@ class ChangeTableSession(Session):
     def _fill(self) -> Iterator[Batch]:
         """Read the whole table, page by page, each row with the version that it has."""
         total = max(int(self._statements.one("estimate")[0]), 0)
-        yield from fill(self._rows.pages(), total, self.options)
-        yield Batch(State.CATCHING_UP, evict_below="0", progress="removing what is gone")
-        yield Batch(State.CATCHING_UP, cursor=self._cursor.snapshot)
+        yield from fill_batches(self._rows.pages(), total, self.options)
 
     def _follow(self, stopping: StopEvent) -> Iterator[Batch]:
         """Read, arm the doorbell, read once more, sleep: `docs/architecture.md` has the proof."""

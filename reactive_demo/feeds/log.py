@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from reactive_demo.capture.slots import drop_slot, free_slot, slot_name
 from reactive_demo.changes import Batch, State, UnreadableRow, Versioned
 from reactive_demo.errors import NotCapturedError, RefusedError, first_line
 from reactive_demo.feeds.log_changes import Changes, is_visible, version_at
@@ -20,9 +21,8 @@ from reactive_demo.feeds.log_rows import Layout
 from reactive_demo.feeds.pgoutput import Relation, decode
 from reactive_demo.feeds.queries import query
 from reactive_demo.feeds.replication import Keepalive, Replication, SlotMade, lsn_number
-from reactive_demo.feeds.rows import Rows, fill
+from reactive_demo.feeds.rows import Rows, fill_batches
 from reactive_demo.feeds.session import Session
-from reactive_demo.feeds.slots import drop_slot, free_slot, slot_name
 from reactive_demo.feeds.statements import Statements
 from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTINGS, describe_published, listed, text
 from reactive_demo.options import Options
@@ -81,9 +81,7 @@ class LogSession(Session):
                 f"SET idle_in_transaction_session_timeout = '{self.options.silence_timeout:g}s'"
             )
             self.connection.execute(f"{idle}; {within}".encode())
-            self._statements = Statements(
-                self._table, self.connection, incarnation="log_incarnation", version=NO_VERSION
-            )
+            self._statements = self._statements_on(self.connection)
             self._incarnation = str(self._statements.one("incarnation")[0])
             self._rows = Rows(self._statements, self.options, self._check_unchanged)
         except BaseException:
@@ -106,7 +104,9 @@ class LogSession(Session):
         wanted = {"slot": self._slot, "position": cursor.removeprefix(CURSOR)}
         return self.connection.execute(query("resumable"), wanted).fetchone() is not None
 
-    def batches(self, cursor: str | None, stopping: StopEvent) -> Iterator[Batch]:
+    def batches(
+        self, cursor: str | None, stopping: StopEvent, *, fill: bool = True
+    ) -> Iterator[Batch]:
         """Yield what changed after `cursor`, and then what changes, until `stopping`.
 
         Raises NotCapturedError when the table or its publication are altered.
@@ -117,7 +117,11 @@ class LogSession(Session):
                 made = yield from self._make_slot(self._stream, stopping)
                 if made is None:
                     return
-                yield from self._fill(made)
+                if fill:
+                    yield from self._fill(self._stream, made)
+                yield Batch(State.CATCHING_UP, evict_below="0", progress="removing what is gone")
+                self._check_unchanged()
+                yield Batch(State.CATCHING_UP, cursor=f"{CURSOR}{made.lsn}")
                 start = made.lsn
             else:
                 start = int(cursor.removeprefix(CURSOR))
@@ -168,7 +172,7 @@ class LogSession(Session):
         more = f" and {len(writers) - SHOWN} more" if len(writers) > SHOWN else ""
         return f"a new slot waits for open transactions: {words or 'none'}{more}"
 
-    def _fill(self, made: SlotMade) -> Iterator[Batch]:
+    def _fill(self, stream: Replication, made: SlotMade) -> Iterator[Batch]:
         """Read the whole table as it was where the slot begins."""
         version = version_at(made.lsn, 0)
         with self.connection.transaction():
@@ -176,12 +180,14 @@ class LogSession(Session):
             self.connection.execute(
                 sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(made.snapshot))
             )
+            # An old snapshot sees old types in the catalog, but PostgreSQL runs the casts of those
+            # that the table has now. So nobody may alter it, and a new snapshot is asked.
+            lock = sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE")
+            self.connection.execute(lock.format(self._table.table))
+            self._statements_on(stream.connection).check_unchanged(self._incarnation)
             total = max(int(self._statements.one("estimate")[0]), 0)
             pages = ([(key, row, version, None) for key, row, *_ in p] for p in self._rows.pages())
-            yield from fill(pages, total, self.options)
-        yield Batch(State.CATCHING_UP, evict_below="0", progress="removing what is gone")
-        self._check_unchanged()
-        yield Batch(State.CATCHING_UP, cursor=f"{CURSOR}{made.lsn}")
+            yield from fill_batches(pages, total, self.options)
 
     # Following the log
 
@@ -276,7 +282,10 @@ class LogSession(Session):
             raise NotCapturedError(f"The log of {self._table.name} is without {error}.") from None
 
     def _ask_key(self, parts: Sequence[str]) -> str:
-        """Have PostgreSQL say how a key looks as text."""
+        """Have PostgreSQL say how a key looks as text.
+
+        A parameter, whose type is not known, is read by the column's own input, and not by a cast.
+        """
         values = [
             sql.SQL("%s::{} AS {}").format(text(column.base_type), text(column.name))
             for column in self._table.key_columns
@@ -286,6 +295,11 @@ class LogSession(Session):
         )
         ((key,),) = self.connection.execute(statement, parts)
         return str(key)
+
+    def _statements_on(self, connection: psycopg.Connection[Any]) -> Statements:
+        return Statements(
+            self._table, connection, incarnation="log_incarnation", version=NO_VERSION
+        )
 
     def _check_unchanged(self) -> None:
         self._statements.check_unchanged(self._incarnation)

@@ -14,7 +14,7 @@ WHERE k.table_name = %s
 -- name: log_incarnation
 -- What a position in the log belongs to, as `incarnation` says it for the change table. Here the
 -- files of partitions count too: TRUNCATE of a single one is not sent.
-SELECT concat_ws('/', 'log', s.system_identifier, d.oid, left(pg_walfile_name(pg_current_wal_lsn()), 8),
+SELECT concat_ws('/', s.system_identifier, d.oid, left(pg_walfile_name(pg_current_wal_lsn()), 8), 'log',
     k.incarnation, left(md5(concat_ws('|', r.oid, p.oid, p.xmin, m.oid, m.xmin, r.relreplident,
         {columns_fingerprint},
         (SELECT string_agg(concat_ws(':', c.oid, c.relfilenode, c.relreplident), ',' ORDER BY c.oid)
@@ -43,19 +43,6 @@ FROM pg_roles r WHERE r.rolname = current_user
 
 -- name: log_end
 SELECT pg_current_wal_flush_lsn()::text
-
--- name: free_slot
--- Only one process can read a slot: end the one that still does.
-SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots
-WHERE slot_name = %s AND active_pid IS NOT NULL
-
--- name: drop_slot
-SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
-WHERE slot_name = %s AND database = current_database()
-
--- name: slots
--- The slots in this database whose name matches.
-SELECT slot_name FROM pg_replication_slots WHERE database = current_database() AND slot_name ~ %s
 
 -- name: writers
 -- The transactions that the process %s waits for, and those that it may wait for next: their

@@ -10,11 +10,11 @@ from typing import Any
 
 import psycopg
 
+from reactive_demo.capture.schema import resolve
 from reactive_demo.changes import Batch, State, conflate, decode
 from reactive_demo.errors import NotCapturedError
 from reactive_demo.feeds.queries import query
 from reactive_demo.feeds.session import Session
-from reactive_demo.feeds.table import resolve
 from reactive_demo.options import Options
 from reactive_demo.waiting import StopEvent
 
@@ -66,9 +66,11 @@ class NotifySession(Session):
             self.connection.close()
             raise
 
-    def batches(self, cursor: str | None, stopping: StopEvent) -> Iterator[Batch]:
+    def batches(
+        self, cursor: str | None, stopping: StopEvent, *, fill: bool = True
+    ) -> Iterator[Batch]:
         """Yield what came in together as one batch."""
-        del cursor
+        del cursor, fill
         yield Batch(State.LIVE)
         while not stopping.is_set():
             heard = self._hear(stopping, self.options.heartbeat)

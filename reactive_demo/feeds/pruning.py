@@ -35,26 +35,30 @@ class Pruning:
         An account that may not delete prunes nothing, and a read-only server is left alone.
         """
         now = time.monotonic()
-        if now < min(self._supersede_at, self._prune_at):
-            return
-        options = self._options
         try:
             if now >= self._supersede_at:
-                examined, last = self._statements.one(
-                    "supersede", since=self._examined, xmin=str(xmin), some=options.prune_rows
-                )
-                more = examined == options.prune_rows and last != self._examined
-                self._examined = last or self._examined
-                self._supersede_at = now + (options.prune_pause if more else options.heartbeat)
-            else:
-                (pruned,) = self._statements.one(
-                    "prune",
-                    xmin=str(xmin),
-                    some=options.prune_rows,
-                    retention=f"{options.retention:g} s",
-                )
-                more = pruned == options.prune_rows
-                self._prune_at = now + (options.prune_pause if more else options.prune_interval)
+                self._supersede_at = now + self._supersede(xmin)
+            if now >= self._prune_at:
+                self._prune_at = now + self._prune(xmin)
         except NOT_ALLOWED as error:
             log.info("the change log is not pruned: %s", error.diag.message_primary)
-            self._supersede_at = self._prune_at = now + options.prune_interval
+            self._supersede_at = self._prune_at = now + self._options.prune_interval
+
+    def _supersede(self, xmin: int) -> float:
+        """Remove what is superseded; return the seconds until the next time."""
+        options = self._options
+        examined, last = self._statements.one(
+            "supersede", since=self._examined, xmin=str(xmin), some=options.prune_rows
+        )
+        more = examined == options.prune_rows and last != self._examined
+        self._examined = last or self._examined
+        return options.prune_pause if more else options.heartbeat
+
+    def _prune(self, xmin: int) -> float:
+        """Forget what is too old; return the seconds until the next time."""
+        options = self._options
+        age = f"{options.retention:g} s"
+        (pruned,) = self._statements.one(
+            "prune", xmin=str(xmin), some=options.prune_rows, retention=age
+        )
+        return options.prune_pause if pruned == options.prune_rows else options.prune_interval

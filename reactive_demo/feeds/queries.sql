@@ -68,18 +68,23 @@ SELECT pg_advisory_unlock(reactive.bell(%(table)s))
 
 -- name: supersede
 -- Remove changes that a later one of the same key, committed as well, makes superfluous: a reader
--- that has not seen the earlier one has not seen the later one either. Returns how many changes it
+-- that has not seen the earlier one has not seen the later one either. Returns how many later ones it
 -- looked at, and the transaction of the last.
 WITH examined AS (
-    SELECT ctid, key, version, xid FROM reactive.change
+    SELECT key, version, xid FROM reactive.change
     WHERE table_name = %(table)s AND xid >= %(since)s::xid8 AND xid < %(xmin)s::xid8
     ORDER BY xid LIMIT %(some)s
 ), removed AS (
     DELETE FROM reactive.change o WHERE o.ctid = ANY (ARRAY(
-        SELECT c.ctid FROM examined c WHERE EXISTS (
-            SELECT FROM reactive.change n
-            WHERE hashtextextended(n.key, 0) = hashtextextended(c.key, 0) AND n.key = c.key
-              AND n.table_name = %(table)s AND n.version > c.version AND n.xid < %(xmin)s::xid8)
+        SELECT c.ctid FROM (
+            SELECT key, max(version) AS version FROM examined WHERE key IS NOT NULL GROUP BY key
+        ) n CROSS JOIN LATERAL (
+            SELECT c.ctid, c.* FROM reactive.change c
+            WHERE hashtextextended(c.key, 0) = hashtextextended(n.key, 0)
+            OFFSET 0 -- by this index, and not by that of all changes
+        ) c
+        WHERE c.table_name = %(table)s AND c.key = n.key
+          AND c.version < n.version AND c.xid < %(xmin)s::xid8
     ))
 )
 SELECT count(*), (SELECT xid::text FROM examined ORDER BY xid DESC LIMIT 1) FROM examined

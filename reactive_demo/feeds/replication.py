@@ -46,34 +46,35 @@ class Replication:
     """A connection that streams one slot. Raises psycopg.Error as any connection does."""
 
     def __init__(self, database_url: str, table: str, options: Options) -> None:
-        self._connection = open_postgres(
+        self.connection = open_postgres(
             database_url,
             f"stream {table}",
             connect_timeout=max(1, round(options.connect_timeout)),
             silence_timeout=options.silence_timeout,
             replication="database",
+            cursor_factory=psycopg.ClientCursor,  # the protocol has no parameters
         )
-        self._pgconn = self._connection.pgconn
+        self._pgconn = self.connection.pgconn
         self._is_creating = False
         self._confirmed = 0
         self._reported_at = 0.0
         try:
-            self._connection.execute(SETTINGS)  # values come as text, as these have it
+            self.connection.execute(SETTINGS)  # values come as text, as these have it
         except BaseException:
-            self._connection.close()
+            self.connection.close()
             raise
 
     def close(self) -> None:
         """Close; a server that is still making a slot would go on, so that is cancelled."""
         if self._is_creating:
             with suppress(psycopg.Error):
-                self._connection.cancel_safe(timeout=1.0)
-        self._connection.close()
+                self.connection.cancel_safe(timeout=1.0)
+        self.connection.close()
 
     @property
     def pid(self) -> int:
         """The process that serves this connection."""
-        return self._connection.info.backend_pid
+        return self.connection.info.backend_pid
 
     # The slot
 

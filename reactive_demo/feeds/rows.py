@@ -18,7 +18,7 @@ from reactive_demo.feeds.statements import Statements
 from reactive_demo.feeds.table import can_be
 from reactive_demo.options import Options
 
-__all__ = ["UNREADABLE", "Rows", "fill", "pack"]
+__all__ = ["UNREADABLE", "Rows", "fill_batches", "pack"]
 
 UNREADABLE = (
     psycopg.DataError,
@@ -129,7 +129,7 @@ class Rows:
                 yield key, row, its_version or version, *rest
 
 
-def fill(pages: Iterable[list[Any]], estimate: int, options: Options) -> Iterator[Batch]:
+def fill_batches(pages: Iterable[list[Any]], estimate: int, options: Options) -> Iterator[Batch]:
     """Yield the rows of a whole table in batches that say how far they have come."""
     count = 0
     for page in pages:

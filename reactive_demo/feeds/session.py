@@ -64,10 +64,13 @@ class Session:
         del cursor
         return False
 
-    def batches(self, cursor: str | None, stopping: StopEvent) -> Iterator[Batch]:
+    def batches(
+        self, cursor: str | None, stopping: StopEvent, *, fill: bool = True
+    ) -> Iterator[Batch]:
         """Yield what changed after `cursor`, and then what changes, until `stopping`.
 
-        Without a cursor, the whole table comes first. A batch must be in the cache before the next
+        Without a cursor, the whole table comes first, unless `fill` is false: then only what the
+        cache holds from before is evicted. A batch must be in the cache before the next
         is asked for: its cursor then counts as reached. Empty batches tell the state.
         """
         raise NotImplementedError

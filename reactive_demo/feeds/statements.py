@@ -16,10 +16,11 @@ NEXT_XID = sql.SQL("pg_snapshot_xmax(pg_current_snapshot())")
 another server, from which the table was brought here by pg_dump: it says nothing."""
 
 VERSION_OF_KEY = sql.SQL("""coalesce((
-    SELECT max(v.version) FROM reactive.change v
-    WHERE hashtextextended(v.key, 0) = hashtextextended(c.key, 0) AND v.key = c.key
-      AND v.table_name = %(table)s), 0)::text""")
-"""0 for a key that did not change within the retention: any change of it is newer."""
+    SELECT max(v.version) FILTER (WHERE v.key = c.key AND v.table_name = %(table)s)
+    FROM reactive.change v
+    WHERE hashtextextended(v.key, 0) = hashtextextended(c.key, 0)), 0)::text""")
+"""0 for a key that did not change within the retention: any change of it is newer. A condition on
+the table would have PostgreSQL, before its first ANALYZE, read the whole log for each key."""
 
 NAMES = (
     *("now", "changes_since", "look_up", "read_one", "estimate"),

@@ -1,9 +1,9 @@
 """A captured table as the database describes it, and the SQL that finds, keys and shows its rows.
 
 A table's owner may be somebody whose code must not run with the rights of the account that reads
-it. So nothing here calls what an owner can define: a key's text is parsed as the type under its
-domains, which have rules, and a column of a type that PostgreSQL does not bring is shown by the
-type's own output, and not by a cast to JSON.
+it. So nothing here calls what an owner can define: a key's text is read as the type under its
+domains, which have rules, by that type's own input and not by a cast; and a column of such an
+owner's type is shown by the type's own output, and not by a cast to JSON.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from reactive_demo.capture.schema import check_trust, resolve
 from reactive_demo.errors import NotCapturedError, RefusedError, first_line
 from reactive_demo.feeds.queries import query
 
@@ -23,12 +24,10 @@ __all__ = [
     "CapturedTable",
     "can_be",
     "capture_always",
-    "check_trust",
     "describe",
     "describe_published",
     "describe_uncaptured",
     "listed",
-    "resolve",
     "text",
 ]
 
@@ -52,6 +51,16 @@ SETTINGS = """
 
 A row that a policy hides would look deleted: without row security, PostgreSQL refuses instead."""
 
+SHOWN = """
+    CASE WHEN (
+        SELECT CASE WHEN string_agg(a.atttypid::text, ',' ORDER BY a.attnum) = {types} THEN true
+               ELSE 'reactive.not_the_types_that_it_had'::text::regclass IS NULL END
+        FROM pg_attribute a
+        WHERE a.attrelid = to_regclass({table}) AND a.attnum > 0 AND NOT a.attisdropped
+    ) THEN (SELECT row_to_json(r.*) FROM (SELECT {columns}) r)::text END
+"""
+"""Once for each statement, it is looked whether the columns are what they were."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -62,6 +71,14 @@ class Column:
     """The type under its domains, schema-qualified where it must be."""
     how: str
     """How to show it: `bare`, `text` by its output, `texts` for an array of such."""
+    is_strange: bool
+    """Whether its type is of somebody whose casts must not run with the rights of this account."""
+    is_domain: bool
+
+    @property
+    def compared(self) -> sql.SQL:
+        """The column of row `t` as operators take it: not all of them know domains."""
+        return text(f"t.{self.name}" + f"::{self.base_type}" * self.is_domain)
 
     @property
     def shown(self) -> sql.SQL:
@@ -71,8 +88,7 @@ class Column:
             return text(bare)
         cast = "::pg_catalog.text[]" if self.how == "texts" else ""
         return text(
-            f"CASE WHEN {bare} IS NOT NULL THEN pg_catalog.format('%s', {bare}){cast} END"
-            f" AS {self.name}"
+            f"CASE WHEN {bare} IS NOT NULL THEN pg_catalog.concat({bare}){cast} END AS {self.name}"
         )
 
 
@@ -92,6 +108,8 @@ class CapturedTable:
     """And the one that sorts it."""
     columns: list[Column]
     """The columns that a cache may see."""
+    types: str
+    """The types of all its columns."""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -112,24 +130,33 @@ class CapturedTable:
 
     @property
     def row(self) -> sql.Composable:
-        """What a cache may see of row `t`, as JSON text."""
-        return sql.SQL("(SELECT row_to_json(r.*) FROM (SELECT {}) r)::text").format(
-            listed(column.shown for column in self.columns)
+        """What a cache may see of row `t`, as JSON text.
+
+        If a column's type changed since, which the owner may do at any time, it is UndefinedTable.
+        """
+        return sql.SQL(SHOWN).format(
+            table=text(sql.Literal(self.name).as_string(None)),
+            types=self.types,
+            columns=listed(column.shown for column in self.columns),
         )
 
     @property
     def key_parts(self) -> list[sql.SQL]:
         """The key's columns in row `t`."""
-        return [text(f"t.{column.name}") for column in self.key_columns]
+        return [column.compared for column in self.key_columns]
 
     def parts(self, key: sql.SQL) -> list[sql.Composed]:
         """Return the key's columns, taken out of its text form and typed."""
-        types = [text(column.base_type) for column in self.key_columns]
-        if len(types) == 1:
-            return [sql.SQL("{}::{}").format(key, types[0])]
+        parts: list[sql.Composable] = [key]
+        if len(self.key_columns) > 1:
+            part_at = sql.SQL("({}::jsonb ->> {})")
+            parts = [part_at.format(key, sql.Literal(n)) for n in range(len(self.key_columns))]
+        # A text becomes what a stranger's type is by the type's own input, and not by a cast.
+        by_cast = sql.SQL("{}::{}")
+        by_input = sql.SQL("(SELECT r.v FROM json_to_record(json_build_object('v', {})) r (v {}))")
         return [
-            sql.SQL("({}::jsonb ->> {})::{}").format(key, sql.Literal(n), kind)
-            for n, kind in enumerate(types)
+            (by_input if column.is_strange else by_cast).format(part, text(column.base_type))
+            for column, part in zip(self.key_columns, parts, strict=True)
         ]
 
     def found_by(self, key: sql.SQL) -> sql.Composed:
@@ -183,46 +210,11 @@ def describe_uncaptured(connection: "psycopg.Connection[Any]", table: str) -> Ca
     return _described(connection, name, "", key[1], [])
 
 
-def resolve(connection: "psycopg.Connection[Any]", table: str) -> str | None:
-    """Return the table's name, schema-qualified and quoted, or None if there is none.
-
-    A bare name is looked up as the account's own search_path says.
-    """
-    own = getattr(connection, "own_search_path", "") or "pg_catalog"
-    with connection.transaction():
-        connection.execute("SELECT pg_catalog.set_config('search_path', %s, true)", [own])
-        found = connection.execute(
-            "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
-            " ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
-            " WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s)",
-            [table],
-        ).fetchone()
-    if found is None:
-        return None
-    quoted = connection.execute("SELECT pg_catalog.format('%%I.%%I', %s::text, %s::text)", found)
-    return str(quoted.fetchone()[0])  # type: ignore[index]
-
-
-def check_trust(connection: "psycopg.Connection[Any]") -> None:
-    """Raise RefusedError if the schema `reactive`, or a thing in it, is somebody's who might harm.
-
-    What is there runs with the rights of this account: so it must belong to a superuser, to the
-    database's owner or to this account itself.
-    """
-    found = connection.execute(query("strangers")).fetchone()
-    if found is not None:
-        thing, owner = found
-        raise RefusedError(
-            f"{thing} belongs to {owner}, whose code would run with the rights of this account: "
-            f"drop it, or have it owned by the database's owner."
-        )
-
-
 def can_be(connection: "psycopg.Connection[Any]", table: CapturedTable, key: str) -> bool:
     """Return whether a row of `table` may have that key; else it is no number, for example."""
     query = sql.SQL("SELECT {}").format(listed(table.parts(sql.SQL("%(key)s::text"))))
     try:
-        with connection.transaction():
+        with connection.transaction():  # which may be a part of another
             connection.execute(query, {"key": key})
     except (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError):
         return False
@@ -236,6 +228,7 @@ def _describe(
     advice = f"run `install(database_url, {table!r}{option})`."
     if not option:
         advice = f"run `reactive-demo install --table {table}`, or {advice.removeprefix('run ')}"
+    read = "reactive.published" if option else "reactive.captured, reactive.change"
     name = resolve(connection, table)
     if name is None:
         raise NotCapturedError(f"There is no table {table} in this database: {advice}")
@@ -245,7 +238,7 @@ def _describe(
     except psycopg.errors.InsufficientPrivilege as error:
         raise RefusedError(
             f"This account may not read what is {how} ({first_line(error)}): GRANT USAGE ON "
-            f"SCHEMA reactive and SELECT ON reactive.{how}, reactive.change to it."
+            f"SCHEMA reactive and SELECT ON {read} to it."
         ) from None
     except SCHEMA_CHANGED:
         found = None
@@ -264,22 +257,16 @@ def _described(
     key: str,
     excluded: Sequence[str],
 ) -> CapturedTable:
-    columns, keys = [], {}
-    for quoted, base_type, how, place, bare, owner in connection.execute(
+    columns, keys, types = [], {}, []
+    for quoted, base_type, how, place, bare, is_strange, kind, base in connection.execute(
         query("columns"), [name, name]
     ):
-        column = Column(quoted, base_type, how)
+        types.append(str(kind))
+        column = Column(quoted, base_type, how, is_strange, kind != base)
         if place:
             keys[place] = column
-        if bare in excluded:
-            continue
-        if owner:
-            raise RefusedError(
-                f"The column {quoted} of {name} is of a type that would become JSON by the code of "
-                f"{owner}, with the rights of this account: leave it out (`exclude`), or run as "
-                f"{owner}."
-            )
-        columns.append(column)
+        if bare not in excluded:
+            columns.append(column)
     operators = connection.execute(query("operators"), [name]).fetchall()
     return CapturedTable(
         name,
@@ -289,6 +276,7 @@ def _described(
         [equal for equal, _ in operators],
         [greater for _, greater in operators],
         columns,
+        ",".join(types),
     )
 
 

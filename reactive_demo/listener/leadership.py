@@ -15,6 +15,7 @@ import logging
 from contextlib import suppress
 
 import psycopg
+import redis
 from psycopg import sql
 
 from reactive_demo.changes import Lease
@@ -30,12 +31,18 @@ PREEMPT_ATTEMPTS = 10
 
 
 class Leadership:
-    """One listener's campaign for the lead; with `takeover` it is the newest, and preempts."""
+    """One listener's campaign for the lead; with `takeover` it is the newest, and preempts.
 
-    def __init__(self, feed: Feed, cache: Cache, *, takeover: bool) -> None:
+    With `whatever_database`, the cache may have followed another database until now.
+    """
+
+    def __init__(
+        self, feed: Feed, cache: Cache, *, takeover: bool, whatever_database: bool = False
+    ) -> None:
         self._cache = cache
+        self._whatever_database = whatever_database
         self._kind = feed.kind
-        self.role = f"reactive_demo lead {feed.kind} {feed.table} {cache.name}"
+        self.role = f"reactive_demo lead {feed.kind} {feed.table} {cache.name} {cache.table}"
         """What the advisory lock is named after."""
         self._takeover = takeover
         self._term: int | None = None
@@ -43,20 +50,21 @@ class Leadership:
     def open_term(self, session: Session) -> None:
         """With `takeover`, once: become the newest, and preempt the leader."""
         if self._takeover:
-            self._term = self._cache.open_term(self._kind)
+            self._term = self._cache.leaders.open_term(self._kind)
             self._takeover = False  # a listener that is preempted later does not strike back
             self._preempt(session.connection)
 
     @property
     def is_superseded(self) -> bool:
         """Whether a newer listener was started with `takeover`, and this one was too."""
-        return self._term is not None and self._cache.current_term(self._kind) > self._term
+        return self._term is not None and self._cache.leaders.current_term(self._kind) > self._term
 
     def try_lead(self, session: Session) -> str:
         """Take the advisory lock, if it is free; return why not, or ''.
 
-        Anyone who may connect can take it. A holder that may not read the change log is no
-        listener: it is ignored, once Redis has seen no leader for three heartbeats.
+        Anyone who may connect can take it. A holder that may read neither the change log nor what
+        is published is no listener: it is ignored, once Redis has seen no leader for three
+        heartbeats.
         """
         (taken, pid, user, name, may_listen), *_ = session.connection.execute(
             sql.SQL(TRY_LEAD).format(role=sql.Literal(self.role), holds=sql.SQL(HOLDS))
@@ -66,7 +74,7 @@ class Leadership:
         if may_listen is not False:
             return "another listener leads"
         reason = f"process {pid} of {user} ({name or 'no name'}) holds the leader's lock"
-        if self._cache.seconds_without_leader() < 3 * session.options.heartbeat:
+        if self._cache.leaders.seconds_without_leader() < 3 * session.options.heartbeat:
             return reason
         log.warning("%s, and is no listener: it is ignored", reason)
         return ""
@@ -75,13 +83,15 @@ class Leadership:
         """Take the lease that goes with the lead; a feed without cursors needs none.
 
         If the cache's cursor cannot be followed, the lease is of a new epoch and has none: then
-        the cache must be filled.
+        the cache must be filled. Raises RefusedError if the cache follows another database.
         """
         incarnation = session.incarnation()
         if incarnation is None:
+            with suppress(redis.RedisError):
+                self._cache.has_cursor()  # a Redis that will never do is noticed here
             return None
         session.follower = self.role
-        lease = self._cache.acquire_lease(incarnation)
+        lease = self._cache.acquire_lease(incarnation, whatever_database=self._whatever_database)
         if lease.cursor is not None and session.can_resume(lease.cursor):
             return lease
         return self._cache.acquire_lease(incarnation, new_epoch=True)
@@ -107,7 +117,8 @@ HOLDS = """
 """
 TRY_LEAD = """
     SELECT pg_try_advisory_lock(k.key), a.pid, a.usename, a.application_name,
-           has_table_privilege(a.usesysid, to_regclass('reactive.change'), 'SELECT')
+           has_table_privilege(a.usesysid, to_regclass('reactive.change'), 'SELECT') OR coalesce(
+               has_table_privilege(a.usesysid, to_regclass('reactive.published'), 'SELECT'), false)
     FROM hashtextextended({role}, 0) AS k (key)
     LEFT JOIN pg_locks l ON {holds} LEFT JOIN pg_stat_activity a ON a.pid = l.pid
     LIMIT 1

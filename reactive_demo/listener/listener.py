@@ -15,11 +15,11 @@ Whatever a server reports is tried again, with growing back-off, the reason and 
 """
 
 import logging
+import math
 import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Self
@@ -28,15 +28,13 @@ import psycopg
 import redis
 
 from reactive_demo.changes import Batch, Lease, State
-from reactive_demo.errors import (
-    ConfigurationError,
-    ReactiveDemoError,
-    first_line,
-)
+from reactive_demo.errors import ConfigurationError, ReactiveDemoError, first_line
 from reactive_demo.feeds import Feed, Session
+from reactive_demo.listener.health import CacheHealth
 from reactive_demo.listener.leadership import Leadership
 from reactive_demo.listener.quarantine import Outcome, Quarantine
 from reactive_demo.listener.stats import Recorder, Stats
+from reactive_demo.listener.status import Status
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.signals import Signal
 from reactive_demo.waiting import StopEvent
@@ -72,31 +70,41 @@ class Listener:
     `takeover=True` the newest leads: it preempts the leader, and one that was itself started so
     stops. So running a notebook's cell again leaves one listener, not two, and in a notebook whose
     listener is stopped, nothing moves because another notebook is still open.
+
+    A cache that another database wrote a moment ago, or that has followed this one to a later
+    timeline, is left alone; with `whatever_database=True` it is filled from this one.
     """
 
-    def __init__(self, feed: Feed, cache: Cache, *, takeover: bool = False) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        cache: Cache,
+        *,
+        takeover: bool = False,
+        whatever_database: bool = False,
+    ) -> None:
         self.feed = feed
         self.cache = cache
         self.heard: Signal[[Sequence[psycopg.Notify]]] = Signal()
         """Sent with the notifications that came in together."""
         self.applied: Signal[[Applied]] = Signal()
         """Sent with each batch that is in the cache."""
-        self._leadership = Leadership(feed, cache, takeover=takeover)
+        self._leadership = Leadership(
+            feed, cache, takeover=takeover, whatever_database=whatever_database
+        )
         self._quarantine = Quarantine(cache)
         self._recorder = Recorder()
         self._stopping = StopEvent()
-        self._changed = threading.Condition()
-        self._state = State.CONNECTING
-        self._reason = ""
+        self._status = Status()
+        self._health = CacheHealth(cache, self._recorder)
         self._error: Exception | None = None
-        self._was_live = False
-        self._observers: list[Callable[[str], None]] = []
+        self._live_since = math.inf
         self._thread = threading.Thread(target=self._run, name="reactive_demo listen", daemon=True)
 
     @property
     def state(self) -> State:
         """What it is doing now."""
-        return self._state
+        return self._status.state
 
     @property
     def stats(self) -> Stats:
@@ -111,7 +119,7 @@ class Listener:
     @property
     def status_text(self) -> str:
         """The state and its reason, for people."""
-        return f"{self._state}: {self._reason}" if self._reason else str(self._state)
+        return self._status.text
 
     words = status_text  # former names
     aside = quarantine
@@ -137,30 +145,19 @@ class Listener:
         Raises ReactiveDemoError if it does not come within `timeout` seconds, and what ended the
         thread if that came first.
         """
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._state in (state, State.STOPPED) or self._error, timeout
+        reached = self._status.wait_for(state, timeout)
+        self.check()
+        if not reached:
+            raise ReactiveDemoError(
+                f"The listener is not {state} after {timeout:g} s, it is {self.status_text}."
             )
-            self.check()
-            if self._state != state:
-                raise ReactiveDemoError(
-                    f"The listener is not {state} after {timeout:g} s, it is {self.status_text}."
-                )
 
     def observe(self, callback: Callable[[str], None]) -> Callable[[], None]:
         """Call `callback(status_text)` now and at each change; return a function that ends it.
 
         The calls come from the listener's thread: return fast.
         """
-        with self._changed:
-            callback(self.status_text)
-            self._observers.append(callback)
-
-        def end() -> None:
-            with self._changed, suppress(ValueError):
-                self._observers.remove(callback)
-
-        return end
+        return self._status.observe(callback)
 
     def __enter__(self) -> Self:
         self.start()
@@ -180,13 +177,14 @@ class Listener:
         failures = 0
         try:
             while not self._stopping.is_set():
-                self._was_live = False
+                self._live_since = math.inf
                 try:
                     self._connect_and_follow()
                 except Exception as error:
                     if not _passes(error):
                         raise
-                    failures = 1 if self._was_live else failures + 1
+                    lived = time.monotonic() - self._live_since
+                    failures = 1 if lived > self.feed.options.max_backoff else failures + 1
                     self._note_failure(error, failures)
                     self._back_off(failures)
                 if not self._stopping.is_set():
@@ -200,7 +198,7 @@ class Listener:
 
     def _connect_and_follow(self) -> None:
         """Open a session and follow it until it is lost or the listener stops."""
-        if self._state is not State.CONNECTING:  # else it says why it tries again
+        if self.state is not State.CONNECTING:  # else it says why it tries again
             self._become(State.CONNECTING)
         with self.feed.open() as session:
             self._become(State.LISTENING)
@@ -225,7 +223,7 @@ class Listener:
         """Write what the session tells, each batch before the next is asked for."""
         session.on_notify = self.heard
         caught_up, first = True, True
-        for batch in session.batches(lease.cursor if lease else None, self._stopping):
+        for batch in self._health.batches(session, lease, self._stopping):
             if self._stopping.is_set():
                 return
             if batch.state is not State.LIVE:
@@ -237,15 +235,19 @@ class Listener:
             if not batch.is_empty:
                 self._write(batch, lease)
                 lease = lease and replace(lease, sequence=lease.sequence + 1)
-            self._become(batch.state, batch.progress)  # live is one who has written all there was
-            self._was_live |= batch.state is State.LIVE
+            # Live is one who has written all there was.
+            self._become(batch.state, batch.progress or self._health.notice)
+            if batch.state is State.LIVE:
+                self._live_since = min(self._live_since, time.monotonic())
 
     def _write(self, batch: Batch, lease: Lease | None) -> None:
         heard_at = time.time()
         self._recorder.count(received=batch.received or batch.rows, undecodable=batch.undecodable)
+        unannounced = self.cache.unannounced
         outcome = self._write_until_taken(batch, lease)
         applied_at = time.time()
         if outcome.newer:
+            self._health.note_unannounced(self.cache.unannounced - unannounced)
             self._recorder.time(batch.changed_at, heard_at, applied_at)
         refused = batch.rows - outcome.newer - outcome.quarantined
         self._recorder.count(
@@ -277,6 +279,8 @@ class Listener:
         state, reason = State.CONNECTING, str(error)
         if isinstance(error, redis.RedisError):
             state, reason = State.DEGRADED, f"Redis does not answer ({first_line(error)})"
+            if isinstance(error, redis.ResponseError):
+                reason = self._health.missing_rights() or f"Redis refuses ({first_line(error)})"
         elif isinstance(error, psycopg.Error):
             reason = f"PostgreSQL does not answer ({first_line(error)})"
         elif not isinstance(error, ReactiveDemoError):
@@ -284,22 +288,9 @@ class Listener:
         self._become(state, f"{reason}; attempt {failures}" if failures > 1 else reason)
         log.info("%s", self.status_text)
 
-    # What others see
-
     def _become(self, state: State, reason: str = "") -> None:
-        with self._changed:
-            late = self._state is State.STOPPED or (
-                self._stopping.is_set() and state is not State.STOPPED
-            )
-            if late or (state, reason) == (self._state, self._reason):
-                return
-            self._state, self._reason = state, reason
-            self._changed.notify_all()
-            for observer in list(self._observers):
-                try:
-                    observer(self.status_text)
-                except Exception:
-                    log.exception("an observer failed")
+        if state is State.STOPPED or not self._stopping.is_set():
+            self._status.become(state, reason)
 
     def _end(self) -> None:
         self._stopping.set()

@@ -1,11 +1,12 @@
-"""Quarantine: one value that Redis refuses does not hold up the others.
+"""Quarantine: one value that cannot be written does not hold up the others.
 
 Nor does a row that PostgreSQL could not show.
 
 Redis closes the connection at a value that is too large for it (`proto-max-bulk-len`), which looks
-as if it were away, for ever; and an account may have no right to a key. So what fails is tried
-again in halves, down to single values, but only while Redis takes a batch without values: then it
-is the value, and not the server.
+as if it were away, for ever; and an account may have no right to a key. So whatever fails is tried
+again in halves, down to single values, unless it is the server's fault: it says so itself (it is
+busy, full, read-only), it does not take a batch without values either, or the account may not run
+a command.
 """
 
 import logging
@@ -17,10 +18,12 @@ from types import MappingProxyType
 from typing import Any
 
 import redis
+from redis import exceptions
 
 from reactive_demo.changes import Batch, Lease, State
-from reactive_demo.errors import first_line
-from reactive_demo.redis_cache.cache import MAX_QUARANTINED, Cache
+from reactive_demo.errors import ReactiveDemoError, first_line
+from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.redis_cache.quarantine_records import MAX_QUARANTINED
 
 __all__ = ["Outcome", "Quarantine"]
 
@@ -30,7 +33,19 @@ ATTEMPTS = 2
 """How often a single value is tried, with a sign of life from Redis after each failure."""
 
 _OF_A_VALUE = (redis.ConnectionError, redis.ResponseError, redis.DataError)
-_OF_THE_SERVER = (redis.OutOfMemoryError, redis.ReadOnlyError)
+_OF_THE_SERVER = (
+    redis.OutOfMemoryError,
+    redis.ReadOnlyError,
+    redis.BusyLoadingError,
+    redis.AuthenticationError,
+    exceptions.NoScriptError,
+    exceptions.MaxConnectionsError,
+    exceptions.AskError,
+    exceptions.TryAgainError,
+    exceptions.ClusterDownError,
+    exceptions.ClusterCrossSlotError,
+    exceptions.MasterDownError,
+)
 _CODE = re.compile(r"(?:.* caused error: )?[A-Z]{2,} ")
 """A code such as MISCONF tells of the server's state: redis-py strips those of a command."""
 
@@ -71,8 +86,8 @@ class Quarantine:
         """
         try:
             outcome = Outcome(self._cache.write(batch, lease))
-        except _OF_A_VALUE as error:
-            if not batch.changes or _is_of_the_server(error) or not self._takes_others(lease):
+        except Exception as error:
+            if not batch.changes or not self._is_of_a_value(error, lease):
                 raise
             outcome = self._write_apart(batch, lease, batch.changes)
             self._cache.write(replace(batch, changes=()), lease)  # the cursor, and the sequence
@@ -89,7 +104,9 @@ class Quarantine:
             return self._write_one(part, lease)
         try:
             outcome = Outcome(self._cache.write(part, lease, partial=True))
-        except _OF_A_VALUE:
+        except Exception as error:
+            if not _may_be_of_a_value(error):
+                raise
             middle = len(changes) // 2
             return self._write_apart(batch, lease, changes[:middle]) + self._write_apart(
                 batch, lease, changes[middle:]
@@ -102,15 +119,23 @@ class Quarantine:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 outcome = Outcome(self._cache.write(part, lease, partial=True))
-            except _OF_A_VALUE as error:
-                if _is_of_the_server(error) or not self._takes_others(lease):
+            except Exception as error:
+                if not self._is_of_a_value(error, lease):
                     raise
                 if attempt == ATTEMPTS:
-                    self._isolate(change.key, getattr(change, "version", ""), first_line(error))
+                    reason = first_line(error) or type(error).__name__
+                    self._isolate(change.key, getattr(change, "version", ""), reason)
             else:
                 self._release(part.changes)
                 return outcome
         return Outcome(0, quarantined=1)
+
+    def _is_of_a_value(self, error: Exception, lease: Lease | None) -> bool:
+        """Return whether a value is at fault, now that a batch was refused."""
+        if not _may_be_of_a_value(error) or not self._takes_others(lease):
+            return False
+        refused = isinstance(error, redis.ResponseError)
+        return not (refused and self._cache.missing_rights(versioned=lease is not None).hinders)
 
     def _takes_others(self, lease: Lease | None) -> bool:
         """Return whether Redis, asked now, takes a batch without values."""
@@ -131,7 +156,7 @@ class Quarantine:
     def _isolate(self, key: str, version: str, reason: str) -> None:
         log.warning("%s is in quarantine: %s", self._cache.redis_key(key), reason)
         with suppress(redis.RedisError):  # for `audit`, which may be another process
-            self._cache.record_quarantined(key, version, reason)
+            self._cache.quarantine_records.add(key, version, reason)
         self._reasons.pop(key, None)
         self._reasons[key] = reason
         if len(self._reasons) > MAX_QUARANTINED:
@@ -144,6 +169,9 @@ class Quarantine:
                 self._reasons.pop(change.key, None)
 
 
-def _is_of_the_server(error: Exception) -> bool:
-    """Return whether Redis would refuse any value now."""
-    return isinstance(error, _OF_THE_SERVER) or bool(_CODE.match(str(error)))
+def _may_be_of_a_value(error: Exception) -> bool:
+    """Return whether another value might be written now: Redis does not say the contrary."""
+    if isinstance(error, redis.RedisError):
+        of_the_server = isinstance(error, _OF_THE_SERVER) or _CODE.match(str(error))
+        return isinstance(error, _OF_A_VALUE) and not of_the_server
+    return not isinstance(error, ReactiveDemoError | OSError | MemoryError)

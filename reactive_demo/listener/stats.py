@@ -44,6 +44,8 @@ class Stats:
     """Notifications skipped because they were not changes."""
     quarantined: int = 0
     """Changes that Redis would not take while it took others, or PostgreSQL could not show."""
+    unannounced: int = 0
+    """Changes that are in the cache, but not published: the account has no right to the channel."""
     reconnects: int = 0
     """Connections made again after one was lost."""
     catch_ups: int = 0

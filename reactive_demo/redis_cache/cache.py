@@ -3,40 +3,41 @@
 A row is the hash `profile:<username>` with the fields `row` (JSON text) and, from a feed that
 knows them, `version` and `epoch` (decimal text). A deleted row leaves a tombstone for a while: the
 hash without `row`. Each write is published on a channel of the same name, as
-`{"version": ..., "row": {...} or null}`. Any Redis client can read both. The cache never touches
-PostgreSQL.
+`{"version": ..., "row": {...} or null, "db": ...}`: `db` is the number of the Redis database, which
+channels do not tell apart. Any Redis client can read both. The cache never touches PostgreSQL.
 
 What must not be torn apart is done by one script (see `lua/`): a write and its publication, the
 data and the cursor that says how far a feed was read.
 """
 
-import json
-import math
 import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import redis
 from redis.connection import parse_url
+from redis.exceptions import NoPermissionError
 
 from reactive_demo.changes import Batch, Change, Lease, Versioned, into_batches
-from reactive_demo.errors import FencedError
+from reactive_demo.errors import FencedError, RefusedError
+from reactive_demo.exact_json import dump_row, parse_row
 from reactive_demo.redis_cache.client import open_redis, script
-from reactive_demo.redis_cache.keys import feed_key, quarantine_key, row_key
+from reactive_demo.redis_cache.keys import feed_key, row_key
+from reactive_demo.redis_cache.leaders import Leaders
+from reactive_demo.redis_cache.quarantine_records import QuarantineRecords
+from reactive_demo.redis_cache.rights import LEADER, WRITER, MissingRights, missing_rights
 from reactive_demo.redis_cache.watcher import Subscription, Watcher
 
-__all__ = ["MAX_QUARANTINED", "Cache"]
+__all__ = ["Cache"]
 
 SCAN_COUNT = 500
 """Keys examined in one command."""
 
-MAX_QUARANTINED = 1_000
-"""Rows whose quarantine is recorded, at most."""
-
-QUARANTINE_LIFE = 86_400
-"""Seconds that such a record is kept."""
+GONE_AFTER = 15
+"""Seconds since its last write after which another database's leader is taken to be gone."""
 
 Row = dict[str, Any]
 
@@ -60,9 +61,14 @@ class Cache:
         self.redis_url = redis_url
         self.table = table
         self.tombstone_life = tombstone_life
+        self.unannounced = 0
+        """Changes that were written and not published: the account has no right to the channel."""
         self._feed = feed_key(table)
         self._redis = open_redis(redis_url)
-        self._open_term = script(self._redis, "open_term.lua")
+        self.leaders = Leaders(self._redis, table)
+        """Who leads, and who is the newest."""
+        self.quarantine_records = QuarantineRecords(self._redis, table)
+        """Which rows could not be written, and why."""
         self._acquire_lease = script(self._redis, "acquire_lease.lua")
         self._apply = script(self._redis, "row.lua", "apply.lua")
         self._evict = script(self._redis, "row.lua", "evict.lua")
@@ -73,7 +79,12 @@ class Cache:
         """The cache's address and database, without user and password."""
         place: dict[str, Any] = dict(parse_url(self.redis_url))
         address = place.get("path") or f"{place.get('host', 'localhost')}:{place.get('port', 6379)}"
-        return f"{address}/{place.get('db', 0)}"
+        return f"{address}/{self.db}"
+
+    @property
+    def db(self) -> int:
+        """The number of the Redis database."""
+        return int(self._redis.get_connection_kwargs().get("db") or 0)
 
     def redis_key(self, key: str) -> str:
         """Return the Redis key, and channel, of a row."""
@@ -84,14 +95,14 @@ class Cache:
     def get(self, key: str) -> Row | None:
         """Return the cached row, its columns at top level, or None."""
         row = self._redis.hget(self.redis_key(key), "row")
-        return None if row is None else dict(json.loads(str(row)))
+        return None if row is None else parse_row(str(row))
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Row | None]:
         """Return the cached rows of `keys`, in one round trip; None for what holds no row."""
         keys = list(keys)
         texts = self._read_rows([self.redis_key(key) for key in keys])
         return {
-            key: None if text is None else dict(json.loads(text))
+            key: None if text is None else parse_row(text)
             for key, text in zip(keys, texts, strict=True)
         }
 
@@ -130,26 +141,57 @@ class Cache:
 
     def put(self, changes: Iterable[Change]) -> None:
         """Write and publish `changes`, all at once, whatever the cache holds."""
+        changes = list(changes)
+        try:
+            self._put(changes, announced=True)
+        except NoPermissionError:  # perhaps to publish only
+            self._put(changes, announced=False)
+            self.unannounced += len(changes)
+
+    def _put(self, changes: Iterable[Change], *, announced: bool) -> None:
         with self._redis.pipeline(transaction=True) as batch:
             for change in changes:
-                name = self.redis_key(change.key)
+                name, row = self.redis_key(change.key), dump_row(change.row)
                 batch.delete(name)
                 if change.row is not None:
-                    batch.hset(name, "row", json.dumps(change.row))
-                batch.publish(name, json.dumps({"version": None, "row": change.row}))
+                    batch.hset(name, "row", row)
+                if announced:
+                    batch.publish(name, f'{{"version":null,"row":{row},"db":{self.db}}}')
             batch.execute()
 
-    def acquire_lease(self, incarnation: str, *, new_epoch: bool = False) -> Lease:
+    def acquire_lease(
+        self, incarnation: str, *, new_epoch: bool = False, whatever_database: bool = False
+    ) -> Lease:
         """Become the leader: the batches of the one before are refused from now on.
 
         Another `incarnation` of the database than the last begins a new epoch, as `new_epoch`
-        does: then there is no cursor, and the cache must be filled.
+        does: then there is no cursor, and the cache must be filled. Raises RefusedError, unless
+        `whatever_database` is asked for, if another database writes the same keys, or if the cache
+        has followed the database to a later timeline.
         """
         token = uuid.uuid4().hex
-        reply: Any = self._acquire_lease(
-            keys=[self._feed], args=[f"{token}:0", incarnation, int(new_epoch)]
-        )
+        arguments: list[str | int] = [
+            f"{token}:0",
+            incarnation,
+            int(new_epoch),
+            int(whatever_database),
+            GONE_AFTER,
+        ]
+        reply: Any = self._acquire_lease(keys=[self._feed], args=arguments)
         epoch, cursor = reply
+        prefix = self.redis_key("")
+        if epoch == "another":
+            raise RefusedError(
+                f"Another database wrote the keys {prefix}* of this Redis {cursor} s ago: give "
+                "each a Redis database or a table prefix of its own, or run `reactive-demo resync` "
+                "to have this one take the keys over."
+            )
+        if epoch == "older":
+            raise RefusedError(
+                f"The keys {prefix}* followed this database to timeline {cursor}, and this server "
+                f"is on an earlier one, {incarnation.split('/')[2]}, as a former primary is: let "
+                "DATABASE_URL name the primary, or run `reactive-demo resync` to go back."
+            )
         return Lease(token, epoch, cursor)
 
     def write(self, batch: Batch, lease: Lease | None, *, partial: bool = False) -> int:
@@ -175,7 +217,7 @@ class Cache:
         for key, row, version in cast("Sequence[Versioned]", batch.changes):
             keys.append(prefix + key)
             arguments += (version, row or "")
-        return _unless_fenced(self._apply(keys=keys, args=arguments))
+        return self._unless_fenced(self._apply(keys=keys, args=[*arguments, self.db]))
 
     def forget_cursor(self) -> None:
         """Have the leader fill the cache again: its next batch is refused, and it looks again."""
@@ -185,45 +227,20 @@ class Cache:
         """Return whether the cache was filled, and says how far its feed was read."""
         return bool(self._redis.hexists(self._feed, "cursor"))
 
-    # Leadership
+    def missing_rights(self, *, versioned: bool = True) -> MissingRights:
+        """Return what the Redis account may not do, of what a listener does."""
+        return missing_rights(self._redis, self.table, LEADER if versioned else WRITER)
 
-    def open_term(self, kind: str) -> int:
-        """Become the newest listener with a feed of that kind; return the number of its term.
+    def evictions(self) -> tuple[int, int]:
+        """Return at how many bytes Redis evicts any key, and how many it has evicted so far.
 
-        It is greater than all before it, also when Redis was emptied meanwhile.
+        Both are 0 if it never does, or the account may not ask.
         """
-        return int(self._open_term(keys=[self._feed], args=[f"newest {kind}"]))
-
-    def current_term(self, kind: str) -> int:
-        """Return the number of the newest term; 0 if there is none, or Redis was emptied."""
-        return int(cast("str", self._redis.hget(self._feed, f"newest {kind}")) or 0)
-
-    def seconds_without_leader(self) -> float:
-        """Return how long ago a leader last wrote, by Redis's clock; infinity if none ever did."""
-        alive = cast("str | None", self._redis.hget(self._feed, "alive"))
-        now, _ = self._redis.time()
-        return math.inf if alive is None else now - float(alive)
-
-    # Quarantine
-
-    def record_quarantined(self, key: str, version: str, reason: str) -> None:
-        """Record, for a day, that a version of the row could not be written, and why."""
-        name = quarantine_key(self.table)
-        if self._redis.hlen(name) < MAX_QUARANTINED:
-            with self._redis.pipeline(transaction=False) as batch:
-                batch.hset(name, key, json.dumps([version, reason]))
-                batch.expire(name, QUARANTINE_LIFE)
-                batch.execute()
-
-    def quarantined(self, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
-        """Return version and reason of those of `keys` that are recorded."""
-        if not keys:
-            return {}
-        records = cast(
-            "list[str | None]", self._redis.hmget(quarantine_key(self.table), list(keys))
-        )
-        pairs = zip(keys, records, strict=True)
-        return {key: tuple(json.loads(record)) for key, record in pairs if record}
+        with suppress(NoPermissionError):
+            facts: Any = self._redis.info()
+            if str(facts.get("maxmemory_policy")).startswith("allkeys-"):
+                return int(facts.get("maxmemory", 0)), int(facts.get("evicted_keys", 0))
+        return 0, 0
 
     def close(self) -> None:
         """Close the connections; subscriptions go on."""
@@ -250,11 +267,12 @@ class Cache:
         """Remove the rows of older epochs, and of this one those older than `version`."""
         for some in into_batches(self.scan(), SCAN_COUNT):
             names = [self._feed, *map(self.redis_key, some)]
-            _unless_fenced(self._evict(keys=names, args=[held, epoch, version]))
+            self._unless_fenced(self._evict(keys=names, args=[held, epoch, version, self.db]))
 
-
-def _unless_fenced(reply: Any) -> int:
-    """Return a script's count, unless it refused the lease."""
-    if reply == -1:
-        raise FencedError("another listener leads now, or Redis lost what was written")
-    return int(reply)
+    def _unless_fenced(self, reply: Any) -> int:
+        """Return a script's count, unless it refused the lease."""
+        if reply == -1:
+            raise FencedError("another listener leads now, or Redis lost what was written")
+        count, unheard = reply
+        self.unannounced += unheard
+        return int(count)

@@ -1,15 +1,19 @@
 """How this package opens Redis: with limits to its patience. And the scripts in `lua/`."""
 
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any
 
 import redis
 from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.connection import AbstractConnection as AsyncConnection
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.commands.core import Script
-from redis.connection import parse_url
+from redis.connection import AbstractConnection, parse_url
 from redis.retry import Retry
+
+from reactive_demo.errors import ConfigurationError
 
 __all__ = ["open_async_redis", "open_redis", "script"]
 
@@ -17,25 +21,55 @@ LOST = (redis.ConnectionError,)
 """A server that restarted leaves dead connections; one that is silent had its time."""
 
 
+ON = "cluster_enabled:1"
+
+IS_CLUSTER = (
+    "This Redis is a node of a cluster, which holds only some of the keys: let REDIS_URL name a "
+    "Redis or Valkey server that is not part of a cluster."
+)
+
+
 def open_redis(redis_url: str, *, retries: int = 1) -> redis.Redis:
     """Return a client that gives up after 5 s and tries a dead connection once again.
 
-    `retries=0` is for what must not be done twice.
+    `retries=0` is for what must not be done twice. When it connects to the node of a cluster, it
+    raises ConfigurationError.
     """
     retry = Retry(NoBackoff(), retries, supported_errors=LOST)
-    return redis.Redis.from_url(redis_url, retry=retry, **_options(redis_url))
+    options = _options(redis_url)
+    return redis.Redis.from_url(redis_url, retry=retry, redis_connect_func=_greet, **options)
 
 
 def open_async_redis(redis_url: str) -> AsyncRedis:
     """Return the same for an event loop."""
     retry = AsyncRetry(NoBackoff(), 1, supported_errors=LOST)
-    return AsyncRedis.from_url(redis_url, retry=retry, **_options(redis_url))
+    options = _options(redis_url)
+    return AsyncRedis.from_url(redis_url, retry=retry, redis_connect_func=_agreet, **options)
 
 
 def script(client: redis.Redis, *names: str) -> Script:
     """One script of the files `lua/NAME`, one after the other."""
     folder = files("reactive_demo.redis_cache") / "lua"
     return client.register_script("".join((folder / name).read_text() for name in names))
+
+
+def _greet(connection: AbstractConnection) -> None:
+    """Log in as usual, and see that the server is no node of a cluster."""
+    connection.on_connect()
+    connection.send_command("INFO", "cluster")
+    with suppress(redis.ResponseError):  # the account may have no right to ask, or a script runs
+        if ON in str(connection.read_response()):
+            connection.disconnect()
+            raise ConfigurationError(IS_CLUSTER)
+
+
+async def _agreet(connection: AsyncConnection) -> None:
+    await connection.on_connect()
+    await connection.send_command("INFO", "cluster")
+    with suppress(redis.ResponseError):
+        if ON in str(await connection.read_response()):
+            await connection.disconnect()
+            raise ConfigurationError(IS_CLUSTER)
 
 
 def _options(redis_url: str) -> dict[str, Any]:

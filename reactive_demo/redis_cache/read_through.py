@@ -8,7 +8,6 @@ table. The listener writes the same keys at the same time: so a row is stored un
 `lua/load.lua`, and what is newer, or deleted since, stays as it is.
 """
 
-import json
 import time
 import uuid
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import redis
 
 from reactive_demo.app.pool import Pool
 from reactive_demo.errors import NotCapturedError
+from reactive_demo.exact_json import parse_row
 from reactive_demo.feeds.statements import Statements
 from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTINGS, can_be, describe
 from reactive_demo.postgres import open_postgres
@@ -118,7 +118,16 @@ class ReadThrough:
 
         def store(incarnation: str, row: str | None, version: str) -> None:
             life = str(round(1000 * self.absent_life))
-            self._load(keys=keys, args=[token, epoch, incarnation, life, version, row or ""])
+            arguments: list[str | int] = [
+                token,
+                epoch,
+                incarnation,
+                life,
+                version,
+                row or "",
+                self.cache.db,
+            ]
+            self._load(keys=keys, args=arguments)
 
         try:
             return self._read(key, store)
@@ -190,4 +199,4 @@ class Reader:
 
 
 def _row(text: str | None) -> dict[str, Any] | None:
-    return None if text is None else dict(json.loads(text))
+    return None if text is None else parse_row(text)

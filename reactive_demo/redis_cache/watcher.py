@@ -3,9 +3,12 @@
 Redis Pub/Sub loses messages, as NOTIFY does: a subscriber that is away hears nothing. So the
 watcher subscribes first and then reads; it reads again after each (re)subscription, and all keys
 in one round trip every few seconds. In between it sends nothing.
+
+A message only says where to look: anyone may publish, and the databases of one Redis share their
+channels, so it may tell of another database's row. An account without rights to the channels
+hears nothing, and its watcher polls.
 """
 
-import json
 import logging
 import threading
 import time
@@ -15,6 +18,8 @@ from typing import Any
 import redis
 from redis.client import PubSub
 
+from reactive_demo.errors import ReactiveDemoError, first_line
+from reactive_demo.exact_json import parse_row
 from reactive_demo.redis_cache.client import open_redis
 
 __all__ = ["Subscription", "Watcher"]
@@ -83,6 +88,7 @@ class Watcher:
         self._subscriptions: list[Subscription] = []
         self._unread: set[str] = set()
         self._thread: threading.Thread | None = None
+        self._complaint = ""
 
     def subscribe(self, channel: str, callback: Callable[[Row], None]) -> Subscription:
         """Follow `channel`, the key of that name included, from the next tick on."""
@@ -108,14 +114,23 @@ class Watcher:
     def _run(self) -> None:
         while self._channels():
             try:
-                with open_redis(self._redis_url) as client, client.pubsub() as pubsub:
-                    self._follow(pubsub)
-            except redis.RedisError as error:
-                log.info("Redis does not answer: %s", error)
+                try:
+                    with open_redis(self._redis_url) as client, client.pubsub() as pubsub:
+                        self._follow(pubsub)
+                except redis.exceptions.NoPermissionError as error:
+                    self._complain("the watcher polls, since it may not subscribe", error)
+                    self._poll()
+            except Exception as error:  # noqa: BLE001  (dead, it would leave every label stale)
+                self._complain("the watcher tries again", error)
                 time.sleep(RETRY)
-            except Exception:  # a watcher that died would leave every label stale
-                log.exception("the watcher failed, and starts again")
-                time.sleep(RETRY)
+
+    def _complain(self, what: str, error: Exception) -> None:
+        """Log what is wrong, once for as long as it lasts; with a traceback if it is a bug."""
+        complaint = f"{what}: {type(error).__name__}: {first_line(error)}"
+        if complaint != self._complaint:
+            expected = isinstance(error, redis.RedisError | ReactiveDemoError | OSError)
+            log.warning("%s", complaint, exc_info=None if expected else error)
+        self._complaint = complaint
 
     def _channels(self) -> set[str]:
         """Return what to follow. Nothing ends the thread; the next subscription starts another."""
@@ -155,15 +170,18 @@ class Watcher:
             self._heard(message)
 
     def _heard(self, message: dict[str, Any]) -> None:
-        if message["type"] == "message":
-            try:
-                row = json.loads(message["data"])["row"]
-            except _UNREADABLE:  # anyone may publish
-                self._unread.add(message["channel"])
-            else:
-                self._tell(message["channel"], row)
-        elif message["type"] == "subscribe":  # the first time, and again after a reconnect
+        # One about a subscription comes the first time, and again after a reconnect.
+        if message["type"] in ("message", "subscribe"):
             self._unread.add(message["channel"])
+            self._complaint = ""
+
+    def _poll(self) -> None:
+        """Read all keys, and those that come new, for as long as a poll may take."""
+        self._unread |= self._channels()
+        end = time.monotonic() + self._poll_interval
+        while (channels := self._channels()) and time.monotonic() < end:
+            self._catch_up(channels)
+            time.sleep(TICK)
 
     def _catch_up(self, followed: set[str]) -> None:
         """Read the keys that may have changed unheard, in one round trip."""
@@ -173,7 +191,7 @@ class Watcher:
         texts = self._read(keys) if keys else []
         for key, text in zip(keys, texts, strict=True):
             try:
-                row = None if text is None else json.loads(text)
+                row = None if text is None else parse_row(text)
             except _UNREADABLE as error:
                 log.warning("%s holds no row: %r", key, error)
             else:

@@ -9,13 +9,15 @@ An embedded server starts with its first user and stops a few seconds after its 
 import os
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
 import psycopg
 import redis
+from redis.exceptions import NoPermissionError
 
 from reactive_demo.errors import (
     ConfigurationError,
@@ -24,6 +26,7 @@ from reactive_demo.errors import (
     first_line,
 )
 from reactive_demo.extras import MissingExtraError
+from reactive_demo.servers.libpq_environment import shielded
 from reactive_demo.servers.server_dir import ServerDir, lock, try_lock
 from reactive_demo.settings import Settings
 from reactive_demo.urls import without_password
@@ -72,10 +75,18 @@ class Stack:
         return f"Stack(PostgreSQL: {database}, Redis: {cache})"
 
 
-def connect(settings: Settings | None = None, servers: Collection[str] = tuple(EMBEDDED)) -> Stack:
+def connect(
+    settings: Settings | None = None,
+    servers: Collection[str] = tuple(EMBEDDED),
+    *,
+    probe: bool = True,
+) -> Stack:
     """Start or join the embedded servers; use your own where DATABASE_URL or REDIS_URL is set.
 
-    An embedded server that is not among `servers` is left alone, and its URL is empty.
+    An embedded server that is not among `servers` is left alone, and its URL is empty; with
+    `probe=False`, a server of your own need not answer yet. The URL of the embedded PostgreSQL
+    overrides libpq's environment variables; PGSERVICE, PGTZ, PGDATESTYLE and PGGEQO, which no URL
+    overrides, are removed from this process's environment.
 
     Raises ConfigurationError for settings that cannot work, UnavailableError for a server that
     does not answer, and ReactiveDemoError for an embedded one that cannot start.
@@ -86,23 +97,23 @@ def connect(settings: Settings | None = None, servers: Collection[str] = tuple(E
         for name, url in (("postgres", settings.database_url), ("valkey", settings.redis_url))
         if url is None and name in servers
     }
-    if settings.database_url:
+    if settings.database_url and probe:
         _probe_database(settings.database_url)
-    if settings.redis_url:
+    if settings.redis_url and probe:
         _probe_redis(settings.redis_url)
     _require_packages(wanted)
     embedded: dict[str, int] = {}
-    try:
+    with ExitStack() as held, _as_one_sentence():
         for name, directory in wanted.items():
             embedded[name] = _join(name, directory)
+            held.callback(os.close, embedded[name])
         started = [name for name, directory in wanted.items() if _start(name, directory)]
         urls = {
             name: _await_url(name, directory, name in started) for name, directory in wanted.items()
         }
-    except BaseException:
-        for handle in embedded.values():
-            os.close(handle)
-        raise
+        held.pop_all()  # the stack holds them from now on
+    if "postgres" in urls:
+        urls["postgres"] = shielded(urls["postgres"])
     return Stack(
         settings.database_url or urls.get("postgres", ""),
         settings.redis_url or urls.get("valkey", ""),
@@ -135,6 +146,18 @@ def reset(settings: Settings | None = None) -> list[Path]:
         for handle in handles:
             os.close(handle)
     return removed
+
+
+@contextmanager
+def _as_one_sentence() -> Iterator[None]:
+    """Raise ReactiveDemoError in place of what the system refuses, on a full disk for example."""
+    try:
+        yield
+    except OSError as error:
+        raise ReactiveDemoError(
+            f"The embedded servers cannot start ({error.strerror}: {error.filename}): mend that, "
+            "then try again."
+        ) from None
 
 
 def _directory(home: Path, name: str) -> ServerDir:
@@ -190,8 +213,8 @@ def _await_url(name: str, directory: ServerDir, started: bool) -> str:
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         state = directory.read("state")
-        if url := state.get("url"):
-            return str(url)
+        if isinstance(url := state.get("url"), str):  # a damaged state is soon written again
+            return url
         if error := state.get("error"):
             raise ReactiveDemoError(error)
         if (held := try_lock(directory.supervisor)) is not None:  # the supervisor has exited
@@ -259,16 +282,32 @@ def _probe_database(url: str) -> None:
     except (psycopg.Error, ValueError) as error:  # ValueError: a host name that cannot be one
         raise UnavailableError(
             f"DATABASE_URL ({without_password(url)}) does not answer ({first_line(error)}): start "
-            "that server, or unset DATABASE_URL to use the embedded one."
+            "that server, correct DATABASE_URL, or unset DATABASE_URL to use the embedded one."
         ) from None
 
 
 def _probe_redis(url: str) -> None:
     try:
         with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
-            client.ping()
-    except (redis.RedisError, ValueError) as error:
+            with suppress(NoPermissionError):  # that is an answer too
+                client.ping()
+            clustered = _is_cluster(client)
+    except (redis.RedisError, ValueError, OSError) as error:
         raise UnavailableError(
-            f"REDIS_URL ({without_password(url)}) does not answer ({error}): start that server, "
-            "or unset REDIS_URL to use the embedded one."
+            f"REDIS_URL ({without_password(url)}) does not answer ({first_line(error)}): start "
+            "that server, correct REDIS_URL, or unset REDIS_URL to use the embedded one."
         ) from None
+    if clustered:
+        raise ConfigurationError(
+            f"REDIS_URL ({without_password(url)}) is a node of a Redis Cluster, which is not "
+            "supported: let it name a server that holds all keys."
+        )
+
+
+def _is_cluster(client: redis.Redis) -> bool:
+    """Return whether the server is a node of a cluster; False if the account may not know."""
+    try:
+        facts: Mapping[str, object] = client.info("cluster")
+    except redis.ResponseError:
+        return False
+    return bool(facts.get("cluster_enabled"))

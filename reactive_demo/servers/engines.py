@@ -17,7 +17,7 @@ import redis
 from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.extras import MissingExtraError
 from reactive_demo.servers.run_as import RunAs
-from reactive_demo.servers.server_dir import ServerDir
+from reactive_demo.servers.server_dir import ServerDir, reason_in
 
 __all__ = ["SERVERS", "PostgreSQL", "Server", "Valkey", "postgres_programs", "valkey_programs"]
 
@@ -87,9 +87,9 @@ class PostgreSQL:
             check=False,
         )
         if made.returncode != 0:
-            last = (made.stderr or made.stdout).strip().splitlines()[-1:] or ["no message"]
+            why = reason_in((made.stderr or made.stdout).splitlines())
             raise ReactiveDemoError(
-                f"initdb could not create {data} ({last[0]}): mend that, then try again."
+                f"initdb could not create {data} ({why}): mend that, then try again."
             )
         draft.rename(data)
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,12 +20,15 @@ from reactive_demo.servers.engines import Server
 from reactive_demo.servers.run_as import RunAs
 from reactive_demo.servers.server_dir import ServerDir
 
-__all__ = ["Running", "end_orphan"]
+__all__ = ["SOCKET_FOLDER", "Running", "end_orphan"]
 
 READY_TIMEOUT = 60.0
 """Seconds a server may take to answer; recovery after a crash takes a while."""
 
 PR_SET_PDEATHSIG = 1
+
+SOCKET_FOLDER = "reactive_demo-"
+"""How the name of each folder begins in which a server has its socket."""
 
 
 class Running:
@@ -61,6 +65,14 @@ class Running:
         """Whether the process has ended."""
         return self._process is not None and self._process.poll() is not None
 
+    @property
+    def hidden(self) -> bool:
+        """Whether its socket is gone, as if someone had cleared the temporary files."""
+        folder = self._socket_folder
+        return folder is not None and not (
+            folder.is_dir() and any(path.is_socket() for path in folder.iterdir())
+        )
+
     def stop(self) -> None:
         """Stop the server cleanly, within half a minute."""
         if self._process is not None and not self.exited:
@@ -96,15 +108,31 @@ def remember(directory: ServerDir, pid: int, socket_folder: Path) -> None:
 
 def end_orphan(directory: ServerDir, stop_signal: signal.Signals) -> None:
     """End a server whose supervisor was killed, and remove the folder of its socket."""
-    facts = directory.read("server")
-    if not facts:
-        return
-    with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(facts["pid"])
-        if process.create_time() == facts["started"]:
-            end(process, stop_signal)
-    shutil.rmtree(facts["socket"], ignore_errors=True)
+    for process in sorted(_orphans(directory), key=psutil.Process.create_time):
+        end(process, stop_signal)
+    socket_folder = Path(str(directory.read("server").get("socket")))
+    if socket_folder.name.startswith(SOCKET_FOLDER):  # a damaged file may say anything
+        shutil.rmtree(socket_folder, ignore_errors=True)
     directory.forget("server")
+
+
+def _orphans(directory: ServerDir) -> Iterator[psutil.Process]:
+    """Yield the processes of the server that still run.
+
+    If nothing says which, those that work in its data: two servers there would destroy it.
+    """
+    match directory.read("server"):
+        case {"pid": int(pid), "started": float(started)}:
+            with suppress(psutil.NoSuchProcess, ValueError, OverflowError):
+                process = psutil.Process(pid)
+                if process.create_time() == started:
+                    yield process
+        case _:
+            for process in psutil.process_iter():
+                with suppress(psutil.Error):
+                    known = process.name().startswith(("postgres", "valkey"))
+                    if known and process.cwd() == str(directory.data):
+                        yield process
 
 
 def end(process: psutil.Process, stop_signal: signal.Signals) -> None:

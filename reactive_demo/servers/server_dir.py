@@ -11,7 +11,9 @@ kill -9, which a list of process ids would miss.
 
 import json
 import os
+import shutil
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,10 @@ from typing import Any
 
 from reactive_demo.errors import ConfigurationError
 
-__all__ = ["ServerDir", "lock", "try_lock"]
+__all__ = ["ServerDir", "lock", "reason_in", "try_lock"]
+
+FULL = 1_000_000
+"""Bytes of free disk below which a server cannot start."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,12 @@ class ServerDir:
             ) from None
 
     def read(self, name: str) -> dict[str, Any]:
-        """Return the contents of `NAME.json`; empty if there is none."""
+        """Return the contents of `NAME.json`; empty if there is none, or it is damaged."""
         try:
-            return dict(json.loads((self.folder / f"{name}.json").read_text()))
-        except (FileNotFoundError, ValueError):
+            facts = json.loads((self.folder / f"{name}.json").read_text())
+        except (OSError, ValueError, RecursionError):
             return {}
+        return facts if isinstance(facts, dict) else {}
 
     def write(self, name: str, facts: dict[str, Any]) -> None:
         """Replace `NAME.json` atomically."""
@@ -78,13 +84,22 @@ class ServerDir:
         (self.folder / f"{name}.json").unlink(missing_ok=True)
 
     def last_words(self) -> str:
-        """Return the last line of the log that reports a failure, for an error message."""
+        """Return the line of the log that tells best why the server failed."""
+        lines = []
         with suppress(OSError):
             lines = self.log.read_text(errors="replace").splitlines()[-50:]
-            failures = [line for line in lines if any(w in line for w in ("FATAL", "rror", "rong"))]
-            if found := failures or lines:
-                return found[-1].strip()
-        return "nothing was logged"
+            if shutil.disk_usage(self.folder).free < FULL:
+                lines += ["No space left on device"]  # then the log may lack it
+        return reason_in(lines)
+
+
+def reason_in(lines: Sequence[str]) -> str:
+    """Return the last line that reports a full disk or, if none does, a failure, or the last."""
+    for words in (("No space left", "quota exceeded"), ("FATAL", "PANIC", "rror", "rong"), ("",)):
+        for line in reversed(lines):
+            if line.strip() and any(word in line for word in words):
+                return line.strip()
+    return "nothing was logged"
 
 
 def try_lock(path: Path, *, shared: bool = False) -> int | None:

@@ -13,12 +13,13 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
 from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.servers.engines import SERVERS
-from reactive_demo.servers.process import Running, end_orphan
+from reactive_demo.servers.process import SOCKET_FOLDER, Running, end_orphan
 from reactive_demo.servers.run_as import RunAs
 from reactive_demo.servers.server_dir import ServerDir, try_lock
 
@@ -42,8 +43,8 @@ def spawn(name: str, directory: ServerDir, lock: int) -> "subprocess.Popen[bytes
             stdout=log,
             stderr=log,
             cwd="/",
-            env={
-                **os.environ,
+            env={  # without libpq's variables, which are meant for other servers
+                **{name: value for name, value in os.environ.items() if not name.startswith("PG")},
                 "PYTHONPATH": os.pathsep.join(filter(None, [package_parent, known])),
             },
             pass_fds=[lock],
@@ -65,10 +66,15 @@ def supervise(name: str, directory: ServerDir) -> None:
         running.start(socket_folder)
         directory.write("state", {"url": running.url})
         while not _unused(directory):
-            if running.exited:
+            if running.exited or running.hidden:
                 directory.forget("state")  # new users wait
+                running.stop()
                 time.sleep(1)
+                if not socket_folder.is_dir():  # the address stays what users know
+                    socket_folder.mkdir(mode=0o700)
+                    account.own(socket_folder)
                 running.start(socket_folder)
+            if directory.read("state") != {"url": running.url}:  # now, or it was damaged
                 directory.write("state", {"url": running.url})
     finally:
         directory.forget("state")
@@ -100,7 +106,7 @@ def _give(directory: ServerDir, account: RunAs) -> None:
 def _socket_folder(account: RunAs) -> Path:
     """Make a folder with a short path: that of a socket is limited to about 100 bytes."""
     parent = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108  (mkdtemp is safe there)
-    folder = Path(tempfile.mkdtemp(prefix="reactive_demo-", dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix=SOCKET_FOLDER, dir=parent))
     account.own(folder)
     return folder
 
@@ -121,7 +127,8 @@ def main() -> None:
         directory.write("state", {"error": str(error)})
     except Exception as error:
         traceback.print_exc()
-        directory.write("state", {"error": f"{error}: see {directory.log}."})
+        with suppress(OSError):  # the disk may be full
+            directory.write("state", {"error": f"{error}: see {directory.log}."})
         raise
 
 

@@ -1,20 +1,30 @@
-"""The services behind `reactive-demo listen` and `resync`, which run in the foreground."""
+"""What is behind `reactive-demo listen`, `resync` and `uninstall`."""
 
 import logging
 import signal
 import threading
 import time
+from contextlib import suppress
 
-from reactive_demo.changes import State
-from reactive_demo.errors import UnavailableError
+import psycopg
+import redis
+
+from reactive_demo.changes import State, into_batches
+from reactive_demo.errors import ReactiveDemoError, UnavailableError
 from reactive_demo.feeds import ChangeTableFeed
 from reactive_demo.listener.listener import Listener
 from reactive_demo.options import Options
 from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.redis_cache.client import open_redis
+from reactive_demo.redis_cache.keys import feed_key, quarantine_key
+from reactive_demo.tools.rights import missing_rights
 
-__all__ = ["ended_by_signal", "listen", "resync"]
+__all__ = ["cache_keys", "ended_by_signal", "listen", "remove_cache", "resync"]
 
 log = logging.getLogger(__name__)
+
+SCANNED_AT_ONCE = 500
+"""Keys."""
 
 
 def listen(
@@ -31,6 +41,9 @@ def listen(
         if text.startswith(State.STOPPED):
             ended.set()
 
+    with suppress(ReactiveDemoError, psycopg.Error, redis.RedisError):  # the listener tries again
+        if missing := missing_rights(database_url, redis_url, table):
+            log.warning("%s: %s", table, missing)
     feed = ChangeTableFeed(database_url, table, options=options)
     with Listener(feed, Cache(redis_url, table)) as listener:
         listener.observe(log_status)
@@ -40,13 +53,15 @@ def listen(
 def resync(database_url: str, redis_url: str, table: str, timeout: float = 3600) -> int:
     """Fill the cache of `table` again; return how many rows it holds then.
 
-    The leader fills it; without one, a listener runs until it is done.
+    The leader fills it; without one, a listener runs until it is done. It follows this database
+    even if the cache followed another one, or a later timeline.
 
     Raises UnavailableError after `timeout` seconds, and the error that ends the listener.
     """
     cache = Cache(redis_url, table)
     cache.forget_cursor()
-    with Listener(ChangeTableFeed(database_url, table), cache) as listener:
+    feed = ChangeTableFeed(database_url, table)
+    with Listener(feed, cache, whatever_database=True) as listener:
         deadline = time.monotonic() + timeout
         while not cache.has_cursor():
             listener.check()
@@ -56,6 +71,33 @@ def resync(database_url: str, redis_url: str, table: str, timeout: float = 3600)
                 )
             time.sleep(0.05)
     return sum(1 for _ in cache.scan())
+
+
+def cache_keys(redis_url: str, table: str) -> list[str]:
+    """Return the Redis keys of the caches of `table`, under each name that it may be called by."""
+    bare = table.removeprefix("public.")
+    found: list[str] = []
+    with open_redis(redis_url) as client:
+        for name in {table, bare, f"public.{bare}"} if "." not in bare else {table}:
+            cache = Cache(redis_url, name)
+            for keys in into_batches(map(cache.redis_key, cache.scan()), SCANNED_AT_ONCE):
+                with client.pipeline(transaction=False) as batch:
+                    for key in keys:
+                        batch.type(key)
+                    kinds = batch.execute()
+                found += [key for key, kind in zip(keys, kinds, strict=True) if kind == "hash"]
+            cache.close()
+            found += [key for key in (feed_key(name), quarantine_key(name)) if client.exists(key)]
+    return found
+
+
+def remove_cache(redis_url: str, table: str) -> int:
+    """Delete these keys; return how many there were."""
+    keys = cache_keys(redis_url, table)
+    with open_redis(redis_url) as client:
+        for some in into_batches(keys, SCANNED_AT_ONCE):
+            client.unlink(*some)
+    return len(keys)
 
 
 def ended_by_signal() -> threading.Event:

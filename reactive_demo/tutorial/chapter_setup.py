@@ -14,6 +14,7 @@ from reactive_demo.capture.install import (
 )
 from reactive_demo.changes import Change, into_batches
 from reactive_demo.errors import ReactiveDemoError, first_line
+from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.redis_cache.client import open_redis
 from reactive_demo.redis_cache.keys import feed_key, quarantine_key, row_key, stream_key
@@ -80,7 +81,9 @@ def fresh_database(stack: Stack, name: str, *, drop_timeout: float = DROP_TIMEOU
     """
     database = Identifier(name)
     try:
-        with psycopg.connect(stack.database_url, autocommit=True, connect_timeout=5) as connection:
+        with open_postgres(
+            stack.database_url, "stage", silence_timeout=2 * DROP_TIMEOUT
+        ) as connection:
             connection.execute(
                 "SELECT pg_advisory_lock(hashtextextended('reactive_demo databases', 0))"
             )
@@ -126,7 +129,7 @@ def drop_database(stack: Stack, name: str, *, timeout: float = DROP_TIMEOUT) -> 
 
     Raises ReactiveDemoError when that takes longer than `timeout` seconds.
     """
-    with psycopg.connect(stack.database_url, autocommit=True, connect_timeout=5) as connection:
+    with open_postgres(stack.database_url, "stage", silence_timeout=2 * DROP_TIMEOUT) as connection:
         if not _is_anothers(connection, name):
             _drop(connection, name, timeout)
 

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from reactive_demo import Cache, install, uninstall
+from reactive_demo import Cache, RefusedError, install, uninstall
 from tools.agreement import agree, cached, carry
 
 AWKWARD = """"O'Reilly's", $$, $body$ 100% %s %(x)s {0} \\u0041"""
@@ -193,3 +193,14 @@ def test_excluded_columns_are_absent_from_the_cache(
     rows = cached(cache)
     assert [set(row) for row in rows.values()] == [{"id", "name", "j"}] * 2
     assert "secret" not in str(rows)
+
+
+def test_a_key_that_two_transactions_may_have_at_once_is_refused(
+    database: str, connection: psycopg.Connection
+) -> None:
+    connection.execute(
+        "CREATE TABLE seat (n int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED, who text)"
+    )
+    with pytest.raises(RefusedError, match="initially deferred"):
+        install(database, "seat")
+    connection.execute("INSERT INTO seat VALUES (1, 'ada')")

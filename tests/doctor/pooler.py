@@ -10,7 +10,8 @@ import struct
 import threading
 from pathlib import Path
 from typing import Self
-from urllib.parse import unquote
+
+from psycopg.conninfo import conninfo_to_dict
 
 IDLE = b"I"
 FAKE_PID = 4_000_000
@@ -21,12 +22,12 @@ class Pooler:
     """Listens on a TCP port in front of a PostgreSQL that listens on a Unix socket."""
 
     def __init__(self, database_url: str, sessions: int = 3) -> None:
-        address, _, folder = database_url.partition("?host=")
-        database = address.rpartition("/")[2]
+        parts = conninfo_to_dict(database_url)
+        database = str(parts["dbname"])
         self._idle: queue.Queue[socket.socket] = queue.Queue()
         self._greeting = b""
         for _ in range(sessions):
-            self._idle.put(self._log_in(Path(unquote(folder)) / ".s.PGSQL.5432", database))
+            self._idle.put(self._log_in(Path(str(parts["host"])) / ".s.PGSQL.5432", database))
         self._door = socket.create_server(("127.0.0.1", 0))
         port = self._door.getsockname()[1]
         self.url = f"postgresql://reactive_demo@127.0.0.1:{port}/{database}?sslmode=disable"

@@ -20,7 +20,7 @@ def url_of(client: redis.Redis, user: str = "") -> str:
 
 def test_a_server_that_is_well_and_stays_as_it_is(redis_url: str) -> None:
     lines = examine(redis_url)
-    assert [line.state for line in lines] == [State.OK] * 3
+    assert [line.state for line in lines] == [State.OK] * 4
     with redis.Redis.from_url(redis_url) as client:
         assert client.dbsize() == 0
 
@@ -87,6 +87,44 @@ def test_a_user_who_may_only_read(start_redis: StartRedis, find: Find) -> None:
     line = find("Redis writes", examine(url_of(client, "reader:any@")))
     assert line.state is State.MEND
     assert line.words.startswith("this user may not write (")
+
+
+@pytest.mark.parametrize(
+    ("rules", "refused"),
+    [
+        ("~* &* +@all", []),
+        ("~profile:* ~reactive_demo:* &profile:* +@all", []),
+        ("~* resetchannels +@all", ["SUBSCRIBE", "PUBLISH"]),
+        ("~* &other:* +@all", ["SUBSCRIBE", "PUBLISH"]),
+        ("~* &* +@all -publish", ["PUBLISH"]),
+        ("~profile:* &* +@all", ["HSET", "HDEL"]),
+        ("~* &* +@all -evalsha -time", ["TIME", "EVALSHA"]),
+        ("~* resetchannels +@all -multi -hmget", ["HMGET", "PUBLISH"]),
+    ],
+)
+def test_what_a_user_may_not_is_named(
+    rules: str, refused: list[str], start_redis: StartRedis, find: Find
+) -> None:
+    client = start_redis()
+    client.execute_command(f"ACL SETUSER other on nopass {rules}")
+    line = find("Redis rights", examine(url_of(client, "other:any@")))
+    if not refused:
+        assert line.state is State.OK
+        return
+    assert line.state is State.MEND
+    assert line.words.startswith(f"this user may not {', '.join(refused)} for the table profile")
+    _, _, mended = line.words.partition("ACL SETUSER ... ")
+    client.execute_command(f"ACL SETUSER other {mended.removesuffix('.')}")
+    assert find("Redis rights", examine(url_of(client, "other:any@"))).state is State.OK
+    assert client.dbsize() == 0
+
+
+def test_a_user_who_may_not_see_the_version(start_redis: StartRedis, find: Find) -> None:
+    client = start_redis()
+    client.execute_command("ACL SETUSER other on nopass ~* &* +@all -info")
+    lines = examine(url_of(client, "other:any@"))
+    assert "may not see its version" in find("Redis", lines).words
+    assert find("Redis rights", lines).state is State.OK
 
 
 def test_a_server_that_refuses_for_another_reason() -> None:

@@ -15,7 +15,7 @@ def examine(url: str) -> list[Line]:
 
 def test_a_server_that_is_well(database_url: str) -> None:
     lines = examine(database_url)
-    assert [line.state for line in lines] == [State.OK] * 3
+    assert [line.state for line in lines] == [State.OK] * 4
     assert lines[0].words.startswith("18.")
     assert lines[1].words == "a notification came back"
 
@@ -114,3 +114,27 @@ def test_the_schema_in_each_of_its_states(database_url: str, find: Find) -> None
         assert words().startswith("the table profile exists, without a trigger")
         connection.execute("DROP SCHEMA reactive CASCADE")
         assert words().startswith("the table profile exists, without a trigger")
+
+
+def test_the_rights_that_a_listener_lacks_are_all_named(database: str, find: Find) -> None:
+    weak = database.replace("reactive_demo@", "weak@", 1)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CREATE ROLE weak LOGIN")
+        try:
+            line = find("rights", examine(weak))
+            assert line.state is State.WARNING
+            assert line.words == (
+                "to run a listener, this account needs GRANT USAGE ON SCHEMA reactive; "
+                "GRANT SELECT, UPDATE ON reactive.captured; GRANT SELECT ON public.profile; "
+                "GRANT DELETE, SELECT ON reactive.change."
+            )
+            for grant in line.words.removesuffix(".").split("GRANT ")[1:]:
+                connection.execute(f"GRANT {grant.rstrip('; ')} TO weak".encode())
+            assert find("rights", examine(weak)).state is State.OK
+        finally:
+            connection.execute("DROP OWNED BY weak")
+            connection.execute("DROP ROLE weak")
+
+
+def test_where_nothing_is_installed_no_right_is_missing(database_url: str, find: Find) -> None:
+    assert find("rights", examine(database_url)).state is State.OK

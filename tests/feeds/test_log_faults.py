@@ -245,7 +245,7 @@ def test_redis_loses_everything_or_goes_back_in_time(
         own_redis.kill()
         own_redis.start()  # with what it saved then: its cursor is older than the slot
         traffic.flow(200)
-        until("the leader writes", lambda: cache.seconds_without_leader() < 5)
+        until("the leader writes", lambda: cache.leaders.seconds_without_leader() < 5)
         cache._redis.flushall()
         traffic.flow(50)
     agree(database, cache)

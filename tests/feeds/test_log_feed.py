@@ -3,14 +3,19 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import takewhile
 
 import psycopg
 import pytest
 import redis
 
 from reactive_demo import Cache, ChangeTableFeed, Listener, LogFeed, Profiles, install, uninstall
+from reactive_demo.capture.install import captured_tables
+from reactive_demo.changes import State
 from reactive_demo.errors import ConfigurationError, NotCapturedError, RefusedError
 from reactive_demo.options import Options
+from reactive_demo.tools.audit import audit
+from reactive_demo.waiting import StopEvent
 from tools.agreement import Traffic, agree, cached
 from tools.waiting import until
 
@@ -290,11 +295,50 @@ def test_installing_again_changes_nothing(database: str) -> None:
         ChangeTableFeed(database).open()
 
 
+def test_a_cursor_belongs_to_a_server_a_database_and_a_timeline(database: str) -> None:
+    """It begins as with the change table, so that the cache refuses others (acquire_lease.lua)."""
+    with LogFeed(database).open() as session:
+        place = session.incarnation().split("/")[:3]
+    install(database)
+    with ChangeTableFeed(database).open() as session:
+        assert session.incarnation().split("/")[:3] == place
+
+
+def test_without_a_fill_it_begins_where_its_slot_does(database: str, profiles: Profiles) -> None:
+    profiles.increment("ada", "likes")
+    stopping = StopEvent()
+    with LogFeed(database).open() as session:
+        batches = session.batches(None, stopping, fill=False)
+        seen = list(takewhile(lambda batch: batch.state is not State.LIVE, batches))
+        assert not any(batch.changes for batch in seen)
+        assert [batch.evict_below for batch in seen if batch.evict_below] == ["0"]
+        assert seen[-1].cursor
+        profiles.increment("bob", "likes")
+        batch = next(batch for batch in batches if batch.changes)
+        assert [change.key for change in batch.changes] == ["bob"]
+        stopping.set()
+
+
+def test_an_audit_without_versions(
+    database: str, cache: Cache, profiles: Profiles, listen: Listen
+) -> None:
+    profiles.increment("ada", "likes")
+    listen(LogFeed(database), cache)
+    agree(database, cache)
+    with pytest.raises(NotCapturedError, match="is not captured"):
+        audit(database, cache)
+    assert not audit(database, cache, captured=False, again=(0.1,)).wrong
+    cache._redis.hset(cache.redis_key("ada"), "row", '{"likes_count": -1}')
+    (wrong,) = audit(database, cache, captured=False, again=(0.1,)).wrong
+    assert wrong.key == "ada"
+
+
 def test_uninstall_leaves_nothing(
     database: str, connection: psycopg.Connection, cache: Cache, listen: Listen
 ) -> None:
     listener = listen(LogFeed(database), cache)
     assert len(connection.execute(SLOTS).fetchall()) == 1
+    assert captured_tables(database) == ["public.profile"]
     uninstall(database)
     until("the listener says so", lambda: "not published" in listener.status_text)
     assert connection.execute(SLOTS).fetchall() == []
@@ -347,6 +391,9 @@ def test_a_row_that_postgresql_cannot_show_does_not_hold_up_the_others(
     )
     connection.execute("INSERT INTO orders (id, n) VALUES (4, 4), (5, 0), (6, 6)")
     until("the others are there", lambda: set(cached(orders)) == {"1", "3", "4", "6"})
-    until("they are in quarantine", lambda: set(orders.quarantined(["1", "2", "5"])) == {"2", "5"})
+    until(
+        "they are in quarantine",
+        lambda: set(orders.quarantine_records.find(["1", "2", "5"])) == {"2", "5"},
+    )
     connection.execute("UPDATE orders SET n = 5 WHERE n = 0")
     until("all are there", lambda: len(cached(orders)) == 6)

@@ -69,14 +69,16 @@ def test_each_message_is_read(data: bytes, message: Message | None) -> None:
 # What the messages become
 
 
+ID = Column("id", "integer", "bare", is_strange=False, is_domain=False)
 TABLE = CapturedTable(
     "public.orders",
     "",
     "t.id::text",
-    [Column("id", "integer", "bare")],
+    [ID],
     ["="],
     [">"],
-    [Column("id", "integer", "bare"), Column('"a ""b"""', "text", "bare")],
+    [ID, Column('"a ""b"""', "text", "bare", is_strange=False, is_domain=False)],
+    "23,25",
 )
 
 

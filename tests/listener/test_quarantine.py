@@ -152,6 +152,71 @@ def test_nothing_is_in_quarantine_while_redis_takes_nothing(
     assert not quarantine.reasons
 
 
+class Refusing(Cache):
+    """Refuses every value, or `poison` only, with `error`; a batch without values is written."""
+
+    error: Exception
+    poison = ""
+
+    def write(self, batch: Batch, lease: Any, *, partial: bool = False) -> int:
+        if any(self.poison in change.key for change in batch.changes):
+            raise self.error
+        return super().write(batch, lease, partial=partial)
+
+
+ROWS = [Versioned(name, "{}", "1") for name in ("ada", "bob", "eve")]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.ResponseError("BUSY Redis is busy running a script."),
+        redis.ResponseError("MISCONF Redis is configured to save RDB snapshots"),
+        redis.ResponseError("Command # 2 (HSET a b) of pipeline caused error: BUSY Redis is busy"),
+        redis.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+        redis.ReadOnlyError("You can't write against a read only replica."),
+        redis.BusyLoadingError("Redis is loading the dataset in memory"),
+        redis.AuthenticationError("invalid username-password pair"),
+        redis.exceptions.NoScriptError("No matching script."),
+        redis.exceptions.MasterDownError("Link with MASTER is down"),
+        redis.TimeoutError("Timeout reading from socket"),
+    ],
+    ids=lambda error: f"{type(error).__name__} {str(error)[:20]}",
+)
+def test_what_a_server_says_of_itself_is_no_rows_fault(cache: Cache, error: Exception) -> None:
+    refusing = Refusing(cache.redis_url)
+    refusing.error = error
+    quarantine = Quarantine(refusing)
+    for rows in (ROWS, ROWS[:1]):
+        with pytest.raises(type(error)):
+            quarantine.write(Batch(State.LIVE, rows), cache.acquire_lease("one"))
+    assert not quarantine.reasons
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.ConnectionError("Connection reset by peer"),
+        redis.ResponseError("string exceeds maximum allowed size (proto-max-bulk-len)"),
+        redis.DataError("Invalid input of type"),
+        UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"),
+        OverflowError(),
+        RecursionError("maximum recursion depth exceeded"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_one_row_that_cannot_be_written_is_one_row_whatever_the_error(
+    cache: Cache, error: Exception
+) -> None:
+    refusing = Refusing(cache.redis_url)
+    refusing.error, refusing.poison = error, "bob"
+    quarantine = Quarantine(refusing)
+    outcome = quarantine.write(Batch(State.LIVE, ROWS), cache.acquire_lease("one"))
+    assert (outcome.newer, outcome.quarantined) == (2, 1)
+    assert list(quarantine.reasons) == ["bob"]
+    assert quarantine.reasons["bob"]
+
+
 def test_the_sequence_grows_by_one_however_often_a_batch_was_divided(
     strict: redis.Redis, own_redis: RedisServer
 ) -> None:

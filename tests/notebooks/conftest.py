@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Kernel:
-    """A kernel that runs what it is given, in the notebooks' folder."""
+    """A kernel that runs cells in the notebooks' folder."""
 
     def __init__(self) -> None:
         self._client = NotebookClient(
@@ -35,17 +35,17 @@ class Kernel:
             yield self
 
     def run(self, cell: NotebookNode) -> list[NotebookNode]:
-        """Run a copy of the cell: its outputs, or CellExecutionError."""
+        """Run a copy of the cell and return its outputs; CellExecutionError if it fails."""
         copy = new_code_cell(cell.source, metadata=cell.metadata)
         self._client.execute_cell(copy, 0)
         return list(copy.outputs)
 
     def ask(self, source: str) -> str:
-        """What `source` prints."""
+        """Return what `source` prints."""
         return "".join(output.text for output in self.run(new_code_cell(source)))
 
     def restart(self) -> None:
-        """Begin anew, as *Kernel -> Restart* does."""
+        """Start over, as *Kernel -> Restart* does."""
         run_sync(self._client.km.restart_kernel)(now=True)
         run_sync(self._client.kc.wait_for_ready)(timeout=60)
 
@@ -59,7 +59,7 @@ def start_kernel() -> Iterator[Callable[[], Kernel]]:
 
 @pytest.fixture
 def blank(stack: Stack) -> None:
-    """The servers that notebooks connect to, as on the first day."""
+    """Empty the servers that notebooks connect to."""
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS reactive CASCADE")
         connection.execute("DROP TABLE IF EXISTS public.profile CASCADE")

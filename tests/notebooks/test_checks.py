@@ -13,6 +13,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
 from tools.course import each_notebook
+from tools.execute_notebooks import SKIPPED
 
 TAKE_LONG = {"02_cache_strategies", "05_profile_app", "06_break_it", "07_how_it_heals"}
 
@@ -43,7 +44,7 @@ def test_each_check_fails_before_its_step_and_passes_after_it(
 
 
 def walk(notebook: NotebookNode, kernel: Any) -> list[str]:
-    """Run the notebook once, each check before and after its step; which checks prove nothing."""
+    """Run each check before and after its step; return the checks that prove nothing."""
     found = []
     for step, check in steps(notebook):
         tried = try_before(step, check, kernel)
@@ -55,19 +56,29 @@ def walk(notebook: NotebookNode, kernel: Any) -> list[str]:
 
 
 def steps(notebook: NotebookNode) -> Iterator[tuple[list[NotebookNode], NotebookNode | None]]:
-    """The code cells up to each check, and that check; the last ones have none."""
+    """Yield the code cells up to each check, and that check; the last ones have none.
+
+    The step that an exercise's check is about is the solution, which is below it.
+    """
     step: list[NotebookNode] = []
+    open_check = None
     for cell in notebook.cells:
-        if "check" in cell.metadata.get("tags", []):
+        tags = cell.metadata.get("tags", [])
+        if SKIPPED in tags:
+            open_check = new_code_cell(cell.source, id=cell.id)
+        elif "check" in tags:
             yield step, cell
             step = []
         elif cell.cell_type == "code":
             step.append(cell)
+            if "solution" in tags:
+                yield step, open_check
+                step = []
     yield step, None
 
 
 def try_before(step: list[NotebookNode], check: NotebookNode | None, kernel: Any) -> list[str]:
-    """Run a step; before each of its cells, until one fails, what the check says."""
+    """Run a step; return what the check says before each of its cells, until it fails."""
     tried: list[str] = []
     for cell in step:
         if check and "failed" not in tried:
@@ -79,18 +90,18 @@ def try_before(step: list[NotebookNode], check: NotebookNode | None, kernel: Any
 
 
 def attempt(source: str, kernel: Any) -> list[str]:
-    """What a check says now, if all names that it uses exist."""
+    """Ask a check, if all names that it uses exist; return its answer."""
     return [kernel.ask(ATTEMPT.format(source=source)).strip()] if knows(kernel, source) else []
 
 
 def last_of_several(source: str) -> str | None:
-    """The last statement, where those above it are a step, or the end of one."""
+    """Return the last statement, if those above it belong to the step."""
     *above, last = ast.parse(source).body
     return ast.unparse(last) if above else None
 
 
 def names(source: str) -> set[str]:
-    """The global names that must exist before `source` can run."""
+    """Return the global names that must exist before `source` can run."""
     nodes = list(ast.walk(ast.parse(source)))
     used = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     made = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
@@ -99,16 +110,16 @@ def names(source: str) -> set[str]:
 
 
 def knows(kernel: Any, source: str) -> bool:
-    """Whether the kernel has all names that `source` uses."""
+    """Return whether the kernel has all names that `source` uses."""
     return bool(kernel.ask(f"print({names(source)!r} <= globals().keys())") == "True\n")
 
 
 def complaint(tried: list[str]) -> str:
-    """Why a check was not seen failing, and the mend."""
+    """Say why a check was not seen failing, and how to fix that."""
     if not tried:
         return (
-            "cannot be asked before its step: define the names that it uses earlier, so that who "
-            "runs it too early gets a verdict and no NameError"
+            "cannot be asked before its step: define the names that it uses earlier, so that a "
+            "reader who runs it too early gets a verdict and no NameError"
         )
     if set(tried) == {"passed"}:
         return "passes before its step: let it ask for what only the step brings about"
@@ -119,7 +130,7 @@ def complaint(tried: list[str]) -> str:
 
 
 def written(*cells: str) -> NotebookNode:
-    """A notebook of these code cells; those that check are tagged."""
+    """Make a notebook of these code cells, and tag those that check."""
     return new_notebook(
         cells=[
             new_code_cell(

@@ -1,4 +1,4 @@
-"""Every notebook keeps the rules, and every rule complains of a notebook that breaks it."""
+"""Every notebook keeps the rules, and every rule catches a notebook that breaks it."""
 
 import subprocess
 import sys
@@ -79,7 +79,7 @@ def test_no_two_notebooks_begin_with_the_same_number() -> None:
 
 @pytest.fixture
 def good(tmp_path: Path) -> Notebook:
-    """The smallest notebook without a complaint."""
+    """The smallest notebook that keeps every rule."""
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "way.svg").write_text(SVG)
     (tmp_path / "good.ipynb").touch()
@@ -98,12 +98,12 @@ def good(tmp_path: Path) -> Notebook:
         for name in ("one", "two", "three")
         for cell in (
             new_code_cell("# your code here", id=f"try-{name}", metadata={"tags": ["exercise"]}),
+            new_code_cell("check()", id=f"check-{name}", metadata={"tags": sorted(style.ANSWERED)}),
             new_code_cell(
-                "solve()",
+                "# a solution\nsolve()\ncheck()",
                 id=f"solve-{name}",
                 metadata={"tags": ["solution"], "jupyter": {"source_hidden": True}},
             ),
-            new_code_cell("check()", id=f"check-{name}", metadata={"tags": ["check"]}),
         )
     ]
     node = new_notebook(
@@ -121,13 +121,14 @@ def good(tmp_path: Path) -> Notebook:
 
 
 def number_runs(notebook: Notebook) -> None:
-    """As if it had just been run from top to bottom."""
-    for number, cell in enumerate(notebook.code, 1):
+    """Number the code cells as a run from top to bottom does, without the checks of exercises."""
+    runs = [cell for cell in notebook.code if style.SKIPPED not in cell.metadata.get("tags", [])]
+    for number, cell in enumerate(runs, 1):
         cell.execution_count = number
 
 
 def find(notebook: Notebook, ident: str) -> NotebookNode:
-    """The cell of that id."""
+    """Return the cell with that id."""
     return next(cell for cell in notebook.node.cells if cell.id == ident)
 
 
@@ -183,7 +184,7 @@ def repeat(times: int, source: str = "more()") -> Break:
 
 
 def output(kind: str, **content: object) -> Break:
-    """Let the first step put out something that is no value."""
+    """Let the first step output something other than a value."""
 
     def broken(notebook: Notebook) -> None:
         find(notebook, "step-1").outputs = [new_output(kind, **content)]
@@ -246,8 +247,10 @@ BROKEN: list[tuple[Callable[..., object], str, Break]] = [
     (style.checks_its_steps, "2 cells", drop("try-one", "solve-one", "check-one")),
     (style.solves_its_exercises, "empty cell", reword("try-one", "# your code here", "x = 1")),
     (style.solves_its_exercises, "no solution", mark("solve-one", tags=[])),
+    (style.solves_its_exercises, "begin with", reword("solve-one", "# a solution\n", "")),
     (style.solves_its_exercises, "collapse", mark("solve-one", jupyter={})),
-    (style.solves_its_exercises, "no check", mark("check-one", tags=[])),
+    (style.solves_its_exercises, "no check", mark("check-one", tags=["check"])),
+    (style.solves_its_exercises, "end with", reword("solve-one", "check()", "check")),
     (style.describes_its_pictures, "alt text", reword("opening", ALT, "a way")),
     (style.describes_its_pictures, "there is no", unpicture(None)),
     (style.describes_its_pictures, "<title>", unpicture(SVG.replace("title", "text"))),

@@ -227,15 +227,15 @@ class Pipeline(RuleBasedStateMachine):
             if carried := self.reader.step():
                 self.carried.append(carried)
 
-    @rule(writer=WRITERS, what=WHAT, key=KEYS, other=KEYS)
-    def write_and_carry(self, writer: int, what: str, key: str, other: str) -> None:
+    @rule(writer=WRITERS, what=WHAT, key=KEYS, other=KEYS, count=st.integers(1, 3))
+    def write_and_carry(self, writer: int, what: str, key: str, other: str, count: int) -> None:
         self.write_and_commit(writer, what, key, other)
-        self.carry(3)
+        self.carry(count)
 
     @rule()
     def carry_all(self) -> None:
         if not any(w.info.transaction_status for w in self.writers):
-            self.reader.settle()
+            self.all_is_equal()
 
     @rule()
     def flush(self) -> None:
@@ -293,12 +293,15 @@ class Pipeline(RuleBasedStateMachine):
                 self.seen[key] = now
                 assert row is None or self.redis.pttl(f"profile:{key}") == -1, f"{key} will expire"
 
+    def all_is_equal(self) -> None:
+        self.reader.settle()
+        assert cached(self.cache) == stored(self.database)
+
     def teardown(self) -> None:
         try:
             for writer in self.writers:
                 writer.commit()
-            self.reader.settle()
-            assert cached(self.cache) == stored(self.database)
+            self.all_is_equal()
         finally:
             for end in (*self.writers, self.admin, self.reader, self.fenced, self.redis):
                 if end is not None:

@@ -107,8 +107,8 @@ def test_a_command_names_the_extra_that_it_needs(
 
 def test_the_other_commands_need_none(python: Path, database_url: str, valkey_url: str) -> None:
     urls = {"DATABASE_URL": database_url, "REDIS_URL": valkey_url}
-    for command in ("install", "resync", "audit", "doctor", "uninstall"):
-        done = run(python, "-m", "reactive_demo", command, **urls)
+    for command in ("install", "resync", "audit", "doctor", "uninstall --yes"):
+        done = run(python, "-m", "reactive_demo", *command.split(), **urls)
         assert done.returncode == 0, done.stdout + done.stderr
 
 

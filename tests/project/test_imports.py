@@ -9,10 +9,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "reactive_demo"
 
 LAYERS = (
-    ("errors",),
+    ("errors", "exact_json"),
     ("changes", "extras", "options", "signals", "urls", "waiting"),
     ("settings", "postgres"),
-    ("app", "capture", "feeds"),
+    ("app", "capture"),
+    ("feeds",),
     ("redis_cache",),
     ("listener", "screen"),
     ("servers",),

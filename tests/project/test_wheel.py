@@ -16,7 +16,7 @@ from reactive_demo.servers.run_as import RunAs
 from reactive_demo.servers.server_dir import ServerDir
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = sorted(path.name for path in (ROOT / "sql").glob("*.sql"))
+FILES = sorted(path.name for path in (ROOT / "sql").glob("0*.sql"))
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,15 @@
 """The cache: what Redis holds is what the design promises to any other client of it."""
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import psycopg
 import pytest
 import redis
 
-from reactive_demo import Cache
-from reactive_demo.changes import Change
+from reactive_demo import Cache, LiveLabel
+from reactive_demo.changes import Change, decode
 from tools.waiting import until
 
 ROW = {"username": "ada", "followings_count": 0, "followers_count": 0, "likes_count": 2**60}
@@ -37,6 +38,30 @@ def test_many_rows_are_got_in_one_round_trip_and_what_is_no_row_is_none(
     assert cache.get_many([]) == {}
 
 
+def test_numbers_keep_their_digits_whoever_hands_them_out(
+    cache: Cache, client: redis.Redis
+) -> None:
+    text = '{"username":"ada","n":12345678901234567.8912345678,"big":9007199254740993,"x":1e400}'
+    change = decode(f'{{"operation":"INSERT","row":{text}}}', "username")
+    exact = {
+        "username": "ada",
+        "n": Decimal("12345678901234567.8912345678"),
+        "big": 9007199254740993,
+        "x": Decimal("1e400"),
+    }
+    told: list[Any] = []
+    subscription = cache.subscribe("ada", told.append)
+    until("the absence is told", lambda: told == [None])
+    label = LiveLabel(cache, "ada", "n")
+    cache.put([change])
+    until("the row is told", lambda: told == [None, exact])
+    until("it is shown", lambda: label.value == "12345678901234567.8912345678")
+    assert cache.get("ada") == cache.get_many(["ada"])["ada"] == exact
+    assert json.loads(client.hget("profile:ada", "row"), parse_float=Decimal) == exact
+    subscription.close()
+    label.close()
+
+
 def test_a_row_is_a_hash_named_by_table_and_key(cache: Cache, client: redis.Redis) -> None:
     cache.put([Change("ada", ROW)])
     assert client.keys() == ["profile:ada"]
@@ -59,7 +84,7 @@ def test_a_change_is_published_on_the_channel_named_as_the_key(
         ear.subscribe("profile:ada")
         assert ear.get_message(timeout=5)["type"] == "subscribe"
         cache.put([change])
-        assert json.loads(ear.get_message(timeout=5)["data"]) == message
+        assert json.loads(ear.get_message(timeout=5)["data"]) == {**message, "db": cache.db}
 
 
 def test_a_subscriber_that_hears_a_change_finds_it_in_the_cache(

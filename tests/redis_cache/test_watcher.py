@@ -190,6 +190,48 @@ def test_a_message_that_is_none_makes_the_watcher_look_for_itself(
     viewer.sees({"n": 1})
 
 
+def test_a_message_of_another_database_of_this_redis_is_not_believed(
+    cache: Cache, client: redis.Redis
+) -> None:
+    """Its channels are those of all databases."""
+    cache.put([Change("ada", {"n": 1})])
+    viewer = Viewer(cache)
+    viewer.sees({"n": 1})
+    place = dict(cache._redis.get_connection_kwargs())
+    path = place.get("path")
+    foreign = Cache(f"unix://{path}?db=1")
+    with client.pubsub() as ear:
+        ear.subscribe("profile:ada")
+        until("it is subscribed", lambda: ear.get_message(timeout=1))
+        foreign.put([Change("ada", {"n": 666})])
+        assert json.loads(ear.get_message(timeout=5)["data"])["db"] == 1
+    cache.put([Change("ada", {"n": 2})])
+    viewer.sees({"n": 2})
+    assert viewer == [{"n": 1}, {"n": 2}]
+    foreign._redis.flushdb()
+
+
+@pytest.mark.parametrize("rights", ["resetchannels", "-subscribe"])
+def test_a_viewer_without_rights_to_the_channels_polls(
+    own_redis: Any, caplog: pytest.LogCaptureFixture, rights: str
+) -> None:
+    writer = Cache(own_redis.url)
+    writer._redis.execute_command(
+        *("ACL", "SETUSER", "viewer", "on", "nopass", "+@all", "~*", "&*", rights)
+    )
+    cache = Cache(own_redis.url.replace("unix://", "unix://viewer@"), poll_interval=0.1)
+    viewer, other = Viewer(cache), Viewer(cache, "bob")
+    viewer.sees(None)
+    other.sees(None)
+    for n in range(3):
+        writer.put([Change("ada", {"n": n})])
+        viewer.sees({"n": n})
+    assert caplog.text.count("may not subscribe") == 1, "it says so once"
+    viewer.close()
+    other.close()
+    until("the thread ended", lambda: cache._watcher._thread is None)
+
+
 def test_a_flood_on_one_key_starves_no_other(cache: Cache, client: redis.Redis) -> None:
     flooded: list[Any] = []
     over = threading.Event()
@@ -199,7 +241,8 @@ def test_a_flood_on_one_key_starves_no_other(cache: Cache, client: redis.Redis) 
         ahead = 1 if flooded else 100
         flooded.append(row)
         for n in range(0 if over.is_set() else ahead):
-            client.publish("profile:flooded", json.dumps({"row": {"n": [len(flooded), n]}}))
+            client.hset("profile:flooded", "row", json.dumps({"n": [len(flooded), n]}))
+            client.publish("profile:flooded", "look!")
 
     cache.subscribe("flooded", told)
     until("the flood is on", lambda: len(flooded) > 200)

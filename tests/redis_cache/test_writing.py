@@ -1,13 +1,14 @@
 """The cache's scripts: nothing old is written, by whomever, whenever it comes."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import redis
 
 from reactive_demo import Cache
-from reactive_demo.changes import Batch, Lease, State, Versioned
-from reactive_demo.errors import FencedError
+from reactive_demo.changes import Batch, Change, Lease, State, Versioned
+from reactive_demo.errors import FencedError, RefusedError
 from tools.agreement import cached
 
 
@@ -109,6 +110,51 @@ def test_a_new_incarnation_replaces_rows_of_higher_versions_and_removes_the_rest
     assert cached(cache) == {"ada": {"n": 1}}
 
 
+SYSTEM = "7300000000000000001"
+
+
+def incarnation(oid: int = 5, timeline: str = "00000002", system: str = SYSTEM) -> str:
+    return f"{system}/{oid}/{timeline}/a-capture/a-fingerprint"
+
+
+@pytest.mark.parametrize(
+    "other", [incarnation(oid=6), incarnation(system="8")], ids=["database", "server"]
+)
+def test_another_databases_cache_is_left_alone_while_its_leader_lives(
+    cache: Cache, client: redis.Redis, other: str
+) -> None:
+    first = cache.acquire_lease(incarnation())
+    write(cache, first, 0, Versioned("ada", row(1), "1"), cursor="7:7:")
+    before = client.hgetall(cache._feed)
+    for _ in range(2):
+        with pytest.raises(RefusedError, match="Another database wrote the keys profile:"):
+            cache.acquire_lease(other, new_epoch=True)
+    assert client.hgetall(cache._feed) == before
+    client.hincrby(cache._feed, "alive", -15)
+    second = cache.acquire_lease(other)
+    assert (second.cursor, int(second.epoch) > int(first.epoch)) == (None, True)
+    with pytest.raises(FencedError):
+        write(cache, first, 1)
+    with pytest.raises(RefusedError):
+        cache.acquire_lease(incarnation())
+    asked_for = cache.acquire_lease(incarnation(), whatever_database=True)
+    assert (asked_for.cursor, int(asked_for.epoch) > int(second.epoch)) == (None, True)
+
+
+def test_a_former_primary_that_comes_back_is_not_followed_unasked(
+    cache: Cache, client: redis.Redis
+) -> None:
+    lease = cache.acquire_lease(incarnation(timeline="0000000A"))
+    write(cache, lease, 0, Versioned("ada", row(1), "1"), cursor="7:7:")
+    client.hincrby(cache._feed, "alive", -1_000_000)
+    with pytest.raises(RefusedError, match=r"timeline 0000000A, and .* an earlier one, 00000009"):
+        cache.acquire_lease(incarnation(timeline="00000009"))
+    assert cache.acquire_lease(incarnation(timeline="0000000A")).cursor == "7:7:"
+    assert cache.acquire_lease(incarnation(timeline="0000000B")).cursor is None
+    cache.forget_cursor()
+    assert cache.acquire_lease(incarnation(timeline="00000009")).cursor is None
+
+
 def test_epochs_grow_even_if_only_their_hash_is_lost(cache: Cache, client: redis.Redis) -> None:
     for _ in range(3):
         lease = cache.acquire_lease("a database", new_epoch=True)
@@ -135,6 +181,34 @@ def test_what_others_put_under_a_rows_name_is_replaced(
     assert client.get("profile:eve") == "hello", "a sweep removes nothing but rows"
 
 
+@pytest.mark.parametrize("below", ["0", "7"], ids=["after a fill", "after a truncation"])
+def test_rows_without_a_version_leave_with_those_of_older_epochs(
+    cache: Cache, client: redis.Redis, lease: Lease, below: str
+) -> None:
+    """NotifyFeed wrote them; a key that only begins like theirs is somebody else's, and stays."""
+    cache.put([Change("gone", {"n": 1}), Change("kept", {"n": 1})])
+    others = {
+        "statistics": {"row": '{"n": 1}', "rows": "2"},
+        "seat": {"row": "F"},
+        "price": {"version": "3"},
+        "report": {"version": "3", "row": "{}"},
+    }
+    for name, fields in others.items():
+        client.hset(f"profile:{name}", mapping=fields)
+    client.set("profile:text", '{"row": 1}')
+    client.zadd("profile:ranks", {"ada": 1})
+    with client.pubsub() as ear:
+        ear.subscribe("profile:gone")
+        assert ear.get_message(timeout=5)["type"] == "subscribe"
+        write(cache, lease, 0, Versioned("kept", row(2), "9"))
+        write(cache, lease, 1, evict_below=below)
+        message = json.loads(ear.get_message(timeout=5)["data"])
+    assert (message["version"], message["row"]) == (None, None)
+    left = {*others, "text", "ranks", "kept"}
+    assert set(client.keys("profile:*")) == {f"profile:{name}" for name in left}
+    assert cache.get("kept") == {"n": 2}
+
+
 def test_the_cursor_moves_with_the_data(cache: Cache, lease: Lease) -> None:
     write(cache, lease, 0, Versioned("ada", row(1), "1"))
     assert not cache.has_cursor()
@@ -145,9 +219,12 @@ def test_the_cursor_moves_with_the_data(cache: Cache, lease: Lease) -> None:
 def test_a_term_is_newer_than_all_before_it_also_after_a_flush(
     cache: Cache, client: redis.Redis
 ) -> None:
-    terms = [cache.open_term("kind") for _ in range(3)]
+    terms = [cache.leaders.open_term("kind") for _ in range(3)]
     client.flushall()
-    assert cache.current_term("kind") == 0
-    terms.append(cache.open_term("kind"))
+    assert cache.leaders.current_term("kind") == 0
+    terms.append(cache.leaders.open_term("kind"))
     assert terms == sorted(set(terms))
-    assert (cache.current_term("kind"), cache.current_term("another")) == (terms[-1], 0)
+    assert (cache.leaders.current_term("kind"), cache.leaders.current_term("another")) == (
+        terms[-1],
+        0,
+    )

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import redis
 
-from reactive_demo import Stack
+from reactive_demo import Profiles, Stack, install
+from reactive_demo.capture.install import captured_tables
 from reactive_demo.cli import main
 from servers.homes import Home, answer
 
@@ -116,10 +118,68 @@ def test_install_twice_is_fine_and_uninstall_leaves_the_table_only(
         assert main(["install"]) == 0
         assert set(connection.execute(ALL_BUT_TABLES)) == installed
 
-        assert main(["uninstall"]) == 0
+        assert main(["uninstall", "--yes"]) == 0
         assert set(connection.execute(ALL_BUT_TABLES)) == before
         assert connection.execute("SELECT * FROM profile").fetchall() == [("ada", 0, 0, 1)]
-        assert main(["uninstall"]) == 0
+        assert main(["uninstall", "--yes"]) == 0
+
+
+@pytest.fixture
+def use(database: str, cache_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have the commands work on the test's database and cache."""
+    monkeypatch.setenv("DATABASE_URL", database)
+    monkeypatch.setenv("REDIS_URL", cache_url)
+    return database
+
+
+def test_uninstall_of_everything_is_confirmed_first(
+    use: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with psycopg.connect(use, autocommit=True) as connection:
+        connection.execute('CREATE TABLE "Order" (id int PRIMARY KEY)')
+        install(use, '"Order"')
+    everything = (
+        'the capture of public."Order", public.profile and the schema `reactive` with everything'
+    )
+
+    asked: list[str] = []
+
+    def ask(answer: str) -> int:
+        monkeypatch.setattr(sys, "stdin", type("Terminal", (), {"isatty": lambda _: True})())
+        monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or answer)
+        return main(["uninstall"])
+
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["uninstall"]) == 1
+    err = capsys.readouterr().err
+    assert f"This would remove {everything} in it, and was not done" in err
+    assert "--yes" in err
+    assert ask("") == 1
+    assert asked == [f"This removes {everything} in it. Go on? [y/N] "]
+    assert captured_tables(use) == ['public."Order"', "public.profile"]
+    assert ask("y") == 0
+    assert captured_tables(use) == []
+
+
+@pytest.mark.parametrize(
+    "scope", [["--yes"], ["--table", "profile"], ["--table", "public.profile"]]
+)
+def test_uninstall_says_what_stays_in_redis_and_removes_it_if_asked_to(
+    scope: list[str], use: str, client: redis.Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Profiles(use) as profiles:
+        profiles.increment("ada", "likes")
+    assert main(["resync"]) == 0
+    client.set("profile:list", "a key of somebody else's")
+    assert main(["uninstall", *scope]) == 0
+    assert "2 keys of the cache of " in (out := capsys.readouterr().out)
+    assert "--cache`" in out
+    install(use)
+    assert main(["uninstall", *scope, "--cache"]) == 0
+    assert "2 keys of the cache of " in capsys.readouterr().out
+    assert client.keys("*") == ["profile:list"]
+    assert main(["uninstall", *scope]) == 0
+    assert "in Redis" not in capsys.readouterr().out
 
 
 @pytest.mark.long
@@ -136,7 +196,7 @@ def test_install_on_a_locked_table_gives_up_and_says_why(
         connection.execute("LOCK TABLE profile")
         assert main(["install"]) == 0  # it stands already, and wants no lock
         connection.execute("SELECT FROM profile")
-    assert main(["uninstall"]) == 0
+    assert main(["uninstall", "--yes"]) == 0
     with psycopg.connect(database_url) as connection:
         connection.execute("LOCK TABLE profile")
         assert main(["install"]) == 1
@@ -162,6 +222,8 @@ def test_install_without_the_right_to_says_so_and_changes_nothing(
             connection.execute("DROP ROLE guest")
     err = capsys.readouterr().err
     assert "The database refused (permission denied" in err
+    assert "This account needs GRANT CREATE ON DATABASE test_" in err
+    assert "; GRANT USAGE, CREATE ON SCHEMA public." in err
     assert err.count("\n") == 1
 
 

@@ -1,12 +1,21 @@
 """The embedded servers run as long as somebody uses them, and no longer."""
 
+import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 
 import psycopg
+import pytest
 import redis
 
+from reactive_demo import Stack
+from reactive_demo.servers import server_dir
+from reactive_demo.servers.engines import SERVERS
+from reactive_demo.servers.process import Running, end_orphan
+from reactive_demo.servers.run_as import RunAs
+from reactive_demo.servers.server_dir import ServerDir, reason_in
 from reactive_demo.servers.supervisor import GRACE
 from servers.homes import USER, Home, answer, socket_folders
 from tools.waiting import until
@@ -101,3 +110,75 @@ def test_killed_servers_come_back_at_the_same_address(home: Home) -> None:
             timeout=20,
         )
         until("they are new ones", lambda: not set(killed) & set(home.servers()))
+
+
+def test_a_cleared_temporary_folder_is_made_again_at_the_same_address(home: Home) -> None:
+    with home.connect() as stack:
+        urls = stack.database_url, stack.redis_url
+        for folder in socket_folders(*urls):
+            shutil.rmtree(folder)
+        until("both servers answer again", lambda: answer(*urls), timeout=30)
+        for folder in socket_folders(*urls):
+            next(path for path in folder.iterdir() if path.is_socket()).unlink()
+        until("and once more, without their sockets", lambda: answer(*urls), timeout=30)
+        with home.connect() as late:
+            assert (late.database_url, late.redis_url) == urls
+
+
+def test_damaged_notes_are_written_again_while_the_server_runs(home: Home, stack: Stack) -> None:
+    damaged = ["", "{", "[]", "null", '{"url": 1}', '{"pid": "x", "socket": 7}', "\x00" * 100]
+    with home.connect(database_url=stack.database_url) as first:
+        for text in damaged:
+            (home.place("valkey").folder / "state.json").write_text(text)
+            with home.connect(database_url=stack.database_url) as second:
+                assert second.redis_url == first.redis_url
+
+
+@pytest.mark.parametrize(
+    ("name", "notes"), [("postgres", "{}"), ("valkey", '{"pid": -1, "socket": "/"}')]
+)
+def test_an_orphan_whose_notes_are_damaged_is_ended_before_its_data_is_used(
+    name: str, notes: str, home: Home
+) -> None:
+    """Two servers on one folder would destroy it."""
+    account, place = RunAs.for_servers(), home.place(name)
+    place.create()
+    account.own(home.path)
+    server = SERVERS[name](place, account)
+    server.prepare()
+    running = Running(server, place, account)
+    running.start(place.folder)
+    (place.folder / "server.json").write_text(notes)
+    end_orphan(place, server.stop_signal)
+    assert running.exited
+
+
+def test_notes_that_name_another_folder_do_not_have_it_removed(tmp_path: Path) -> None:
+    (kept := tmp_path / "kept").mkdir()
+    place = ServerDir(tmp_path)
+    place.write("server", {"pid": 2**40, "started": 1.0, "socket": str(kept)})
+    end_orphan(place, signal.SIGTERM)
+    assert kept.is_dir()
+    assert place.read("server") == {}
+
+
+def test_a_full_disk_is_the_reason_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [
+        'FATAL:  could not write to file "pg_wal/x": No space left on device',
+        "child process exited with exit code 1",
+        "initdb: error: something follows",
+        "initdb: removing contents of data directory",
+        "",
+    ]
+    assert reason_in(said) == said[0]
+    assert reason_in(said[1:]) == said[2]
+    assert reason_in(said[3:]) == said[3]
+    assert reason_in([""]) == "nothing was logged"
+    place = ServerDir(tmp_path)
+    assert place.last_words() == "nothing was logged"
+    place.log.write_text("LOG: starting")
+    assert place.last_words() == "LOG: starting"
+    monkeypatch.setattr(server_dir, "FULL", 2**62)
+    assert place.last_words() == "No space left on device"

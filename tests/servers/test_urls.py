@@ -1,10 +1,13 @@
 """URLs are shown without their passwords, and refused before use if they cannot be read."""
 
+import traceback
+
 import pytest
 
-from reactive_demo import ReactiveDemoError
+from reactive_demo import install, uninstall
+from reactive_demo.errors import ConfigurationError
 from reactive_demo.settings import Settings
-from reactive_demo.urls import without_password
+from reactive_demo.urls import read_database_url, read_redis_url, without_password
 
 SHOWN = {
     "postgresql://u:secret@h:5432/db": "postgresql://u:***@h:5432/db",
@@ -48,7 +51,10 @@ WRONG_DATABASE_URLS = [
     "postgresql://u:s:e@cret:x@h/db",
     "postgresql://u:secret%zz@h/db",
     "postgresql://u:secret@h:port/db",
-    "postgresql://u:secret@h/db?nosuch=option",
+    "postgresql://u:se/cret?nosuch=1@h/db",
+    "postgresql://h/db?password=a&secret=1",
+    "host=h password=a secret=1",
+    "psql postgresql://u:secret@h/db",
     "host=h password='secret",
 ]
 
@@ -62,8 +68,9 @@ WRONG_REDIS_URLS = [
     "redis://:se[cret@h/0",
     "redis://:secret@h:port/0",
     "redis://:secret@h:99999/0",
-    "redis://:secret@h/0?nosuch=option",
-    "redis://:secret@h/0?socket_timeout=soon",
+    "redis://h/0?password=a&secret=1",
+    "redis://:secret@h/0?protocol=9",
+    "h:6379",
 ]
 
 RIGHT = [
@@ -93,7 +100,7 @@ def test_no_password_is_shown(url: str, shown: str) -> None:
     ],
 )
 def test_a_url_that_cannot_be_read_is_refused_and_not_repeated(variable: str, url: str) -> None:
-    with pytest.raises(ReactiveDemoError) as error:
+    with pytest.raises(ConfigurationError) as error:
         Settings.from_environment({variable: url})
     message = str(error.value)
     assert message.startswith(f"{variable} is not a")
@@ -105,6 +112,81 @@ def test_a_url_that_cannot_be_read_is_refused_and_not_repeated(variable: str, ur
 def test_a_url_with_unusual_parts_is_taken(variable: str, url: str) -> None:
     settings = Settings.from_environment({variable: url})
     assert url in (settings.database_url, settings.redis_url)
+
+
+@pytest.mark.parametrize(
+    ("variable", "url", "parameter"),
+    [
+        *(
+            ("DATABASE_URL", f"postgresql://u:secret@h/db?sslmode=prefer&{query}", parameter)
+            for query, parameter in {
+                "schema=public": "schema",
+                "pgbouncer=true": "pgbouncer",
+                "connection_limit=5": "connection_limit",
+                "ssl=require": "ssl",
+                "sslmode=no-verify": "sslmode",
+                "target_session_attrs=leader": "target_session_attrs",
+                "require_auth=secret": "require_auth",
+            }.items()
+        ),
+        ("DATABASE_URL", "host=h schema=public password=secret", "schema"),
+        ("DATABASE_URL", "jdbc:postgresql://h/db?currentSchema=x", "currentSchema"),
+        *(
+            ("REDIS_URL", f"{scheme}://:secret@h/0?{query}", query.partition("=")[0])
+            for scheme, query in [
+                ("redis", "nosuch=option"),
+                ("redis", "socket_timeout=soon"),
+                ("redis", "ssl=true"),
+                ("redis", "ssl_cert_reqs=none"),
+                ("valkey", "db=first"),
+                ("rediss", "ssl_version=3"),
+            ]
+        ),
+    ],
+)
+def test_a_parameter_of_another_tool_is_named(variable: str, url: str, parameter: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        Settings.from_environment({variable: url})
+    assert str(error.value).startswith(f"{variable} has the parameter {parameter}, ")
+    assert "cret" not in str(error.value)
+
+
+@pytest.mark.parametrize("scheme", ["redis-sentinel", "redis+sentinel", "redis-cluster"])
+def test_what_redis_is_not_here_is_said(scheme: str) -> None:
+    with pytest.raises(ConfigurationError, match="URL of the primary") as error:
+        Settings.from_environment({"REDIS_URL": f"{scheme}://:secret@h/primary"})
+    assert f"has the scheme {scheme}, " in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    {
+        "postgres://h/db": "postgres://h/db",
+        "postgresql+psycopg://h/db": "postgresql://h/db",
+        "postgres+asyncpg://h/db": "postgres://h/db",
+        "jdbc:postgresql://h:5/db?user=u": "postgresql://h:5/db?user=u",
+        "postgresql://h/db\n": "postgresql://h/db",
+        '"postgresql://h/db"\r\n': "postgresql://h/db",
+        " 'host=h' ": "host=h",
+        "host=h password='a'": "host=h password='a'",
+        "valkey://h": "redis://h",
+        "valkeys://h/1": "rediss://h/1",
+        "redis+socket:///s?db=1": "unix:///s?db=1",
+        "'redis://h/0'\n": "redis://h/0",
+        "rediss://h?ssl_cert_reqs=CERT_NONE": "rediss://h?ssl_cert_reqs=none",
+    }.items(),
+)
+def test_a_url_as_other_tools_write_it_is_understood(written: str, meant: str) -> None:
+    read = read_database_url if meant[0] in "ph" else read_redis_url
+    assert read(written) == meant
+
+
+@pytest.mark.parametrize("url", WRONG_DATABASE_URLS)
+def test_in_python_a_url_is_refused_without_being_repeated(url: str) -> None:
+    for use in (install, uninstall):
+        with pytest.raises(ConfigurationError, match=r"^The database's URL is not a") as error:
+            use(url)
+        assert "cret" not in "".join(traceback.format_exception(error.value))
 
 
 def test_an_empty_variable_is_an_unset_one() -> None:

@@ -11,11 +11,14 @@ from reactive_demo import Stack
 
 
 @contextmanager
-def new_database(stack: Stack, name: str) -> Iterator[str]:
-    """An empty database for as long as the block lasts; nobody is in it after that."""
+def new_database(stack: Stack, name: str, options: str = "") -> Iterator[str]:
+    """An empty database for as long as the block lasts; nobody is in it after that.
+
+    `options` are those of CREATE DATABASE.
+    """
     database = Identifier(name)
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
-        connection.execute(SQL("CREATE DATABASE {}").format(database))
+        connection.execute(SQL("CREATE DATABASE {} " + options).format(database))
         yield stack.database_url.replace("/reactive_demo?", f"/{name}?")
         connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(database))
 

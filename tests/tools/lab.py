@@ -1,4 +1,4 @@
-"""JupyterLab as `reactive-demo lab` opens it, on a copy: a lab saves what it opens."""
+"""JupyterLab as `reactive-demo lab` opens it, on a copy, since a lab saves what it opens."""
 
 import json
 import os
@@ -10,9 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import nbformat
 from playwright.sync_api import Page, expect
 
 from tools.course import ROOT, copy_course
+from tools.execute_notebooks import SKIPPED
 from tools.waiting import until
 
 OPTIONS = ["--no-browser", "--port=0", "--expose-app-in-browser"]
@@ -27,17 +29,18 @@ class Lab:
     notebooks: Path
 
     def address(self, notebook: str, workspace: str) -> str:
-        """Where `notebook` opens, in a workspace of its own."""
+        """Return the address at which `notebook` opens in the workspace."""
         path = f"{self.url}lab/workspaces/{workspace}/tree/{notebook}"
         return f"{path}?token={self.token}"
 
 
 def start_lab(folder: Path, *arguments: str) -> tuple[subprocess.Popen[bytes], Lab]:
-    """Run `reactive-demo lab` in `folder`, with more arguments for JupyterLab."""
+    """Run `reactive-demo lab` in `folder`, with additional arguments for JupyterLab."""
     checkout = folder / "checkout"
     for name in ("reactive_demo", "sql"):
         shutil.copytree(ROOT / name, checkout / name)
     copy_course(checkout / "notebooks")
+    _leave_out_unanswered_checks(checkout / "notebooks")
     command = [sys.executable, "-m", "reactive_demo", "lab", *OPTIONS, *arguments]
     # The kernels too use the copy.
     return serve(command, checkout, folder, {"PYTHONPATH": str(checkout)})
@@ -46,9 +49,9 @@ def start_lab(folder: Path, *arguments: str) -> tuple[subprocess.Popen[bytes], L
 def serve(
     command: list[str], checkout: Path, folder: Path, environ: dict[str, str], timeout: float = 60
 ) -> tuple[subprocess.Popen[bytes], Lab]:
-    """Start a lab by `command` and wait until it is up; what it writes goes into `folder`.
+    """Start a lab with `command`, its files in `folder`, and wait until it is up.
 
-    It has servers of its own: its cards follow Redis for as long as it runs.
+    It has servers of its own, because its cards follow Redis for as long as it runs.
     """
     config, runtime = folder / "config", folder / "runtime"
     _settings(config)
@@ -76,7 +79,7 @@ def serve(
 
 
 def await_kernel(page: Page) -> None:
-    """Wait until the page's notebook is loaded and its kernel answers: before, a run is lost."""
+    """Wait until the page's notebook is loaded and its kernel answers; an earlier run is lost."""
     expect(page.locator(".jp-NotebookPanel")).to_have_count(1, timeout=60_000)
     page.evaluate(
         """async () => {
@@ -91,10 +94,10 @@ def await_kernel(page: Page) -> None:
 
 
 def run_all(page: Page, timeout: float = 120) -> None:
-    """Run all cells, at most `timeout` seconds, until the last is done; none may complain.
+    """Run all cells, for at most `timeout` seconds; none may write to stderr.
 
-    The numbers beside the cells would not tell: a notebook is committed with those of an earlier
-    run.
+    The numbers beside the cells would not tell when they are done: a notebook is committed with
+    the numbers of an earlier run.
     """
     page.evaluate(
         """seconds => Promise.race([
@@ -106,8 +109,18 @@ def run_all(page: Page, timeout: float = 120) -> None:
     expect(page.locator('[data-mime-type="application/vnd.jupyter.stderr"]')).to_have_count(0)
 
 
+def _leave_out_unanswered_checks(notebooks: Path) -> None:
+    """Remove the checks of exercises, which fail as long as there is no answer."""
+    for path in notebooks.glob("*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells = [
+            cell for cell in notebook.cells if SKIPPED not in cell.metadata.get("tags", [])
+        ]
+        nbformat.write(notebook, path)
+
+
 def _facts(runtime: Path) -> dict[str, str]:
-    """What the server says of itself; empty until it has written it down to the end."""
+    """Return what the server says about itself; empty until its file is complete."""
     for path in runtime.glob("jpserver-*.json"):
         with suppress(json.JSONDecodeError):
             return dict(json.loads(path.read_text()))
@@ -115,7 +128,7 @@ def _facts(runtime: Path) -> dict[str, str]:
 
 
 def _settings(config: Path) -> None:
-    """Keep cells in the page that are scrolled out of sight, so that a test can read them."""
+    """Keep cells that are scrolled out of sight in the page, so that tests can read them."""
     folder = config / "lab" / "user-settings" / "@jupyterlab" / "notebook-extension"
     folder.mkdir(parents=True)
     tracker = folder / "tracker.jupyterlab-settings"

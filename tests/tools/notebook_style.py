@@ -1,6 +1,6 @@
-"""The rules that every notebook keeps, each a small function that yields what is amiss.
+"""The rules that every notebook keeps, each a small function that yields complaints.
 
-A complaint names the cell and the mend. `complaints` asks all rules.
+A complaint names the cell and the fix. `complaints` applies all rules.
 """
 
 import ast
@@ -14,9 +14,9 @@ from statistics import median
 from defusedxml import ElementTree
 from nbformat import NotebookNode
 
-from tools.execute_notebooks import KERNEL, LANGUAGE, VIEW
+from tools.execute_notebooks import KERNEL, LANGUAGE, SKIPPED, VARIES, VIEW
 
-CODE_CELLS = range(10, 31)  # told to the reader: checks, exercises and solutions come on top
+CODE_CELLS = range(10, 31)  # of the story: checks, exercises and solutions come on top
 SHORT = "00"  # the welcome may have fewer
 MEDIAN_LINES = 2
 LONGEST_CELL = 12
@@ -24,10 +24,12 @@ PROSE_PER_LINE = 8
 ALT_TEXT = 30
 CHECKS = 3
 
-VARIES = "nbval-ignore-output"
 RAISES = {"raises-exception", "nbval-raises-exception"}
 BESIDE = {"check", "exercise", "solution"}
-TAGS = {VARIES, "hide-input", *RAISES, *BESIDE}
+TAGS = {VARIES, SKIPPED, "hide-input", *RAISES, *BESIDE}
+SOLUTION = "# a solution\n"
+ANSWERED = {"check", "raises-exception", SKIPPED}
+"""The tags of an exercise's check: it fails until there is an answer, and *Run All* goes on."""
 
 PATHS = re.compile(
     r"(?:(?<![\w.])/(?:tmp|home|root|work|Users|usr|var|run|opt|private)/|\b[A-Z]:\\|site-packages)\S*"
@@ -51,7 +53,7 @@ HUMAN = re.compile(r"[a-z]{2,}(?:-(?:[a-z]+|\d+))*")
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook and where it lies."""
+    """A notebook and its path."""
 
     node: NotebookNode
     path: Path
@@ -78,7 +80,7 @@ def rule(function: Rule) -> Rule:
 
 
 def complaints(notebook: Notebook) -> list[str]:
-    """What all rules have to say about it."""
+    """Apply all rules; return their complaints."""
     return [f"{one.__name__}: {words}" for one in RULES for words in one(notebook)]
 
 
@@ -87,7 +89,7 @@ def complaints(notebook: Notebook) -> list[str]:
 
 @rule
 def opens_in_place(notebook: Notebook) -> Iterator[str]:
-    """A promise, what one will do, what one needs, the time, and a picture."""
+    """A promise, what the reader will do and needs, the time, and a picture."""
     first = notebook.node.cells[0]
     text = first.source if first.cell_type == "markdown" else ""
     promise = re.match(r"# [^\n]+\n+(?![*#|!\[-])\w[^\n]*[.!?]\s*\n", text)
@@ -106,7 +108,7 @@ def opens_in_place(notebook: Notebook) -> Iterator[str]:
 
 @rule
 def closes_in_place(notebook: Notebook) -> Iterator[str]:
-    """What was done, three questions, and the way on."""
+    """What was done, three questions, and a link to the next page."""
     last = notebook.prose[-1]
     questions = re.findall(r"^(\d)\. .*\?", last.source, re.MULTILINE)
     if "In this notebook you" not in last.source:
@@ -131,7 +133,7 @@ def has_one_title(notebook: Notebook) -> Iterator[str]:
 
 @rule
 def has_a_readable_number_of_cells(notebook: Notebook) -> Iterator[str]:
-    """Checks, exercises and solutions stand beside the story, and are not counted."""
+    """Checks, exercises and solutions do not count: they stand beside the story."""
     story = [cell for cell in notebook.code if not _tags(cell) & BESIDE]
     welcome = notebook.path.name.startswith(SHORT) and len(story) < CODE_CELLS.start
     if len(story) not in CODE_CELLS and not welcome:
@@ -143,7 +145,7 @@ def has_a_readable_number_of_cells(notebook: Notebook) -> Iterator[str]:
 
 @rule
 def keeps_cells_short(notebook: Notebook) -> Iterator[str]:
-    """A reader takes in two lines at a time."""
+    """A reader can take in about two lines at a time."""
     lengths = {cell.id: len(_lines(cell)) for cell in notebook.code if not _only_imports(cell)}
     if lengths and median(lengths.values()) > MEDIAN_LINES:
         yield f"the median code cell has {median(lengths.values())} lines: split the long ones"
@@ -154,7 +156,7 @@ def keeps_cells_short(notebook: Notebook) -> Iterator[str]:
 
 @rule
 def explains_its_code(notebook: Notebook) -> Iterator[str]:
-    """Words of prose for each line of code."""
+    """There are enough words of prose for each line of code."""
     words = sum(len(re.findall(r"\w+", cell.source)) for cell in notebook.prose)
     lines = sum(len(_lines(cell)) for cell in notebook.code)
     if words < PROSE_PER_LINE * lines:
@@ -172,16 +174,20 @@ def checks_its_steps(notebook: Notebook) -> Iterator[str]:
 
 @rule
 def solves_its_exercises(notebook: Notebook) -> Iterator[str]:
-    """An exercise is an empty cell, a collapsed solution, a check."""
-    for number, cell in enumerate(notebook.code):
+    """An exercise is an empty cell, its check, and a collapsed solution that ends as the check."""
+    for number, cell in enumerate(notebook.node.cells):
         if "exercise" in _tags(cell):
-            solution, check = (*notebook.code[number + 1 : number + 3], None, None)[:2]
+            check, solution = (*notebook.node.cells[number + 1 : number + 3], None, None)[:2]
             if cell.source.strip() != "# your code here":
                 yield f"{cell.id}: an exercise is an empty cell, '# your code here'"
+            if not check or _tags(check) != ANSWERED:
+                yield f"{cell.id}: the next cell is no check with the tags {sorted(ANSWERED)}"
             if not solution or "solution" not in _tags(solution):
-                yield f"{cell.id}: the next code cell is no solution, tag it"
-            if not check or "check" not in _tags(check):
-                yield f"{cell.id}: no check after the solution"
+                yield f"{cell.id}: no solution below the check: tag it"
+            elif check and _verdict(check) != _verdict(solution):
+                yield f"{solution.id}: end with the statement that the check ends with"
+        if "solution" in _tags(cell) and not cell.source.startswith(SOLUTION):
+            yield f"{cell.id}: begin with {SOLUTION!r}, the line that is shown when it is collapsed"
         if "solution" in _tags(cell) and not cell.metadata.get("jupyter", {}).get("source_hidden"):
             yield f"{cell.id}: collapse the solution, metadata.jupyter.source_hidden = true"
 
@@ -191,14 +197,14 @@ def solves_its_exercises(notebook: Notebook) -> Iterator[str]:
 
 @rule
 def describes_its_pictures(notebook: Notebook) -> Iterator[str]:
-    """Each image exists, and says in words what it shows; an SVG does so by itself."""
+    """Each image exists and says in words what it shows; an SVG says so inside, too."""
     for cell in notebook.prose:
         if "<img" in cell.source:
             yield f"{cell.id}: write ![what it shows](file) instead of <img>"
         for alt, target in IMAGE.findall(cell.source):
             picture = notebook.path.parent / target
             if len(alt) < ALT_TEXT:
-                yield f"{cell.id}: the alt text of {target} tells nothing: {ALT_TEXT} characters"
+                yield f"{cell.id}: give {target} an alt text of {ALT_TEXT} characters or more"
             if not picture.exists():
                 yield f"{cell.id}: there is no {target}"
             elif picture.suffix == ".svg":
@@ -206,7 +212,7 @@ def describes_its_pictures(notebook: Notebook) -> Iterator[str]:
 
 
 def undescribed(picture: Path) -> Iterator[str]:
-    """What an SVG lacks for who cannot see it."""
+    """Yield what an SVG lacks for readers who cannot see it."""
     root = ElementTree.parse(picture).getroot()
     for name in ("title", "desc"):
         element = root.find(f"{{http://www.w3.org/2000/svg}}{name}")
@@ -216,14 +222,14 @@ def undescribed(picture: Path) -> Iterator[str]:
 
 @rule
 def links_to_what_exists(notebook: Notebook) -> Iterator[str]:
-    """Relative links lead to files."""
+    """Relative links lead to files that exist."""
     for cell in notebook.prose:
         for target in dead_links(cell.source, notebook.path.parent):
             yield f"{cell.id}: the link to {target} is dead"
 
 
 def dead_links(text: str, folder: Path) -> Iterator[str]:
-    """The relative links of a Markdown text that lead nowhere."""
+    """Yield the relative links of a Markdown text that lead nowhere."""
     for target in LINK.findall(FENCE.sub("", text)):
         file, _, _ = target.partition("#")
         if "://" not in target and file and not (folder / file).exists():
@@ -252,9 +258,11 @@ def installs_nothing(notebook: Notebook) -> Iterator[str]:
 @rule
 def was_run_in_order(notebook: Notebook) -> Iterator[str]:
     """The outputs are those of one run from top to bottom."""
-    for wanted, cell in enumerate(notebook.code, 1):
-        if (number := cell.get("execution_count")) != wanted:
-            yield f"{cell.id} was run as {number}, not {wanted}: make notebooks"
+    runs = [cell for cell in notebook.code if SKIPPED not in _tags(cell)]
+    wanted = {cell.id: number for number, cell in enumerate(runs, 1)}
+    for cell in notebook.code:
+        if (number := cell.get("execution_count")) != wanted.get(cell.id):
+            yield f"{cell.id} was run as {number}, not {wanted.get(cell.id)}: make notebooks"
 
 
 @rule
@@ -263,14 +271,14 @@ def ran_without_a_fault(notebook: Notebook) -> Iterator[str]:
     for cell in notebook.code:
         for output in cell.outputs:
             if output.output_type == "error" and not _tags(cell) & RAISES:
-                yield f"{cell.id} raised {output.ename}: mend it, or tag it raises-exception"
+                yield f"{cell.id} raised {output.ename}: fix it, or tag it raises-exception"
             if output.get("name") == "stderr":
                 yield f"{cell.id} wrote to stderr: find out why"
 
 
 @rule
 def names_no_machine(notebook: Notebook) -> Iterator[str]:
-    """No paths of the machine it ran on, also where nbval does not look."""
+    """No paths of the machine it ran on, even where nbval does not look."""
     for cell in notebook.code:
         for found in PATHS.findall(_shown(cell)):
             yield f"{cell.id} shows the path {found}: show its name only"
@@ -299,7 +307,7 @@ def reads_without_a_kernel(notebook: Notebook) -> Iterator[str]:
 
 @rule
 def runs_on_any_python(notebook: Notebook) -> Iterator[str]:
-    """The plain kernel, and nothing of who ran it."""
+    """The metadata name the plain kernel, and nothing about the machine."""
     for name, wanted in (("kernelspec", KERNEL), ("language_info", LANGUAGE)):
         if notebook.node.metadata.get(name) != wanted:
             yield f"metadata.{name} should be {wanted}: make notebooks"
@@ -307,7 +315,7 @@ def runs_on_any_python(notebook: Notebook) -> Iterator[str]:
 
 @rule
 def names_its_cells(notebook: Notebook) -> Iterator[str]:
-    """Ids that a person can say, so that a complaint can be found."""
+    """Cell ids are words, so that a complaint is easy to find."""
     times = Counter(cell.id for cell in notebook.node.cells)
     for ident, count in times.items():
         if not HUMAN.fullmatch(ident):
@@ -340,8 +348,12 @@ def _only_imports(cell: NotebookNode) -> bool:
     return all(isinstance(node, ast.Import | ast.ImportFrom) for node in body)
 
 
+def _verdict(cell: NotebookNode) -> str:
+    return ast.unparse(ast.parse(cell.source).body[-1])
+
+
 def _shown(cell: NotebookNode) -> str:
-    """All text that a cell's outputs show."""
+    """Return all text that a cell's outputs show."""
     texts = []
     for output in cell.outputs:
         texts += [output.get("text", ""), output.get("evalue", ""), *output.get("traceback", [])]

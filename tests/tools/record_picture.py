@@ -29,7 +29,7 @@ listener = Listener(ChangeTableFeed(stack.database_url), cache, takeover=True).s
 listener.wait_until("live")
 cards = [ProfileCard(profiles, cache, "ada", listener) for _ in range(2)]
 burst = BurstButton(profiles, "ada")
-VBox([Windows(*cards), FlowView(listener, "The way of ada's changes"), burst])
+VBox([Windows(*cards), FlowView(listener, "The path of ada's changes", profiles=profiles), burst])
 """
 
 WIDTH = 960

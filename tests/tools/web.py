@@ -69,23 +69,32 @@ class Event(NamedTuple):
     data: Any
 
 
+class NamedEvent(NamedTuple):
+    """One of a stream of several profiles."""
+
+    ident: str | None
+    data: Any
+    name: str
+
+
 class Stream:
     """One who watches; reads only when it is asked to."""
 
-    def __init__(self, port: int, username: str, *headers: str, room: int = 0) -> None:
+    def __init__(self, port: int, username: str | list[str], *headers: str, room: int = 0) -> None:
         self._connection = socket.socket()
         if room:  # bytes that wait in this socket at most
             self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
         self._connection.settimeout(20)
         self._connection.connect(("127.0.0.1", port))
-        target = f"/stream?username={quote(username, safe='')}"
-        self._connection.sendall(request("GET", target, *headers))
+        names = [username] if isinstance(username, str) else username
+        query = "&".join(f"username={quote(name, safe='')}" for name in names)
+        self._connection.sendall(request("GET", f"/stream?{query}", *headers))
         self._source = self._connection.makefile("rb")
         self.status, self.headers = _head(self._source)
         self.comments = 0
         self._lines: list[str] = []
 
-    def event(self) -> Event | None:
+    def event(self) -> Any:
         """The next event; None at the end of the stream."""
         fields: dict[str, str] = {}
         deadline = time.monotonic() + 20
@@ -94,10 +103,11 @@ class Stream:
                 self.comments += 1
                 assert time.monotonic() < deadline, "nothing but heartbeats comes"
             elif line:
-                name, _, value = line.partition(": ")
-                fields[name] = value
+                name, _, value = line.partition(":")
+                fields[name] = value.removeprefix(" ")
             elif "data" in fields:
-                return Event(fields.get("id"), json.loads(fields["data"]))
+                event = Event(fields.get("id"), json.loads(fields["data"]))
+                return NamedEvent(*event, fields["event"]) if "event" in fields else event
             else:
                 fields = {}
         return None

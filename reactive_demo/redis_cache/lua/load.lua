@@ -3,7 +3,7 @@
 -- KEYS     the feed's hash, the row's key, the key that its loader holds
 -- ARGV     the loader's token, the epoch before it read, the incarnation that it read from, how
 --          long an absent row is remembered in ms, the version ('' only lets go), the row ('' for
---          an absent one)
+--          an absent one), the number of the database
 -- returns  1 if it was stored, 0 if the cache holds this version or a newer one, -1 if too late
 --
 -- A loader is not the leader and has no fence, so its time is limited instead: the lock is shorter

@@ -4,10 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import psycopg
-import redis
-
-from reactive_demo.errors import ReactiveDemoError, first_line
+from reactive_demo.errors import first_line, in_a_sentence
 from reactive_demo.feeds.rows import UNREADABLE
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.servers import Stack
@@ -16,9 +13,6 @@ from reactive_demo.tools.audit.repairs import repair
 from reactive_demo.tools.audit.verdict import Report
 
 __all__ = ["reason", "run"]
-
-EXPECTED = (ReactiveDemoError, psycopg.Error, redis.RedisError)
-"""Errors whose messages need no class name in front."""
 
 BAR_DELAY = 1.0
 """Seconds before the bar appears: most audits are over by then."""
@@ -62,5 +56,4 @@ def reason(error: BaseException) -> str:
         return (
             f"PostgreSQL cannot show a row ({first_line(error)}): a listener's log names the row."
         )
-    kind = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
-    return kind + first_line(error)
+    return in_a_sentence(error)

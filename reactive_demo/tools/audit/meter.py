@@ -90,7 +90,7 @@ class Sides:
         for portion in into_batches(pairs, PORTION):
             aside: dict[str, tuple[str, str]] = {}
             with suppress(NoPermissionError):  # the right to read rows is enough
-                aside = self.cache.quarantined([pair.stored.key for pair in portion])
+                aside = self.cache.quarantine_records.find([pair.stored.key for pair in portion])
             for pair in portion:
                 version, reason = aside.get(pair.stored.key, ("", ""))
                 if difference := differs(pair):

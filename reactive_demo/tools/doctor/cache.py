@@ -1,4 +1,4 @@
-"""What the doctor examines in Redis: its version, whether it accepts writes, what it evicts."""
+"""What the doctor examines in Redis: its version, writes, eviction, and the account's rights."""
 
 import uuid
 from collections.abc import Iterator, Mapping
@@ -10,8 +10,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from reactive_demo.tools.doctor.report import Line, State
+from reactive_demo.tools.rights import denied, granting
 
-__all__ = ["eviction", "examine", "version", "writes"]
+__all__ = ["eviction", "examine", "rights", "version", "writes"]
 
 TIMEOUT = 3
 """Seconds to connect, and to answer."""
@@ -29,10 +30,15 @@ def examine(url: str, kind: str, here: str) -> Iterator[Line]:
             socket_connect_timeout=TIMEOUT,
             retry=Retry(NoBackoff(), 0),
         ) as client:
-            facts: Mapping[str, Any] = client.info()
-            yield version(facts, kind, here)
+            if facts := _info(client):
+                yield version(facts, kind, here)
+            else:
+                words = f"{kind}, answers; this user may not see its version (INFO)"
+                yield Line("Redis", State.OK, words, here)
             yield writes(_refusal(client))
-            yield eviction(facts)
+            if facts:
+                yield eviction(facts)
+            yield rights(denied(client, "profile"))
     except (redis.RedisError, ValueError, OSError) as error:
         yield away(error, here)
 
@@ -96,6 +102,26 @@ def eviction(facts: Mapping[str, Any]) -> Line:
         words = f"{policy} ({room}): rows may leave the cache, as is usual for one"
         return Line("Redis eviction", State.OK, words)
     return Line("Redis eviction", State.OK, f"{policy} ({room})")
+
+
+def rights(refused: dict[str, str]) -> Line:
+    """Return the line for the commands that listeners and viewers give, and this user may not."""
+    if not refused:
+        return Line("Redis rights", State.OK, "PUBLISH, SUBSCRIBE and all other commands needed")
+    silent = ", and no change is heard" if {"PUBLISH", "SUBSCRIBE"} & {*refused} else ""
+    words = (
+        f"this user may not {', '.join(refused)} for the table profile{silent}: "
+        f"{granting(refused)}."
+    )
+    return Line("Redis rights", State.MEND, words)
+
+
+def _info(client: redis.Redis) -> Mapping[str, Any]:
+    """Return what the server says of itself; nothing if this user may not know."""
+    try:
+        return client.info()
+    except exceptions.NoPermissionError:
+        return {}
 
 
 def _refusal(client: redis.Redis) -> redis.ResponseError | None:

@@ -7,9 +7,11 @@ import psycopg
 from psycopg import sql
 
 from reactive_demo.errors import first_line
+from reactive_demo.postgres import open_postgres
 from reactive_demo.tools.doctor.report import Line, State
+from reactive_demo.tools.rights import lacking
 
-__all__ = ["examine", "hears", "listening", "schema", "version"]
+__all__ = ["examine", "hears", "listening", "rights", "schema", "version"]
 
 CONNECT_TIMEOUT = 3
 """Seconds to connect."""
@@ -29,6 +31,7 @@ def examine(url: str, kind: str, here: str) -> Iterator[Line]:
             yield version(connection.info.server_version, kind, here)
             yield _loop_back(connection, second)
             yield schema(connection)
+            yield rights(lacking(connection, "profile"))
     except (psycopg.Error, ValueError) as error:  # ValueError: a host name that cannot be one
         yield away(error, here)
 
@@ -56,7 +59,7 @@ def hears(listener: psycopg.Connection, notifier: psycopg.Connection) -> bool:
     """Return whether `listener` hears what `notifier` sends, on a channel of their own."""
     channel = f"reactive_demo_doctor_{uuid.uuid4().hex}"
     listener.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-    notifier.execute("SELECT pg_notify(%s, '')", [channel])
+    notifier.execute("SELECT pg_catalog.pg_notify(%s, '')", [channel])
     heard = any(
         notification.channel == channel
         for notification in listener.notifies(timeout=LOOP_BACK_TIMEOUT, stop_after=1)
@@ -96,11 +99,13 @@ def schema(connection: psycopg.Connection) -> Line:
     """Return whether the table `profile` exists and has a trigger of ours; either way is fine."""
     table, trigger = connection.execute(
         """
-        SELECT to_regclass('public.profile') IS NOT NULL, EXISTS (
-            SELECT FROM pg_trigger
-            JOIN pg_proc ON pg_proc.oid = tgfoid
-            WHERE tgrelid = to_regclass('public.profile') AND tgenabled <> 'D'
-              AND pronamespace = to_regnamespace('reactive'))
+        SELECT pg_catalog.to_regclass('public.profile') IS NOT NULL, EXISTS (
+            SELECT FROM pg_catalog.pg_trigger t
+            JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid
+            JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
+            WHERE t.tgrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('public.profile')
+              AND t.tgenabled OPERATOR(pg_catalog.<>) 'D'
+              AND n.nspname OPERATOR(pg_catalog.=) 'reactive')
         """
     ).fetchone() or (False, False)
     if trigger:
@@ -109,9 +114,17 @@ def schema(connection: psycopg.Connection) -> Line:
     return Line("schema", State.OK, f"{missing}; each notebook installs what it needs")
 
 
+def rights(missing: list[str]) -> Line:
+    """Return the line for the rights that a listener of `profile` needs and this account lacks."""
+    if not missing:
+        return Line("rights", State.OK, "all that a listener needs, as far as it is installed")
+    words = f"to run a listener, this account needs GRANT {'; GRANT '.join(missing)}."
+    return Line("rights", State.WARNING, words)
+
+
 def _loop_back(connection: psycopg.Connection, second: psycopg.Connection) -> Line:
     recovering, pid = connection.execute(
-        "SELECT pg_is_in_recovery(), pg_backend_pid()"
+        "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.pg_backend_pid()"
     ).fetchone() or (False, 0)
     if recovering:
         return replica()
@@ -125,10 +138,12 @@ def _loop_back(connection: psycopg.Connection, second: psycopg.Connection) -> Li
 
 
 def _connect(url: str) -> psycopg.Connection:
-    return psycopg.connect(
+    """Connect as it suits a pooler, to a replica as well; what is said here is qualified."""
+    return open_postgres(
         url,
-        autocommit=True,
+        "doctor",
+        pinned=False,
         connect_timeout=CONNECT_TIMEOUT,
-        prepare_threshold=None,  # a pooler may not know prepared statements
-        application_name="reactive_demo doctor",
+        prepare_threshold=None,
+        target_session_attrs="any",
     )

@@ -5,8 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg
-
+from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.client import open_redis
 from reactive_demo.tutorial.bench.places import Places
 
@@ -20,7 +19,7 @@ def consumer(places: Places) -> Iterator[None]:
 
     def consume() -> None:
         client = open_redis(places.cache.redis_url)
-        with psycopg.connect(places.database_url, autocommit=True) as connection:
+        with open_postgres(places.database_url, "bench") as connection:
             connection.execute("LISTEN profile_change")
             ready.set()
             while not ended.is_set():

@@ -5,10 +5,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-import psycopg
-
 from reactive_demo.changes import State
 from reactive_demo.feeds import ChangeTableFeed
+from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.client import open_redis
 from reactive_demo.tutorial.bench.places import Places
 from reactive_demo.waiting import StopEvent
@@ -27,14 +26,14 @@ def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
 
     def write() -> None:
         places.database.execute(
-            "INSERT INTO profile SELECT 'late' || n FROM generate_series(1, %s) n"
-            " ON CONFLICT (username) DO UPDATE SET likes_count = profile.likes_count + 1",
+            "INSERT INTO public.profile AS p SELECT 'late' || n FROM generate_series(1, %s) n"
+            " ON CONFLICT (username) DO UPDATE SET likes_count = p.likes_count + 1",
             [count],
         )
 
     def notified(handle: Callable[[str], object]) -> float:
         places.article()
-        with psycopg.connect(places.database_url, autocommit=True) as connection:
+        with open_postgres(places.database_url, "bench") as connection:
             connection.execute("LISTEN profile_change")
             write()
             begun, received = time.perf_counter(), 0

@@ -65,8 +65,8 @@ def _one(places: Places, held: Callable[[], str | None]) -> float:
     """Return the seconds from the commit of a change until the cache shows it."""
     before = held()
     places.database.execute(
-        "INSERT INTO profile VALUES ('probe')"
-        " ON CONFLICT (username) DO UPDATE SET likes_count = profile.likes_count + 1"
+        "INSERT INTO public.profile AS p VALUES ('probe')"
+        " ON CONFLICT (username) DO UPDATE SET likes_count = p.likes_count + 1"
     )
     begun = time.perf_counter()
     while held() == before and time.perf_counter() - begun < TIMEOUT:

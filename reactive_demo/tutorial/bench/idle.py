@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import psutil
-import psycopg
 
 from reactive_demo.feeds import ChangeTableFeed
 from reactive_demo.listener.listener import Listener
+from reactive_demo.postgres import open_postgres
 from reactive_demo.tutorial.bench.places import Places
 
 __all__ = ["GOAL", "ROUNDS", "UNIT", "WORK", "pipelines"]
@@ -21,7 +21,7 @@ ROUNDS = (1, 3)
 SETTLE = 2.0
 """Seconds until a live listener has gone to sleep, or polls at its slowest."""
 
-OPEN = b"UPDATE profile SET likes_count = likes_count + 1 WHERE username = 'user2'"
+OPEN = b"UPDATE public.profile SET likes_count = likes_count + 1 WHERE username = 'user2'"
 
 
 def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
@@ -45,7 +45,7 @@ def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
 
     @contextmanager
     def open_transaction() -> Iterator[None]:
-        with psycopg.connect(places.database_url) as other:
+        with open_postgres(places.database_url, "bench", autocommit=False) as other:
             other.execute(OPEN)
             yield
             other.rollback()

@@ -33,7 +33,7 @@ class Restart:
             _make(places, rows)
             _listen(places)
             places.database.execute(
-                "UPDATE large SET likes_count = likes_count + 1 WHERE username IN"
+                "UPDATE public.large SET likes_count = likes_count + 1 WHERE username IN"
                 " (SELECT 'user' || (random() * %s)::int FROM generate_series(1, %s))",
                 [rows, MISSED],
             )
@@ -75,13 +75,14 @@ def _rows(*, quick: bool) -> int:
 def _make(places: Places, rows: int) -> None:
     """Create and capture the table, if it is not there yet."""
     execute: Callable[..., Any] = places.database.execute
-    if not execute("SELECT to_regclass('large')").fetchone()[0]:
-        execute("CREATE TABLE large (LIKE profile INCLUDING ALL)")
+    if not execute("SELECT to_regclass('public.large')").fetchone()[0]:
+        execute("CREATE TABLE public.large (LIKE public.profile INCLUDING ALL)")
         execute(
-            "INSERT INTO large SELECT 'user' || n, n, n, n FROM generate_series(1, %s) n", [rows]
+            "INSERT INTO public.large SELECT 'user' || n, n, n, n FROM generate_series(1, %s) n",
+            [rows],
         )
         install(places.database_url, "large")
-        execute("VACUUM ANALYZE large")
+        execute("VACUUM ANALYZE public.large")
         execute("CHECKPOINT")
 
 

@@ -32,7 +32,7 @@ def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
             time.sleep(PAUSE)
             before = held()
             places.database.execute(
-                "UPDATE profile SET likes_count = likes_count + 1 WHERE username = 'user1'"
+                "UPDATE public.profile SET likes_count = likes_count + 1 WHERE username = 'user1'"
             )
             begun = time.perf_counter()
             while held() == before:

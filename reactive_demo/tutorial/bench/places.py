@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-
-import psycopg
 
 from reactive_demo.capture.install import install
+from reactive_demo.postgres import PatientConnection, open_postgres
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.servers import Stack
 from reactive_demo.tutorial.chapter_setup import (
@@ -35,7 +33,7 @@ class Places:
     database_url: str
     cache: Cache
     large_cache: Cache
-    database: "psycopg.Connection[Any]"
+    database: PatientConnection
 
     @classmethod
     @contextmanager
@@ -45,9 +43,9 @@ class Places:
         cache, large = (Cache(stack.redis_url, name) for name in (SMALL, LARGE))
         try:
             install(url)
-            with psycopg.connect(url, autocommit=True) as database:
+            with open_postgres(url, "bench", silence_timeout=600) as database:
                 database.execute(
-                    "INSERT INTO profile SELECT 'user' || n FROM generate_series(1, %s) n",
+                    "INSERT INTO public.profile SELECT 'user' || n FROM generate_series(1, %s) n",
                     [PROFILES],
                 )
                 yield cls(url, cache, large, database)
@@ -60,19 +58,19 @@ class Places:
     def bare(self) -> None:
         """Remove every trigger."""
         install_article(self.database_url)
-        self.database.execute("DROP TRIGGER notify_profile ON profile")
-        self._settle("profile")
+        self.database.execute("DROP TRIGGER notify_profile ON public.profile")
+        self._settle("public.profile")
 
     def article(self) -> None:
         """Install the article's trigger."""
         install_article(self.database_url)
-        self._settle("profile")
+        self._settle("public.profile")
 
     def captured(self) -> None:
         """Install capture, and change each row once, as the first change of a key costs more."""
         install(self.database_url)
-        self.database.execute("UPDATE profile SET likes_count = likes_count + 1")
-        self._settle("profile", "reactive.change")
+        self.database.execute("UPDATE public.profile SET likes_count = likes_count + 1")
+        self._settle("public.profile", "reactive.change")
 
     def _settle(self, *tables: str) -> None:
         """Keep one measurement from paying for the one before."""

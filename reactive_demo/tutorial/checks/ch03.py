@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 
 from reactive_demo.errors import first_line
+from reactive_demo.postgres import open_postgres
 from reactive_demo.tutorial.checks.verdict import CheckFailed, Verdict, until
 
 __all__ = [
@@ -256,7 +257,7 @@ def _probing(db: Connection, ear: Connection) -> Iterator[_Probe]:
 
 @contextmanager
 def _asking(database_url: str) -> Iterator[Connection]:
-    with _answering(), psycopg.connect(database_url, autocommit=True) as connection:
+    with _answering(), open_postgres(database_url, "check") as connection:
         yield connection
 
 

@@ -85,9 +85,11 @@ def meter_finds(report: Report, *keys: str) -> Verdict:
     """Check that the meter calls exactly these keys wrong."""
     found = sorted(difference.key for difference in report.wrong)
     if found != sorted(keys):
+        wanted = ", ".join(sorted(keys)) or "nothing"
+        cure = "spoil the cached row" if keys else "repair it"
         raise CheckFailed(
-            f"The meter finds {found or 'nothing'} wrong, and this step is about {sorted(keys)}: "
-            "run its cells, in order."
+            f"The meter finds {', '.join(found) or 'nothing'} wrong, and {wanted} should be: "
+            f"{cure}, then run this cell again."
         )
     if not keys:
         return Verdict("the meter finds nothing wrong")

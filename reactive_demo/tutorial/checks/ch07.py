@@ -29,6 +29,7 @@ __all__ = [
     "row_is_missed",
     "table_is_followed",
     "until",
+    "write_is_recorded",
 ]
 
 
@@ -103,6 +104,23 @@ def nothing_is_missed(database_url: str, table: str, seen: Collection[int]) -> V
     return Verdict(f"all {len(numbers)} rows were seen, each of them once")
 
 
+def write_is_recorded(database_url: str, username: str) -> Verdict:
+    """Check that the newest entry of the profile is by the transaction that wrote its row."""
+    query = sql.SQL(
+        "SELECT p.xmin = (SELECT c.xid::xid FROM reactive.change c"
+        " WHERE c.table_name = 'public.profile' AND c.key = p.username"
+        " ORDER BY c.version DESC LIMIT 1) FROM public.profile p WHERE p.username = {}"
+    ).format(username)
+    if not (found := ask(database_url, query)):
+        raise CheckFailed(f"There is no {username}: run the cell that signs {username} up.")
+    if found != [(True,)]:
+        raise CheckFailed(
+            f"The change table has no entry about the row of {username}: run the cell that "
+            "captures the table, and then the one above again."
+        )
+    return Verdict(f"{username} is in the table, and the change table knows it")
+
+
 def table_is_followed(
     stack: Stack, table: str, without: str | None = None, timeout: float = 5
 ) -> Verdict:
@@ -134,7 +152,9 @@ def table_is_followed(
 
 
 def _numbers(database_url: str, table: str) -> set[int]:
-    found = ask(database_url, sql.SQL("SELECT number FROM {}").format(sql.Identifier(table)))
+    found = ask(
+        database_url, sql.SQL("SELECT number FROM {}").format(sql.Identifier("public", table))
+    )
     return {number for (number,) in found}
 
 
@@ -145,7 +165,7 @@ def _rows(database_url: str, table: str) -> list[tuple[str, dict[str, Any]]]:
         sql.SQL(
             "SELECT reactive.key_expression(relation, 't'), reactive.name_of(relation)"
             " FROM (SELECT {}::regclass AS relation) named"
-        ).format(table),
+        ).format(f"public.{table}"),
     )
     return ask(
         database_url,

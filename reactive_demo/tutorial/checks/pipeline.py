@@ -14,6 +14,7 @@ from psycopg import sql
 
 from reactive_demo.app.profiles import Profiles
 from reactive_demo.errors import first_line
+from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.screen.label import ABSENT
 from reactive_demo.tutorial.checks.verdict import CheckFailed, Verdict, until_right
@@ -140,7 +141,9 @@ def _is_listening(database_url: str) -> bool:
 
 def is_captured(database_url: str, table: str = "profile") -> Verdict:
     """Check that `table` is captured, and has no trigger of the article's."""
-    query = sql.SQL("SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass({})").format(table)
+    query = sql.SQL("SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass({})").format(
+        f"public.{table}"
+    )
     triggers = {name for (name,) in ask(database_url, query)}
     if CAPTURE not in triggers:
         raise CheckFailed(f"The table {table} is not captured: run the cell that captures it.")
@@ -154,7 +157,7 @@ def is_captured(database_url: str, table: str = "profile") -> Verdict:
 def ask(database_url: str, query: sql.SQL | sql.Composed) -> list[Any]:
     """Run a check's query; a query that PostgreSQL refuses is a failed check."""
     try:
-        with psycopg.connect(database_url, autocommit=True) as connection:
+        with open_postgres(database_url, "check") as connection:
             return connection.execute(query).fetchall()
     except psycopg.Error as error:
         raise CheckFailed(

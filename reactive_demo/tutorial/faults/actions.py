@@ -202,7 +202,7 @@ def _repeat_notifications(pipeline: Pipeline, connection: "psycopg.Connection[An
     """Repeat what the trigger said before the last change: anyone may NOTIFY."""
     rows = connection.execute(
         sql.SQL("SELECT row_to_json(t) FROM {} t WHERE username LIKE 'user %'").format(
-            sql.Identifier(pipeline.table)
+            sql.Identifier("public", pipeline.table)
         )
     )
     before = [json.dumps({"operation": "UPDATE", "row": row}) for (row,) in rows.fetchall()]

@@ -105,7 +105,7 @@ class FaultBoard(HtmlFallback, ipywidgets.VBox):
     def to_html(self) -> str:
         """Return the board as it is now as plain HTML, for readers without a kernel."""
         cells = "".join(f"<td>{side.to_html()}</td>" for side in self.sides.values())
-        return f"<table><tr>{cells}</tr></table>"
+        return f"<table><tr>{cells}</tr></table>{self._outcomes_html()}"
 
     # What the buttons do, in a background thread
 
@@ -143,9 +143,12 @@ class FaultBoard(HtmlFallback, ipywidgets.VBox):
     def _break(self, fault: Fault) -> Said:
         self._say(f"{fault.name} …", fault.watch)
         self.outcomes.append(break_it(self.lab, fault))
-        newest = {outcome.fault.name: outcome for outcome in self.outcomes}
-        paint(self.table, value=html(newest.values()))
+        paint(self.table, value=self._outcomes_html())
         return self.last.did, fault.watch
+
+    def _outcomes_html(self) -> str:
+        newest = {outcome.fault.name: outcome for outcome in self.outcomes}
+        return html(newest.values()) if newest else ""
 
     def _break_all(self) -> Said:
         for fault in FAULTS:
@@ -210,8 +213,7 @@ class Side(ipywidgets.VBox):
         behind = self.pipeline.staleness.behind
         for label, tile in zip(self._labels, self._tiles, strict=True):
             late = ("rd-tile", "rd-behind") if label.key in behind else ("rd-tile",)
-            paint(tile, _dom_classes=late)
-            paint(tile.children[1], value="behind" if label.key in behind else label.key)
+            paint(tile, _dom_classes=late)  # the style sheet adds the word
 
     def close(self) -> None:
         """Stop following the cache."""

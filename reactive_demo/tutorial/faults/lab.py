@@ -4,10 +4,9 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, Self
+from typing import Self
 
-import psycopg
-
+from reactive_demo.postgres import PatientConnection, open_postgres
 from reactive_demo.servers import Stack
 from reactive_demo.tutorial.chapter_setup import drop_database, fresh_database
 from reactive_demo.tutorial.faults.pipeline import Pipeline
@@ -46,6 +45,9 @@ class FaultLab:
     def start(self) -> Self:
         """Start servers and pipelines; return the lab itself, so that a notebook needs one line."""
         close_previous("fault lab", self)
+        self.close()  # a cell may be run again
+        self.pipelines.clear()
+        self._closing.clear()
         with ExitStack() as undo:
             self.servers = (
                 Servers.own()
@@ -81,9 +83,9 @@ class FaultLab:
         for pipeline in self.pipelines:
             pipeline.listener.check()
 
-    def connect(self) -> "psycopg.Connection[Any]":
+    def connect(self) -> PatientConnection:
         """Return a connection for the application, which uses none of the pipelines' wires."""
-        return psycopg.connect(self.database_url, autocommit=True, connect_timeout=5)
+        return open_postgres(self.database_url, "lab")
 
     def write(self) -> None:
         """Give each profile a like, in both tables."""

@@ -12,6 +12,7 @@ from psycopg import sql
 from reactive_demo.capture.install import install, read_sql
 from reactive_demo.feeds import ChangeTableFeed, NotifyFeed
 from reactive_demo.listener.listener import Listener
+from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.tools.audit import Report, audit, repair
 from reactive_demo.tutorial.chapter_setup import forget
@@ -55,7 +56,7 @@ class Pipeline:
         self._like = sql.SQL(
             "UPDATE {} SET likes_count = likes_count + 1 WHERE username = ANY(%s)"
             " RETURNING username, likes_count"
-        ).format(sql.Identifier(table))
+        ).format(sql.Identifier("public", table))
         self._make_table()
         self.wire = FaultProxy.to_postgres(database_url)
         feed: Any = (
@@ -101,7 +102,7 @@ class Pipeline:
         connection.execute(
             sql.SQL(
                 "UPDATE {} SET likes_count = likes_count + 1, bio = %s WHERE username = %s"
-            ).format(sql.Identifier(self.table)),
+            ).format(sql.Identifier("public", self.table)),
             [bio, name],
         )
         self.record(connection)
@@ -113,7 +114,9 @@ class Pipeline:
 
     def record(self, connection: "psycopg.Connection[Any]") -> None:
         """Record what the table holds, after a write by other means than `write`."""
-        query = sql.SQL("SELECT username, likes_count FROM {}").format(sql.Identifier(self.table))
+        query = sql.SQL("SELECT username, likes_count FROM {}").format(
+            sql.Identifier("public", self.table)
+        )
         self.staleness.record(dict(connection.execute(query).fetchall()), time.monotonic())
 
     def look(self) -> Score:
@@ -131,8 +134,9 @@ class Pipeline:
 
     @property
     def score(self) -> Score:
-        """The score at the last look."""
-        return Score(self.lost + self.refused, len(self.staleness.behind), self.staleness.worst)
+        """The score at the last look; the marker is no profile."""
+        stale = len(self.staleness.behind.keys() - {MARKER})
+        return Score(self.lost + self.refused, stale, self.staleness.worst)
 
     def await_quiescence(self) -> int:
         """Wait until the pipeline has caught up; return how many profiles are wrong then.
@@ -143,7 +147,7 @@ class Pipeline:
         before = self.cache.get(MARKER)
 
         def arrived() -> bool:
-            with psycopg.connect(self.database_url, autocommit=True) as connection:
+            with open_postgres(self.database_url, "lab") as connection:
                 self.write(connection, [MARKER])
             return self.cache.get(MARKER) != before
 
@@ -163,11 +167,11 @@ class Pipeline:
         return f"Pipeline({self.name}, {self.listener.status_text})"
 
     def _make_table(self) -> None:
-        with psycopg.connect(self.database_url, autocommit=True) as connection:
+        with open_postgres(self.database_url, "lab") as connection:
             connection.execute(TABLE.replace("profile", self.table).encode())
             connection.execute(
                 sql.SQL("INSERT INTO {} (username) SELECT unnest(%s::text[])").format(
-                    sql.Identifier(self.table)
+                    sql.Identifier("public", self.table)
                 ),
                 [[*NAMES, MARKER]],
             )
@@ -175,7 +179,7 @@ class Pipeline:
             if not self.durable:
                 # The article's trigger unchanged, on this table.
                 connection.execute("CREATE SCHEMA IF NOT EXISTS reactive")
-                trigger = read_sql("03_notify.sql").replace("public.profile", self.table)
+                trigger = read_sql("03_notify.sql").replace(".profile", f".{self.table}")
                 connection.execute(trigger.encode())
         if self.durable:
             install(self.database_url, self.table)
@@ -183,7 +187,7 @@ class Pipeline:
 
 
 TABLE = """
-    CREATE TABLE profile (
+    CREATE TABLE public.profile (
         username    text   PRIMARY KEY,
         likes_count bigint NOT NULL DEFAULT 0,
         bio         text   NOT NULL DEFAULT ''

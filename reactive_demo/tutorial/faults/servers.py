@@ -16,6 +16,7 @@ import redis
 
 from reactive_demo import servers as stack
 from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.client import open_redis
 from reactive_demo.servers import Stack, connect
 from reactive_demo.servers.server_dir import ServerDir, try_lock
@@ -113,7 +114,7 @@ class Servers:
 
         def answers() -> bool:
             try:
-                found.append(psycopg.connect(database_url, autocommit=True))
+                found.append(open_postgres(database_url, "lab"))
             except psycopg.OperationalError:
                 return False
             return True

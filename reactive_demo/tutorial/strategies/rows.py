@@ -9,11 +9,11 @@ __all__ = ["Rows"]
 
 INCREMENT = """
     INSERT INTO public.profile AS p (username, followings_count, followers_count, likes_count)
-    VALUES (%s, (%s = 'followings')::int, (%s = 'followers')::int, (%s = 'likes')::int)
+    VALUES (%s, %s, %s, %s)
     ON CONFLICT (username) DO UPDATE
-    SET followings_count = p.followings_count + excluded.followings_count,
-        followers_count  = p.followers_count  + excluded.followers_count,
-        likes_count      = p.likes_count      + excluded.likes_count
+    SET followings_count = p.followings_count OPERATOR(pg_catalog.+) excluded.followings_count,
+        followers_count  = p.followers_count  OPERATOR(pg_catalog.+) excluded.followers_count,
+        likes_count      = p.likes_count      OPERATOR(pg_catalog.+) excluded.likes_count
     RETURNING *
 """
 
@@ -23,7 +23,7 @@ class Rows(Profiles):
 
     def incremented(self, username: str, counter: str) -> dict[str, Any]:
         """Add one to a counter; return the row as it is then."""
-        return self._execute(INCREMENT, username, counter, counter, counter)[0]
+        return self._execute(INCREMENT, username, *(int(c == counter) for c in COUNTERS))[0]
 
     def get_or_new(self, username: str) -> dict[str, Any]:
         """Return the row, or a new one with all counters at 0."""
@@ -38,7 +38,7 @@ class Rows(Profiles):
         if not messages:
             return 0
         [row] = self._execute(
-            "SELECT reactive.store(%s, %s::text[], %s::text[], %s::text[]) AS new",
+            "SELECT reactive.store(%s, %s, %s, %s) AS new",
             stream,
             *(list(column) for column in zip(*messages, strict=True)),
         )

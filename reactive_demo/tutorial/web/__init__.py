@@ -10,8 +10,9 @@
     writers       writes to the database, in threads
     handlers      the HTTP interface
     app           all of it, in a thread
+    rights        what an account needs that may not install
     serve         the app as a service in the foreground
-    page/         what the browser shows: HTML, CSS and one script
+    page/         what the browser shows, and how its tabs share one stream
 
 An update writes the database and nothing else; a stream follows the cache. The two never meet.
 """

@@ -76,6 +76,8 @@ class ProfileApp:
                 f"Port {self.port} at {self.address} cannot be used ({error}): stop the program "
                 "that uses it, or choose another port; 0 is any free one."
             ) from None
+        for one in sockets:
+            _notice_lost_peers(one, self._options.peer_timeout)
         self.port = sockets[0].getsockname()[1]
         ready = threading.Event()
         self._thread = threading.Thread(
@@ -122,7 +124,7 @@ class ProfileApp:
     async def _serve(self, sockets: list[socket.socket], ready: threading.Event) -> None:
         loop, stopping = asyncio.get_running_loop(), asyncio.Event()
         self._stop = partial(loop.call_soon_threadsafe, stopping.set)
-        reader, writers = Reader(self._redis_url), Writers(self._database_url)
+        reader, writers = Reader(self._redis_url), Writers(self._database_url, self._options)
         hub = Hub(reader, self._options)
         services = Services(writers.increment, hub, reader, self._options, self._hosts)
         server = HTTPServer(
@@ -131,8 +133,10 @@ class ProfileApp:
                 log_function=_nothing,
             ),
             max_body_size=MAX_BODY,
+            idle_connection_timeout=self._options.header_timeout,
+            body_timeout=self._options.body_timeout,
         )
-        tasks = [asyncio.create_task(work) for work in (hub.run(), hub.beat())]
+        tasks = [asyncio.create_task(duty) for duty in hub.duties()]
         server.add_sockets(sockets)
         ready.set()
         await stopping.wait()
@@ -147,6 +151,25 @@ class ProfileApp:
         await asyncio.gather(*tasks, return_exceptions=True)
         writers.close()
         await reader.close()
+
+
+def _notice_lost_peers(listening: socket.socket, seconds: float) -> None:
+    """Have the kernel end a connection whose other end is gone without a word.
+
+    What is accepted has the options of the socket that listens. Without them, the kernel takes a
+    heartbeat after the other into its buffer and tries to deliver them for a quarter of an hour.
+    """
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    part = max(1, round(seconds / 4))
+    options = {
+        "TCP_KEEPIDLE": part,
+        "TCP_KEEPINTVL": part,
+        "TCP_KEEPCNT": 3,
+        "TCP_USER_TIMEOUT": round(1000 * seconds),
+    }
+    for name, value in options.items():
+        if (option := getattr(socket, name, None)) is not None:  # not every system has all
+            listening.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _nothing(*_: object) -> None:

@@ -18,10 +18,10 @@ from tornado.web import HTTPError, RequestHandler
 from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.tutorial.transient import is_transient
 from reactive_demo.tutorial.web import origin_guard
-from reactive_demo.tutorial.web.events import OPENING
+from reactive_demo.tutorial.web.events import OPENING, row_text, with_version
 from reactive_demo.tutorial.web.hub import Hub
 from reactive_demo.tutorial.web.options import WebOptions
-from reactive_demo.tutorial.web.query import QueryError, checked_name, counter_of, username_of
+from reactive_demo.tutorial.web.query import QueryError, checked_name, counter_of, usernames_of
 from reactive_demo.tutorial.web.reader import Reader
 from reactive_demo.tutorial.web.sse_client import SseClient
 
@@ -34,6 +34,11 @@ SEND_BUFFER = 16_384
 
 RETRY_AFTER = "1"
 """Seconds that a client should wait after a transient error."""
+
+POLLING = (
+    "Redis refuses SUBSCRIBE to this account, so streams look for changes every {:g} s: grant it "
+    "the channels of the profiles (ACL SETUSER ... &profile:*)."
+)
 
 HEADERS = {
     "Server": "reactive_demo",
@@ -51,6 +56,9 @@ PAGE = {
     "": ("index.html", "text/html; charset=utf-8"),
     "style.css": ("style.css", "text/css; charset=utf-8"),
     "page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "follow.js": ("follow.js", "text/javascript; charset=utf-8"),
+    "streams.js": ("streams.js", "text/javascript; charset=utf-8"),
+    "worker.js": ("worker.js", "text/javascript; charset=utf-8"),
     "icon.svg": ("icon.svg", "image/svg+xml"),
 }
 
@@ -117,10 +125,14 @@ class Handler(RequestHandler):
         """Compute none: answers that change all the time are not cached."""
 
     def answer(self, content: dict[str, Any], status: int = 200) -> None:
-        """End the request with JSON."""
+        """End the request with `content` as JSON."""
+        self.answer_text(json.dumps(content), status)
+
+    def answer_text(self, content: str, status: int = 200) -> None:
+        """End the request with what is JSON already."""
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps(content) + "\n")
+        self.finish(content + "\n")
 
     def fail(self, status: int, words: str) -> None:
         """End the request with an error in words."""
@@ -137,7 +149,8 @@ class Handler(RequestHandler):
             return
         log.warning("%s %s: %s", self.request.method, self.request.path, error)
         self.set_header("Retry-After", RETRY_AFTER)
-        self.fail(503, f"{server} does not answer: try again in a moment.")
+        public = error.public if isinstance(error, ReactiveDemoError) else None
+        self.fail(503, public or f"{server} does not answer: try again in a moment.")
 
     def write_error(self, status_code: int, **_: Any) -> None:
         """End a request that Tornado refuses, or that failed by a fault of ours."""
@@ -169,16 +182,16 @@ class ProfileHandler(Handler):
         """Answer with the cached profile and its version."""
         try:
             channel = self.services.reader.channel(checked_name(username))
-            row, version = (await self.services.reader.read([channel]))[channel]
+            cached = (await self.services.reader.read([channel]))[channel]
         except QueryError as error:
             self.fail(400, str(error))
         except redis.RedisError as error:
             self.fail_with("Redis", error)
         else:
-            if row is None:
+            if (row := row_text(cached.row)) is None:
                 self.fail(404, "The cache holds no such profile.")
             else:
-                self.answer({**row, "version": version})
+                self.answer_text(with_version(row, cached.version))
 
     head = get
 
@@ -200,14 +213,17 @@ class ProfileHandler(Handler):
 
 
 class StreamHandler(Handler):
-    """`/stream?username=<username>`: the cached profile, now and whenever it changes."""
+    """`/stream?username=<username>`: the cached profile, now and whenever it changes.
+
+    `username` may be there several times; then each event has the name of its profile's channel.
+    """
 
     client: SseClient | None = None
 
     async def get(self) -> None:
         """Send events until the client goes, or the server stops."""
         try:
-            username = username_of(self.request.query_arguments)
+            usernames = usernames_of(self.request.query_arguments)
         except QueryError as error:
             self.fail(400, str(error))
             return
@@ -221,8 +237,10 @@ class StreamHandler(Handler):
         self.write(OPENING)
         await self.flush()
         services = self.services
-        self.client = client = SseClient(connection.write, stream.close, services.options)
-        with services.hub.following(username, client):
+        self.client = client = SseClient(
+            connection.write, stream.close, services.options, named=len(usernames) > 1
+        )
+        with services.hub.following(usernames, client):
             await client.ended.wait()
 
     def on_connection_close(self) -> None:
@@ -236,17 +254,24 @@ class HealthHandler(Handler):
     """`/healthz`: whether a listener is at work, in whatever process."""
 
     async def get(self) -> None:
-        """Answer 200 while any listener has given a sign of life lately, and 503 otherwise."""
+        """Answer 200 while any listener has given a sign of life lately, and 503 otherwise.
+
+        A `warning` says that streams only poll, because Redis refuses this account's SUBSCRIBE.
+        """
+        hub, options = self.services.hub, self.services.options
         try:
             age = await self.services.reader.heartbeat_age()
         except redis.RedisError as error:
             self.fail_with("Redis", error)
             return
-        if age is not None and age <= self.services.options.listener_timeout:
-            self.answer({"status": "ok", "heartbeat_age": age})
+        facts: dict[str, Any] = {"heartbeat_age": age, "streams": hub.streams}
+        if hub.refused:
+            facts["warning"] = POLLING.format(options.poll_interval)
+        if age is not None and age <= options.listener_timeout:
+            self.answer({"status": "ok", **facts})
         else:
             words = "No listener is at work, so the cache does not follow the database: start one."
-            self.answer({"status": "stale", "heartbeat_age": age, "error": words}, 503)
+            self.answer({"status": "stale", **facts, "error": words}, 503)
 
     head = get
 

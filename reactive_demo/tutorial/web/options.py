@@ -16,6 +16,19 @@ class WebOptions:
     connections that are silent."""
     client_timeout: float = 60.0
     """Drop a client that has taken nothing for this long; a browser reconnects."""
+    peer_timeout: float = 45.0
+    """Give up a connection whose other end has acknowledged nothing for this long, as after a
+    laptop was shut: with the heartbeat, that is a minute."""
+    header_timeout: float = 60.0
+    """Close a connection on which no whole request head has come for this long."""
+    body_timeout: float = 10.0
+    """Close a connection whose request body takes longer."""
+    lock_timeout: float = 0.2
+    """How long a batch of writes waits for a locked row before its rows are written one by one."""
+    lock_patience: float = 2.0
+    """Answer 503 to a write whose row has been locked for this long."""
+    poll_interval: float = 5.0
+    """Between two looks at all rows that are followed, whatever the messages say."""
     ping_interval: float = 5.0
     """Between two PINGs on the Redis subscription."""
     silence_timeout: float = 10.0

@@ -30,8 +30,9 @@ def refusal(
         return "The server does not answer to this name: start it with --allow-host NAME."
     if changes:
         origin = headers.get("Origin")
-        foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
-        if foreign or headers.get("Sec-Fetch-Site", "none").lower() not in OWN_SITES:
+        if (origin is not None and _place(origin) != host.lower()) or headers.get(
+            "Sec-Fetch-Site", "none"
+        ).lower() not in OWN_SITES:
             return "A page of another origin may not change data."
     return None
 
@@ -42,6 +43,14 @@ def _name(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:  # brackets that hold no address
         return ""
+
+
+def _place(origin: str) -> str | None:
+    """Return the origin's host with its port; None if it has none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # as above
+        return None
 
 
 def _is_loopback(name: str) -> bool:

@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from reactive_demo.app.profiles import COUNTERS
 
-__all__ = ["MAX_NAME_LENGTH", "QueryError", "checked_name", "counter_of", "username_of"]
+__all__ = ["MAX_NAME_LENGTH", "QueryError", "checked_name", "counter_of", "usernames_of"]
 
 MAX_NAME_LENGTH = 50
 """Characters in a username."""
+
+MAX_NAMES = 50
+"""Profiles on one stream."""
 
 ACTIONS = {f"inc_{counter}": counter for counter in COUNTERS}
 
@@ -19,9 +22,14 @@ class QueryError(ValueError):
     """What is wrong with the request, in words for the client."""
 
 
-def username_of(arguments: Arguments) -> str:
-    """Return the argument `username`, checked."""
-    return checked_name(_only(arguments, "username"))
+def usernames_of(arguments: Arguments) -> list[str]:
+    """Return the values of the argument `username`, checked, each once."""
+    values = arguments.get("username", [])
+    if len(values) > MAX_NAMES:
+        raise QueryError(f"A stream has at most {MAX_NAMES} profiles, and this has {len(values)}.")
+    if not values:
+        raise QueryError("Give username once or more in the query, as in ?username=...")
+    return list(dict.fromkeys(checked_name(_decoded("username", value)) for value in values))
 
 
 def counter_of(arguments: Arguments) -> str:
@@ -49,7 +57,11 @@ def _only(arguments: Arguments, name: str) -> str:
         raise QueryError(
             f"Give {name} once in the query, as in ?{name}=...; it is there {len(values)} times."
         )
+    return _decoded(name, values[0])
+
+
+def _decoded(name: str, value: bytes) -> str:
     try:
-        return values[0].decode()
+        return value.decode()
     except UnicodeDecodeError:
         raise QueryError(f"{name} is not UTF-8.") from None

@@ -1,8 +1,7 @@
 """The cache as the app reads it, without blocking the event loop."""
 
-import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from redis.asyncio.client import PubSub
@@ -10,16 +9,22 @@ from redis.asyncio.client import PubSub
 from reactive_demo.redis_cache.client import open_async_redis
 from reactive_demo.redis_cache.keys import feed_key, row_key
 
-__all__ = ["Reader"]
+__all__ = ["Cached", "Reader"]
 
-Cached = tuple[dict[str, Any] | None, str | None]
-"""A row, None if there is none, and its version, None if it is unknown."""
+
+class Cached(NamedTuple):
+    """What the cache holds under a key."""
+
+    row: str | None
+    """The row as text, which others may have written; None if there is none."""
+    version: str | None
+    """None if it is unknown."""
 
 
 class Reader:
     """Reads the cached rows of a table.
 
-    The methods raise redis.RedisError when Redis does not answer within 5 s.
+    The methods raise redis.RedisError when Redis does not answer within 5 s, or refuses.
     """
 
     def __init__(self, redis_url: str, table: str = "profile") -> None:
@@ -39,7 +44,7 @@ class Reader:
         async with self._redis.pipeline(transaction=False) as pipeline:
             for channel in channels:
                 pipeline.hmget(channel, "row", "version")
-            replies = await pipeline.execute(raise_on_error=False)
+            replies = await pipeline.execute(raise_on_error=False) if channels else []
         return {channel: _cached(reply) for channel, reply in zip(channels, replies, strict=True)}
 
     async def heartbeat_age(self) -> int | None:
@@ -56,14 +61,9 @@ class Reader:
 
 
 def _cached(reply: Any) -> Cached:
-    """Read HMGET's reply; a key that holds anything else holds no row."""
-    if isinstance(reply, redis.ResponseError):
-        return None, None
+    """Read HMGET's reply; a key that holds anything else than a hash holds no row."""
+    if isinstance(reply, redis.ResponseError) and str(reply).startswith("WRONGTYPE"):
+        return Cached(None, None)
     if isinstance(reply, Exception):
         raise reply
-    text, version = reply
-    try:
-        row = None if text is None else json.loads(text)
-    except (ValueError, RecursionError):
-        return None, None
-    return (row, version) if isinstance(row, dict | None) else (None, None)
+    return Cached(*reply)

@@ -1,17 +1,22 @@
 """The profile app as a service in the foreground, until a signal stops it."""
 
+import logging
 import os
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 
 from reactive_demo.capture.install import install
+from reactive_demo.errors import LockTimeoutError, RefusedError
 from reactive_demo.feeds import ChangeTableFeed
 from reactive_demo.listener.listener import Listener
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.tools.services import ended_by_signal
 from reactive_demo.tutorial.web.app import ProfileApp
+from reactive_demo.tutorial.web.rights import lacking
 
 __all__ = ["allow_many_files", "serve"]
+
+log = logging.getLogger(__name__)
 
 
 def serve(
@@ -25,11 +30,12 @@ def serve(
 ) -> None:
     """Run the profile app until SIGTERM or SIGINT; with `listening`, run a listener beside it.
 
-    Installs capture on the table `profile` first. Raises ReactiveDemoError if the port is taken.
+    Installs capture on the table `profile` first; an account that may not install can serve where
+    that was done. Raises ReactiveDemoError if the port is taken, or rights are missing.
     """
     ended = ended_by_signal()
     allow_many_files()
-    install(database_url)
+    _capture(database_url, listening=listening)
     app = ProfileApp(database_url, redis_url, port=port, address=address, hosts=hosts)
     listener: AbstractContextManager[object] = nullcontext()
     if listening:
@@ -37,6 +43,24 @@ def serve(
     with app, listener:
         print(f"The profile app is at {app.url}", flush=True)  # noqa: T201  (a command line prints)
         ended.wait()
+
+
+def _capture(database_url: str, *, listening: bool) -> None:
+    """Put capture on the table `profile`, or see to it that it is there and may be used."""
+    try:
+        install(database_url)
+    except (LockTimeoutError, RefusedError) as error:
+        rights = lacking(database_url, listening=listening)
+        if rights is None:
+            raise RefusedError(
+                f"The table profile is not captured, and to do that failed ({error}): run "
+                "`reactive-demo install` as the database's owner, then serve again."
+            ) from None
+        if rights:
+            raise RefusedError(
+                f"This account lacks rights that serve needs: GRANT {', '.join(rights)} to it."
+            ) from None
+        log.info("The table profile is captured already, and stays as it is: %s", error)
 
 
 def allow_many_files() -> None:

@@ -118,4 +118,6 @@ def _heading(username: str) -> str:
 
 
 def _alert(error: Exception) -> str:
-    return f'<div class="rd-error-text" role="alert">{escape(str(error))}</div>'
+    """Return the words for readers: how it is told to anyone, or else the error's own."""
+    words = getattr(error, "public", None) or str(error)
+    return f'<div class="rd-error-text" role="alert">{escape(words)}</div>'

@@ -75,7 +75,7 @@ function animate(parts, dot, slower, motionless) {
   const times = dot.hops.map((time) =>
     time === null ? UNKNOWN : Math.min(LONGEST, Math.max(SHORTEST, time * slower)));
   const total = times.slice(first, last).reduce((sum, time) => sum + time, 0);
-  const size = 12 + 3.5 * Math.log2(Math.min(dot.heard, 64));
+  const size = 12 + 1.7 * Math.log2(Math.min(dot.heard, 64)); // 22 at most: names and numbers stay readable
   const many = dot.heard > 1;
   const shape = element("div", `rd-flow-dot${many ? " rd-flow-many" : ""}`, many ? `${number(dot.heard)}` : "");
   shape.style.height = `${Math.max(size, many ? 20 : 0)}px`;
@@ -211,12 +211,17 @@ function render({ model, el }) {
     if (ago > 0 && ago <= 61) minute.caption.textContent = drawMinute(minute.svg, model.get("frame").minute, ago);
   }, 1000);
 
+  // A dot knows its path in pixels: where the picture is laid out anew, it would lead astray.
+  const laidOut = new ResizeObserver(() => parts.dots.replaceChildren());
+  laidOut.observe(parts.picture);
+
   drawNote();
   draw();
   addLines(list, model.get("frame").lines);
   model.on("change:frame", onFrame);
   motionless.addEventListener("change", drawNote);
   return () => {
+    laidOut.disconnect();
     clearInterval(second);
     clearTimeout(speaking);
     model.off("change:frame", onFrame);

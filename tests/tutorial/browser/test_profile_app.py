@@ -3,18 +3,37 @@
 import os
 import re
 import signal
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
+import redis
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from reactive_demo import Stack
 from tools.databases import new_database
+from tools.waiting import until
+from tools.web import ask
 
 SLOW = 40_000
 """Milliseconds in which something happens on a busy machine."""
+
+
+WITHOUT_WORKER = "delete window.SharedWorker"
+WITHOUT_LOCKS = "delete Navigator.prototype.locks"
+
+WAYS = {
+    "a worker": "",
+    "a leader": WITHOUT_WORKER,
+    "each tab": f"{WITHOUT_WORKER}; {WITHOUT_LOCKS}",
+    "a worker that is refused": "window.SharedWorker = function () { throw Error('no') }",
+}
+"""How tabs come by their stream, and what a browser lacks for that."""
 
 
 class Served:
@@ -103,8 +122,10 @@ def test_the_fast_button_stops_when_it_is_pressed_again(visit: Callable[..., Pag
 
 
 def test_offline_is_told_and_what_was_missed_is_there_when_it_is_back(
-    visit: Callable[..., Page], browser: Browser, served: Served
+    visit: Callable[..., Page], browser: Browser, served: Served, context: BrowserContext
 ) -> None:
+    """The stream in the page itself: what a worker does, Playwright cannot take offline."""
+    context.add_init_script(WITHOUT_WORKER)
     page = visit("offline")
     press(page, "+ Likes")
     shows(page, "Likes", 1)
@@ -165,15 +186,144 @@ def test_a_name_is_never_html(
     assert complaints == []
 
 
-def test_behind_a_proxy_path_it_works_as_well(context: BrowserContext, served: Served) -> None:
+def streams(served: Served) -> int:
+    """How many streams are open."""
+    return int(ask(served.port, "GET", "/healthz").json["streams"])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_tab_is_live_and_they_share_one_stream(
+    visit: Callable[..., Page], served: Served, context: BrowserContext, way: str
+) -> None:
+    """A browser opens six connections to a server: with a stream each, the seventh tab waits."""
+    context.add_init_script(WAYS[way])
+    number = 4 if way == "each tab" else 7
+    names = [f"{way} {n}" for n in range(number - 1)]
+    pages = [visit(name) for name in [*names, names[0]]]
+    for page in pages[:-1]:
+        press(page, "+ Likes")
+    for page in pages:
+        shows(page, "Likes", 1)
+        expect(page.locator(".rd-error")).to_be_hidden()
+    wanted = number if way == "each tab" else 1
+    until("they share one stream", lambda: streams(served) == wanted)
+
+
+@pytest.mark.parametrize("way", list(WAYS)[:2])
+def test_tabs_come_and_go_and_the_stream_ends_with_the_last(
+    visit: Callable[..., Page], served: Served, context: BrowserContext, way: str
+) -> None:
+    """The first tab, which leads where there is no worker, is the first to go."""
+    context.add_init_script(WAYS[way])
+    until("there is no stream", lambda: streams(served) == 0)
+    pages = [visit(f"go {way} {n}") for n in range(3)]
+    pages.pop(0).close()
+    pages.append(visit(f"go {way} 3"))
+    pages[0].reload()
+    for page in pages:
+        press(page, "+ Likes")
+        shows(page, "Likes", 1)
+    pages.pop(1).close()
+    for page in pages:
+        press(page, "+ Likes")
+        shows(page, "Likes", 2)
+        page.close()
+    until("the stream has ended", lambda: streams(served) == 0)
+
+
+@pytest.mark.parametrize("way", list(WAYS)[:2])
+def test_seven_tabs_recover_when_the_server_was_killed(
+    visit: Callable[..., Page], served: Served, context: BrowserContext, way: str
+) -> None:
+    context.add_init_script(WAYS[way])
+    pages = [visit(f"seven {way} {n}") for n in range(7)]
+    served.end(signal.SIGKILL)
+    for page in pages:
+        expect(page.locator(".rd-state")).to_have_text("connection lost", timeout=SLOW)
+    served.start()
+    for page in pages:
+        expect(page.locator(".rd-state")).to_have_text("live", timeout=SLOW)
+        press(page, "+ Likes")
+        shows(page, "Likes", 1)
+
+
+def test_a_page_that_went_back_is_live_again(visit: Callable[..., Page]) -> None:
+    page = visit("back")
+    page.get_by_label("Profile").fill("forth")
+    press(page, "Show")
+    expect(page.get_by_role("heading")).to_have_text("@forth")
+    page.go_back()
+    expect(page.get_by_role("heading")).to_have_text("@back")
+    press(page, "+ Likes")
+    shows(page, "Likes", 1)
+
+
+def test_a_name_that_no_profile_can_have_disturbs_no_other_tab(
+    visit: Callable[..., Page], context: BrowserContext, served: Served
+) -> None:
+    page = visit("well")
+    for name in ("%00", "x" * 51):
+        wrong = context.new_page()
+        wrong.goto(f"http://127.0.0.1:{served.port}/?username={name}")
+        expect(wrong.get_by_role("alert")).to_contain_text("A username has")
+    visit("as well")
+    press(page, "+ Likes")
+    shows(page, "Likes", 1)
+
+
+def test_counters_show_all_their_digits(visit: Callable[..., Page], stack: Stack) -> None:
+    page = visit("digits")
+    with redis.Redis.from_url(stack.redis_url) as client:
+        row = '{"username": "1e5 \\" 7", "likes_count": 9007199254740993, "more": [-1.5e400, {}]}'
+        client.hset("profile:digits", mapping={"row": row, "version": "9007199254740993"})
+        client.publish("profile:digits", "look")
+        expect(page.locator(".rd-count-likes")).to_have_text("9007199254740993")
+        client.delete("profile:digits")
+
+
+PATH = b" /user/ada/proxy/8000/"
+
+
+class PathProxy(socketserver.BaseRequestHandler):
+    """Takes a path off, as JupyterHub's proxy does."""
+
+    def handle(self) -> None:
+        with socket.create_connection(("127.0.0.1", self.server.port)) as app:
+            answers = threading.Thread(target=pump, args=(app, self.request, lambda data: data))
+            answers.start()
+            pump(self.request, app, lambda data: data.replace(PATH, b" /"))
+            answers.join()
+
+
+def pump(source: socket.socket, sink: socket.socket, change: Callable[[bytes], bytes]) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(change(data))
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def path_proxy(served: Served) -> Iterator[str]:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), PathProxy) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        server.port = served.port
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}{PATH.decode().strip()}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("way", list(WAYS)[:2])
+def test_behind_a_proxy_path_it_works_as_well(
+    context: BrowserContext, served: Served, path_proxy: str, way: str
+) -> None:
     """All addresses are relative: a proxy may put any path before them."""
-    root = f"http://127.0.0.1:{served.port}/"
-    context.route(
-        "**/user/ada/proxy/8000/**",
-        lambda route: route.continue_(url=root + route.request.url.split("/8000/")[1]),
-    )
-    page = context.new_page()
-    page.goto(f"{root}user/ada/proxy/8000/?username=proxied")
-    expect(page.locator(".rd-state")).to_have_text("live", timeout=SLOW)
-    press(page, "+ Followers")
-    shows(page, "Followers", 1)
+    context.add_init_script(WAYS[way])
+    until("there is no stream", lambda: streams(served) == 0)
+    for number in range(2):
+        page = context.new_page()
+        page.goto(f"{path_proxy}?username=proxied {way} {number}")
+        expect(page.locator(".rd-state")).to_have_text("live", timeout=SLOW)
+        press(page, "+ Followers")
+        shows(page, "Followers", 1)
+    until("they share one stream", lambda: streams(served) == 1)

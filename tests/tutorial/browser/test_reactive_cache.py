@@ -72,7 +72,7 @@ def test_a_second_page_with_a_kernel_of_its_own_moves_as_well(
             expect(label).to_have_text(str(before + 1), timeout=20_000)
     expect(second.locator(".rd-state").first).to_have_text("Listener: live")
     expect(page.locator(".rd-state").first).to_have_text(
-        "Listener: standby: a newer listener took over; start this one again to lead"
+        "Listener: stopped: a newer listener took over; start this one again to lead"
     )
 
 

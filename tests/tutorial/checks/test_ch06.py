@@ -54,8 +54,10 @@ def test_what_is_not_right_is_told() -> None:
         checks.neither_lost(board(outcome(1)), "Burst")
     with pytest.raises(CheckFailed, match="They were not run yet"):
         checks.durable_lost_nothing(board())
-    with pytest.raises(CheckFailed, match=r"finds \['bob'\] wrong, and this step is about \[\]"):
+    with pytest.raises(CheckFailed, match="finds bob wrong, and nothing should be: repair it"):
         checks.meter_finds(report("bob"))
+    with pytest.raises(CheckFailed, match="finds nothing wrong, and ada should be: spoil the"):
+        checks.meter_finds(report(), "ada")
     with pytest.raises(CheckFailed, match="No key was late"):
         checks.keys_were_late(report())
 

@@ -88,6 +88,24 @@ def test_a_row_is_missed_if_it_is_below_what_was_seen(
     assert "all 2 rows" in repr(checks.nothing_is_missed(database, "race", [2, 1]))
 
 
+def test_a_write_is_recorded_if_the_newest_entry_is_by_its_transaction(
+    profiles: Profiles, connection: psycopg.Connection
+) -> None:
+    url = profiles.database_url
+    profiles.increment("alan", "likes")
+    install(url)
+    for username, words in (("ada", "There is no ada"), ("alan", "no entry about the row of alan")):
+        with pytest.raises(CheckFailed, match=words):
+            checks.write_is_recorded(url, username)
+    for _ in range(2):
+        profiles.increment("alan", "likes")
+    assert "alan is in the table" in repr(checks.write_is_recorded(url, "alan"))
+    connection.execute(
+        "DELETE FROM reactive.change WHERE version < (SELECT max(version) FROM reactive.change)"
+    )
+    assert "knows it" in repr(checks.write_is_recorded(url, "alan"))
+
+
 @pytest.mark.usefixtures("impatient")
 def test_a_table_is_followed_without_its_secret(
     served: Stack, connection: psycopg.Connection

@@ -7,8 +7,9 @@ import psycopg
 import pytest
 import redis
 
-from reactive_demo import ReactiveDemoError, Stack
+from reactive_demo import FaultBoard, ReactiveDemoError, Stack
 from reactive_demo.tutorial.faults import FAULTS, Fault, FaultLab, break_it, run_all, table
+from reactive_demo.tutorial.faults.pipeline import NAMES
 from reactive_demo.tutorial.faults.servers import Servers
 
 QUICK = {"Kill the listener", "Cut the wire", "Row too large", "Deliver again"}
@@ -42,6 +43,24 @@ def test_all_of_them(lab: FaultLab, capsys: pytest.CaptureFixture[str]) -> None:
     assert lab.durable.lost + lab.durable.refused == 0
     lab.article.listener.check()
     lab.durable.listener.check()
+
+
+def test_the_board_without_a_kernel_tells_what_each_fault_did(lab: FaultLab) -> None:
+    board = FaultBoard(lab, flows=False)
+    try:
+        assert "Cut the wire" not in board.to_html()
+        board.click("Cut the wire")
+        board.wait()
+        assert '<th scope="row">Cut the wire</th><td>lost 10</td>' in board.to_html()
+    finally:
+        board.close()
+
+
+def test_no_more_profiles_are_stale_than_there_are(lab: FaultLab) -> None:
+    lab.servers.empty_redis()
+    assert lab.article.look().stale == len(NAMES)
+    lab.article.repair()
+    assert lab.article.look().stale == 0
 
 
 def test_a_fault_that_there_is_not(lab: FaultLab) -> None:

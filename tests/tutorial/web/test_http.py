@@ -6,8 +6,11 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from reactive_demo import ProfileApp, Stack
+from reactive_demo.errors import ReadOnlyError
+from reactive_demo.tutorial.web.handlers import PAGE
 from tools.waiting import until
 from tools.web import ask, exchange, request, update
 from tutorial.web.conftest import Web
@@ -228,7 +231,7 @@ def test_every_answer_forbids_guessing_framing_and_foreign_scripts(web: Web, tar
 
 
 def test_the_page_uses_nothing_from_elsewhere_and_no_absolute_path(web: Web) -> None:
-    for name in ("", "page.js", "style.css", "icon.svg"):
+    for name in PAGE:
         text = ask(web.port, "GET", f"/{name}").body.decode()
         assert "://" not in text.replace("http://www.w3.org/2000/svg", "")
         assert not any(f'{name}="/' in text for name in ("src", "href"))
@@ -246,6 +249,29 @@ def test_an_update_is_to_be_tried_again_while_the_database_is_away(web: Web) -> 
     with ProfileApp(away, web.redis_url) as app:
         answer = ask(app.port, "PUT", "/v1/profile/ada?action=inc_likes")
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json == {"error": "PostgreSQL does not answer: try again in a moment."}
+
+
+def test_a_read_only_database_is_told_in_words_that_name_nobody(web: Web) -> None:
+    url = f"{web.database_url}&options=-c%20default_transaction_read_only%3Don"
+    with ProfileApp(url, web.redis_url) as app:
+        answer = ask(app.port, "PUT", "/v1/profile/ada?action=inc_likes")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json == {"error": ReadOnlyError.public}
+    assert "read-only" in answer.json["error"]
+
+
+def test_a_database_that_takes_no_more_connections_names_nobody(web: Web) -> None:
+    """PostgreSQL's own words name the account and the server."""
+    with psycopg.connect(web.database_url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE full_up LOGIN CONNECTION LIMIT 0")
+        try:
+            url = make_conninfo(web.database_url, user="full_up")
+            with ProfileApp(url, web.redis_url) as app:
+                answer = ask(app.port, "PUT", "/v1/profile/ada?action=inc_likes")
+        finally:
+            connection.execute("DROP ROLE full_up")
+    assert answer.status == 503
     assert answer.json == {"error": "PostgreSQL does not answer: try again in a moment."}
 
 

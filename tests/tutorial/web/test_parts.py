@@ -1,6 +1,7 @@
 """The parts that decide, without a socket: what is let in, what is sent, what is skipped."""
 
 import asyncio
+import json
 
 import pytest
 import redis
@@ -8,7 +9,7 @@ import redis
 from reactive_demo.errors import RefusedError, UnavailableError
 from reactive_demo.tutorial.transient import is_transient
 from reactive_demo.tutorial.web import WebOptions
-from reactive_demo.tutorial.web.events import HEARTBEAT, event
+from reactive_demo.tutorial.web.events import HEARTBEAT, event, named, row_text, with_version
 from reactive_demo.tutorial.web.origin_guard import refusal
 from reactive_demo.tutorial.web.query import QueryError, checked_name, counter_of
 from reactive_demo.tutorial.web.sse_client import SseClient
@@ -46,6 +47,14 @@ def test_a_read_may_come_from_any_page_and_a_change_may_not() -> None:
     assert refusal({**foreign, "Origin": "https://LOCALHOST:1"}, changes=True) is None
 
 
+@pytest.mark.parametrize(
+    "origin", ["http://[", "http://]", "http://[::1", "[", "//", "a", "\t", "http://@"]
+)
+def test_an_origin_that_is_none_is_foreign(origin: str) -> None:
+    headers = {"Host": "localhost:1", "Origin": origin}
+    assert "another origin" in str(refusal(headers, changes=True))
+
+
 def test_a_name_has_1_to_50_characters_whatever_they_are() -> None:
     assert checked_name("é" * 50) == "é" * 50
     for wrong in ("", "x" * 51, "a\0b"):
@@ -60,8 +69,44 @@ def test_an_action_is_one_of_three() -> None:
 
 
 def test_an_event_is_one_line_of_data() -> None:
-    assert event({"a": "\n\r\u2028"}, "7") == b'id: 7\ndata: {"a": "\\n\\r\\u2028"}\n\n'
+    text = row_text('{"a":\r\n"\\n"\n}')
+    assert event(text, "7") == b'id: 7\ndata: {"a":  "\\n" }\n\n'
     assert event(None, None) == b"data: null\n\n"
+    assert event("{}", "1\ndata: 2") == b"data: {}\n\n"
+
+
+def test_the_events_of_several_profiles_have_names_and_never_anothers_id() -> None:
+    assert named("profile:a b\n('é')", event("{}", "7")) == (
+        b"event: profile%3Aa%20b%0A('%C3%A9')\nid: 7\ndata: {}\n\n"
+    )
+    assert named("profile:a", event(None, None)) == b"event: profile%3Aa\nid:\ndata: null\n\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"x": 1e400}',
+        '{"x":-0.10,"y":12345678901234567890.0123456789}',
+        '{"x": ' + "9" * 5000 + "}",
+        '{"x": "1e400", "z": [null, true]}',
+        "{ }",
+    ],
+    ids=range(5),
+)
+def test_a_row_keeps_its_text(text: str) -> None:
+    assert row_text(text) == text
+    spliced = with_version(text, "7")
+    assert spliced.startswith(text[:-1].rstrip())
+    row, whole = (json.loads(one, parse_int=str, parse_float=str) for one in (text, spliced))
+    assert whole == {**row, "version": "7"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "7", "null", "[]", '{"x": NaN}', '{"x": -Infinity}', "{} {}", "[" * 9999, '{"a": "\n"}'],
+)
+def test_what_is_no_json_object_is_no_row(text: str) -> None:
+    assert row_text(text) is None
 
 
 @pytest.mark.parametrize(
@@ -73,6 +118,9 @@ def test_an_event_is_one_line_of_data() -> None:
         (redis.TimeoutError(), True),
         (redis.AuthenticationError(), False),
         (redis.ResponseError(), False),
+        (redis.ResponseError("BUSY Redis is busy running a script."), True),
+        (redis.exceptions.BusyLoadingError(), True),
+        (redis.exceptions.NoPermissionError(), False),
         (ValueError(), False),
     ],
     ids=repr,

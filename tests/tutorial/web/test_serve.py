@@ -10,8 +10,11 @@ import sys
 from collections.abc import Callable, Iterator
 
 import psutil
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
+from reactive_demo import install
 from tools.waiting import until
 from tools.web import Stream, ask, update
 
@@ -52,7 +55,7 @@ def few_files() -> None:
 def serve(database_url: str, valkey_url: str) -> Iterator[Serve]:
     started: list[Served] = []
 
-    def serve(*arguments: str) -> Served:
+    def serve(*arguments: str, database_url: str = database_url) -> Served:
         started.append(Served(database_url, valkey_url, *arguments))
         return started[-1]
 
@@ -82,10 +85,64 @@ def test_without_a_listener_it_says_that_nobody_carries_changes(serve: Serve) ->
     assert served.end(signal.SIGINT) == (0, "")
 
 
+@pytest.fixture
+def app_role(database_url: str) -> Iterator[psycopg.Connection]:
+    """The owner's connection, and a role `app` that has no rights."""
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute("CREATE ROLE app LOGIN")
+        yield owner
+        owner.execute("DROP OWNED BY app")
+        owner.execute("DROP ROLE app")
+
+
+def test_an_account_that_may_not_install_serves_what_is_captured(
+    serve: Serve, database_url: str, app_role: psycopg.Connection
+) -> None:
+    """All rights that are missing are named in one sentence, and granting those is enough."""
+    as_app = make_conninfo(database_url, user="app")
+    status, errors = failed(serve("--port", "0", database_url=as_app))
+    assert status == 1
+    assert "not captured" in errors
+    assert "`reactive-demo install`" in errors
+
+    install(database_url)
+    status, errors = failed(serve("--port", "0", database_url=as_app))
+    assert status == 1
+    assert errors.count("\n") == 1
+    rights = re.search("GRANT (.*) to it", errors)[1].split(", ")
+    assert "SELECT ON reactive.change" in rights
+    for right in rights:
+        app_role.execute(f"GRANT {right} TO app")
+    served = serve("--port", "0", database_url=as_app)
+    with Stream(served.port, "ada") as stream:
+        version = update(served.port, "ada")
+        assert stream.until(version).data["likes_count"] == 1
+    status, errors = served.end()
+    assert status == 0
+    assert "captured already, and stays as it is" in errors
+
+
+def test_without_a_listener_less_is_needed(
+    serve: Serve, database_url: str, app_role: psycopg.Connection
+) -> None:
+    install(database_url)
+    app_role.execute("GRANT USAGE ON SCHEMA public, reactive TO app")
+    app_role.execute("GRANT SELECT, INSERT, UPDATE ON profile TO app")
+    as_app = make_conninfo(database_url, user="app")
+    served = serve("--port", "0", "--no-listener", database_url=as_app)
+    assert update(served.port, "ada")
+    assert served.end()[0] == 0
+
+
+def failed(served: Served) -> tuple[int, str]:
+    """The status and the words of a server that ended by itself."""
+    return served.process.wait(timeout=20), served.process.stderr.read()
+
+
 def test_a_port_that_is_taken_is_an_error_in_one_sentence(serve: Serve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         served = serve("--port", str(other.getsockname()[1]))
-        status, errors = served.process.wait(timeout=20), served.process.stderr.read()
+        status, errors = failed(served)
     assert status == 1
     assert errors.startswith("reactive-demo: Port ")
     assert "choose another port" in errors

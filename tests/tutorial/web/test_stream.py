@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
+from urllib.parse import quote
 
 import pytest
 import redis
@@ -96,11 +97,103 @@ def test_what_anyone_publishes_does_no_harm(web: Web, client: redis.Redis, messa
         assert stream.event().ident == version
 
 
-def test_an_id_that_would_break_the_stream_is_left_out(web: Web, client: redis.Redis) -> None:
-    with Stream(web.port, "broken") as stream:
+def test_a_forged_message_is_shown_to_nobody(web: Web, client: redis.Redis) -> None:
+    """A message from another database number of the same Redis looks just like this."""
+    with Stream(web.port, "forged") as stream:
         stream.event()
-        client.publish("profile:broken", json.dumps({"row": {}, "version": "1\ndata: 2"}))
+        client.publish("profile:forged", json.dumps({"row": {"likes_count": 666}, "version": "9"}))
+        version = update(web.port, "forged")
+        assert stream.event() == (version, web.profiles.get("forged"))
+
+
+def test_an_id_that_would_break_the_stream_is_left_out(web: Web, client: redis.Redis) -> None:
+    client.hset("profile:broken", mapping={"row": "{}", "version": "1\ndata: 2"})
+    with Stream(web.port, "broken") as stream:
         assert stream.event() == (None, {})
+    client.delete("profile:broken")
+
+
+def test_a_change_that_no_message_told_is_found_by_the_poll(web: Web, client: redis.Redis) -> None:
+    options = WebOptions(poll_interval=0.1)
+    with (
+        ProfileApp(web.database_url, web.redis_url, options=options) as app,
+        Stream(app.port, "untold") as stream,
+    ):
+        assert stream.event() == (None, None)
+        client.hset("profile:untold", mapping={"row": '{"n": 1}', "version": "3"})
+        assert stream.event() == ("3", {"n": 1})
+        client.delete("profile:untold")
+        assert stream.event() == (None, None)
+
+
+def test_an_account_without_channels_follows_by_the_poll_and_health_says_so(
+    own_redis: RedisServer, web: Web
+) -> None:
+    options = WebOptions(poll_interval=0.1)
+    with redis.Redis.from_url(own_redis.url) as admin:
+        admin.execute_command("ACL SETUSER viewer on nopass +@all ~* resetchannels")
+        viewer = own_redis.url.replace("unix://", "unix://viewer@")
+        cache = Cache(own_redis.url)
+        cache.put([Change("quiet", {"n": 1})])
+        with (
+            ProfileApp(web.database_url, viewer, options=options) as app,
+            Stream(app.port, "quiet") as stream,
+        ):
+            assert stream.event().data == {"n": 1}
+            cache.put([Change("quiet", {"n": 2})])
+            assert stream.event().data == {"n": 2}
+
+            def warned() -> bool:
+                health = ask(app.port, "GET", "/healthz").json
+                assert health["status"] == "stale"  # no listener runs
+                return "&profile:*" in health.get("warning", "")
+
+            until("health says so", warned)
+            admin.execute_command("ACL SETUSER viewer &profile:*")
+            until("it subscribes once it may", lambda: not warned())
+            assert admin.pubsub_numsub("profile:quiet") == [(b"profile:quiet", 1)]
+            cache.put([Change("quiet", {"n": 3})])
+            assert stream.event().data == {"n": 3}
+        cache.close()
+
+
+def test_numbers_keep_all_their_digits(web: Web, client: redis.Redis) -> None:
+    text = '{"a": 1e400, "b": 12345678901234567.8912345678, "c": 9007199254740993}'
+    client.hset("profile:digits", mapping={"row": text, "version": "7"})
+    answer = ask(web.port, "GET", "/v1/profile/digits")
+    assert answer.body.decode() == f'{text[:-1]}, "version": "7"}}\n'
+    with Stream(web.port, "digits") as stream:
+        assert stream._line() == "retry: 1000"
+        assert stream._line() == ""
+        assert stream._line() == "id: 7"
+        assert stream._line() == f"data: {text}"
+    client.delete("profile:digits")
+
+
+def test_several_profiles_share_one_stream(web: Web) -> None:
+    names = ["many: 1", "many'2", "many\n3"]
+    first = update(web.port, names[0])
+    web.cache.wait_for(names[0], int(first))
+    with Stream(web.port, names) as stream:
+        shown = {event.name: (event.ident, event.data) for event in (stream.event() for _ in names)}
+        channels = [quote(f"profile:{name}", safe="'") for name in names]
+        assert shown == {
+            channels[0]: (first, web.profiles.get(names[0])),
+            channels[1]: ("", None),
+            channels[2]: ("", None),
+        }
+        for name, channel in zip(names, channels, strict=True):
+            version = update(web.port, name)
+            event = stream.event()
+            assert (event.name, event.ident) == (channel, version)
+            assert event.data == web.profiles.get(name)
+
+
+def test_a_profile_that_is_asked_for_twice_is_sent_once(web: Web) -> None:
+    with Stream(web.port, ["twice", "twice"]) as stream:
+        assert stream.event() == (None, None)
+        version = update(web.port, "twice")
+        assert stream.event().ident == version
 
 
 @pytest.mark.parametrize("value", [{"row": "[" * 9999}, {"row": "7"}, {"row": "\xff"}, "no hash"])
@@ -130,8 +223,10 @@ def commands(client: redis.Redis) -> dict[str, int]:
 def test_viewers_cost_no_redis_command_while_nothing_changes(
     own_redis: RedisServer, web: Web
 ) -> None:
-    """Counted from one sign of life of the subscription to a later one, and no listener runs."""
-    options = WebOptions(ping_interval=0.3)
+    """Counted from one sign of life of the subscription to a later one: no listener runs, and the
+    poll is not due.
+    """
+    options = WebOptions(ping_interval=0.3, poll_interval=3600)
     with (
         redis.Redis.from_url(own_redis.url) as client,
         ProfileApp(web.database_url, own_redis.url, options=options) as app,

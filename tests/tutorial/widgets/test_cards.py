@@ -21,6 +21,7 @@ from reactive_demo import (
 )
 from reactive_demo.app.profiles import COUNTERS
 from reactive_demo.changes import Change
+from reactive_demo.errors import ReadOnlyError
 from tools.waiting import until
 
 Listen = Callable[..., Listener]
@@ -148,6 +149,13 @@ def test_an_error_is_shown_as_an_alert_and_cleared_by_the_next_good_click(
     card.buttons["likes"].click()
     until("the alert is gone", lambda: card.error.value == "")
     until("the number moves", lambda: card.labels["likes"].value == "1")
+
+
+def test_a_read_only_database_is_told_as_the_web_app_tells_it(database: str, cache: Cache) -> None:
+    read_only = f"{database}&options=-c%20default_transaction_read_only%3Don"
+    card = ProfileCard(Profiles(read_only), cache, "ada")
+    card.buttons["likes"].click()
+    until("the alert is shown", lambda: ReadOnlyError.public in card.error.value)
 
 
 def test_an_alert_shows_text_and_runs_nothing(cache: Cache) -> None:

@@ -1,9 +1,9 @@
 // The page writes with `fetch` and follows with `EventSource`, and the two never meet: no line here
 // increments a number on the screen. A number moves once its change has been all the way round.
-"use strict"
+import { follow } from "./follow.js"
 
 const COUNTERS = ["followings", "followers", "likes"]
-const LANES = 4 // concurrent requests: a browser opens six connections, and streams need some of them
+const LANES = 4 // concurrent requests: a browser opens six connections, and the stream needs one of them
 const BURST = 1000
 const FRAME = 16 // ms between two repaints, however many events come in
 const OVERDUE = 2000 // ms until the page says that a change is overdue
@@ -15,26 +15,24 @@ const words = find(".rd-words")
 
 // What the stream brings
 
-let stream, row, painting, speaking
+let row, painting, speaking
 let seen = 0n // version of the last event
 let awaited = 0n // newest version that this page has written
 let overdue
 
-function follow() {
-  stream?.close()
-  stream = new EventSource(`stream?username=${encodeURIComponent(username)}`)
-  stream.onopen = () => show("live", "live")
-  stream.onmessage = (event) => {
-    row = JSON.parse(event.data)
-    seen = BigInt(event.lastEventId || 0)
-    painting ??= setTimeout(paint, FRAME)
-    if (seen >= awaited) arrived()
-  }
-  stream.onerror = () => {
-    show("lost", "connection lost")
-    // Usually the browser reconnects by itself; after a refusal, it leaves that to us.
-    if (stream.readyState === EventSource.CLOSED) setTimeout(follow, 1000)
-  }
+function hear({ state, version, row: text }) {
+  if (state) show(state, state === "live" ? "live" : "connection lost")
+  if (text === undefined) return
+  row = parse(text)
+  seen = BigInt(version || 0)
+  painting ??= setTimeout(paint, FRAME)
+  if (seen >= awaited) arrived()
+}
+
+// Numbers become text, with all their digits: a number of JavaScript's is exact to 2^53 only.
+function parse(text) {
+  const quoted = text.replace(/"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g, (token) => (token[0] === '"' ? token : `"${token}"`))
+  return JSON.parse(quoted)
 }
 
 function paint() {
@@ -43,6 +41,7 @@ function paint() {
     const text = String(row?.[`${COUNTERS[index]}_count`] ?? "–")
     if (number.textContent === text) return
     number.textContent = text
+    number.style.setProperty("--digits", text.length)
     number.classList.remove("rd-moved")
     void number.offsetWidth // restarts the animation
     number.classList.add("rd-moved")
@@ -158,8 +157,12 @@ for (const button of document.querySelectorAll("[data-counter]"))
   button.addEventListener("click", () => click(button.dataset.counter))
 find(".rd-go").addEventListener("click", fast)
 for (const button of document.querySelectorAll("[disabled]")) button.disabled = false // now they work
-// An idle stream does not show that the network went away or came back, so open a new one.
-for (const change of ["online", "offline"]) addEventListener(change, follow)
 
+// What no profile can be called would have the stream of all tabs refused.
 if ([...username].length > 50) complain(new Error("A username has 1 to 50 characters."))
-else follow()
+else if (username.includes("\0")) complain(new Error("A username has no NUL character."))
+else {
+  const again = follow(username, hear)
+  // An idle stream does not show that the network went away or came back, so open a new one.
+  for (const change of ["online", "offline"]) addEventListener(change, again)
+}

@@ -1,0 +1,37 @@
+"""What Redis knows of a table's listeners: the newest term, and when a leader last wrote."""
+
+import math
+from typing import cast
+
+import redis
+
+from reactive_demo.redis_cache.client import script
+from reactive_demo.redis_cache.keys import feed_key
+
+__all__ = ["Leaders"]
+
+
+class Leaders:
+    """The leaders of one table's feed, newest first."""
+
+    def __init__(self, client: redis.Redis, table: str) -> None:
+        self._redis = client
+        self._feed = feed_key(table)
+        self._open_term = script(client, "open_term.lua")
+
+    def open_term(self, kind: str) -> int:
+        """Become the newest listener with a feed of that kind; return the number of its term.
+
+        It is greater than all before it, also when Redis was emptied meanwhile.
+        """
+        return int(self._open_term(keys=[self._feed], args=[f"newest {kind}"]))
+
+    def current_term(self, kind: str) -> int:
+        """Return the number of the newest term; 0 if there is none, or Redis was emptied."""
+        return int(cast("str", self._redis.hget(self._feed, f"newest {kind}")) or 0)
+
+    def seconds_without_leader(self) -> float:
+        """Return how long ago a leader last wrote, by Redis's clock; infinity if none ever did."""
+        alive = cast("str | None", self._redis.hget(self._feed, "alive"))
+        now, _ = self._redis.time()
+        return math.inf if alive is None else now - float(alive)
