@@ -31,7 +31,7 @@ from reactive_demo.errors import (
     UnavailableError,
 )
 from reactive_demo.extras import naming_the_extra
-from reactive_demo.feeds import ChangeTableFeed, NotifyFeed
+from reactive_demo.feeds import ChangeTableFeed, LogFeed, NotifyFeed
 from reactive_demo.listener.listener import Listener
 from reactive_demo.listener.stats import Stats
 from reactive_demo.options import Options
@@ -45,6 +45,7 @@ __all__ = [  # what a base install can import; the names in _LATER are public to
     "ConfigurationError",
     "Listener",
     "LockTimeoutError",
+    "LogFeed",
     "NotCapturedError",
     "NotifyFeed",
     "Options",

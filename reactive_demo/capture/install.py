@@ -3,7 +3,8 @@
 The files are the source: `psql -f` runs them as they are, the notebooks show what they run.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib.resources import files
 
@@ -16,12 +17,14 @@ from tenacity import (
 )
 
 from reactive_demo.capture.lock_waits import watched
+from reactive_demo.capture.publication import forget_slots, publish, unpublish, unpublish_all
 from reactive_demo.capture.schema import check_trust, resolve
-from reactive_demo.errors import LockTimeoutError, RefusedError, first_line
+from reactive_demo.errors import ConfigurationError, LockTimeoutError, RefusedError, first_line
 from reactive_demo.postgres import open_postgres, unavailable
 
 __all__ = [
     "CAPTURE",
+    "LOG",
     "PROFILE",
     "captured_tables",
     "change_schema",
@@ -34,6 +37,7 @@ __all__ = [
 
 PROFILE = ("01_profile.sql", "02_increment.sql")
 CAPTURE = ("04_change.sql", "04_table.sql", "05_capture.sql", "05_upgrade.sql")
+LOG = ("07_log.sql",)
 
 LOCK_TIMEOUT = 0.5
 """Seconds to wait for the table's lock: all writers queue up behind an installation that waits.
@@ -54,21 +58,26 @@ def install(
     database_url: str,
     table: str = "profile",
     *,
+    feed: str = "change table",
     exclude: Sequence[str] | None = None,
     lock_wait: float = LOCK_WAIT,
 ) -> None:
     """Put capture on `table`: from now on, its changes are in the change table.
 
-    The table `profile` is made if it is absent, and the trigger of `sql/03_notify.sql` is dropped.
-    Columns in `exclude` stay out of the cache; None leaves out what was left out before.
-    Installing twice changes nothing.
+    With `feed="log"`, they are published in PostgreSQL's log instead, for a LogFeed. Whichever was
+    installed before is taken off. The table `profile` is made if it is absent, and the trigger of
+    `sql/03_notify.sql` is dropped. Columns in `exclude` stay out of the cache; None leaves out what
+    was left out before. Installing twice changes nothing.
 
-    Raises UnavailableError, LockTimeoutError if the table stays locked for `lock_wait` seconds, and
-    RefusedError if the database refuses, because the table is absent or has no primary key, for
-    instance. Then nothing was changed.
+    Raises ConfigurationError for another feed, UnavailableError, LockTimeoutError if the table
+    stays locked for `lock_wait` seconds, and RefusedError if the database refuses, because the
+    table is absent or has no primary key, for instance. Then nothing was changed.
     """
-    steps = [*PROFILE, *CAPTURE] if table == "profile" else CAPTURE
+    if feed not in ("change table", "log"):
+        raise ConfigurationError(f"There is no feed {feed!r}: use 'change table' or 'log'.")
+    steps = [*(PROFILE if table == "profile" else ()), *CAPTURE, *(LOG if feed == "log" else ())]
     columns = None if exclude is None else list(exclude)
+    was_published: list[str] = []
 
     def work(connection: psycopg.Connection) -> None:
         connection.execute("CREATE SCHEMA IF NOT EXISTS reactive")
@@ -76,11 +85,19 @@ def install(
         execute_files(connection, steps)
         if table == "profile":
             _drop_notify_trigger(connection)
-        connection.execute(
-            "SELECT reactive.capture(%s::regclass, %s)", [_found(connection, table), columns]
-        )
+        name = _found(connection, table)
+        if feed == "log":
+            publish(connection, name, columns)
+            uncapture(connection, name)
+            return
+        left_out = unpublish(connection, name)
+        was_published[:] = [] if left_out is None else [name]
+        exclude = left_out if columns is None else columns
+        connection.execute("SELECT reactive.capture(%s::regclass, %s)", [name, exclude])
 
     change_schema(database_url, f"table {table}", work, lock_wait=lock_wait)
+    for name in was_published:
+        _forget_slots(database_url, name)
 
 
 def uninstall(database_url: str, table: str | None = None, *, lock_wait: float = LOCK_WAIT) -> None:
@@ -92,23 +109,40 @@ def uninstall(database_url: str, table: str | None = None, *, lock_wait: float =
     # Each in a transaction of its own. A writer locks first the table, then the change table, and a
     # listener the other way round: one transaction that locked all of them would deadlock.
     for name in captured_tables(database_url, lock_wait=lock_wait) if table is None else [table]:
-        change(f"table {name}", partial(uncapture, table=name))
+        change(f"table {name}", partial(_take_off, table=name))
     if table is None:
-        drop = b"DROP SCHEMA IF EXISTS reactive CASCADE"
-        change("schema reactive", lambda connection: connection.execute(drop))
+        change("schema reactive", _drop_schema)
+    _forget_slots(database_url, table)
+
+
+def _take_off(connection: psycopg.Connection, table: str) -> None:
+    uncapture(connection, table)
+    if (name := resolve(connection, table)) is not None:
+        unpublish(connection, name)
+
+
+def _drop_schema(connection: psycopg.Connection) -> None:
+    unpublish_all(connection)
+    connection.execute("DROP SCHEMA IF EXISTS reactive CASCADE")
+
+
+def _forget_slots(database_url: str, table: str | None) -> None:
+    """Drop the slots that keep the log for `table`, or for any, and the listeners' hold on them."""
+    with _answering(database_url):
+        forget_slots(database_url, table)
 
 
 def captured_tables(database_url: str, *, lock_wait: float = LOCK_WAIT) -> list[str]:
-    """Return the captured tables that are still there. Raises as `install` does."""
+    """Return the captured and published tables that are still there. Raises as `install` does."""
     names: list[str] = []
 
     def work(connection: psycopg.Connection) -> None:
-        if _exists(connection, "reactive.captured"):
-            found = connection.execute(
-                "SELECT table_name FROM reactive.captured WHERE to_regclass(table_name) IS NOT NULL"
-                " ORDER BY 1"
-            )
-            names[:] = [name for (name,) in found]
+        found: set[str] = set()
+        for catalog in ("reactive.captured", "reactive.published"):
+            if _exists(connection, catalog):
+                rows = connection.execute(_TABLES_OF.format(catalog).encode())
+                found |= {name for (name,) in rows}
+        names[:] = sorted(found)
 
     change_schema(database_url, "schema reactive", work, lock_wait=lock_wait)
     return names
@@ -169,13 +203,23 @@ def change_schema(
         reraise=True,
     )
     try:
-        retrying(_attempt, database_url, work, blockers)
+        with _answering(database_url):
+            retrying(_attempt, database_url, work, blockers)
     except _BUSY:
         by = f" by {', '.join(blockers)}" if blockers else ""
         raise LockTimeoutError(
             f"The {what} stayed locked for {lock_wait:g} s{by}, and was not changed: end that "
             "transaction and try again."
         ) from None
+
+
+@contextmanager
+def _answering(database_url: str) -> Iterator[None]:
+    """Say what is wrong and what to do, in place of PostgreSQL's errors; not if it is busy."""
+    try:
+        yield
+    except _BUSY:
+        raise
     except psycopg.OperationalError as error:
         if error.sqlstate and not error.sqlstate.startswith("57P"):  # 57P: it is shutting down
             raise _refused(error) from None
@@ -207,3 +251,5 @@ def _attempt(
 
 _BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 """What passes when others end their transactions."""
+
+_TABLES_OF = "SELECT table_name FROM {} WHERE to_regclass(table_name) IS NOT NULL"

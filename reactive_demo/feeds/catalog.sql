@@ -116,27 +116,32 @@ FROM (
       AND m.amoprighttype = s.opcintype AND o.oid = m.amopopr AND n.oid = o.oprnamespace
 ) found GROUP BY place ORDER BY place
 
+-- name: columns_fingerprint
+-- What changes when the columns of the table r do, or their types: a part of the incarnations.
+concat_ws('|',
+    (SELECT string_agg(a.attnum || ':' || a.xmin::text, ',' ORDER BY a.attnum)
+     FROM pg_attribute a WHERE a.attrelid = r.oid AND a.attnum > 0),
+    (SELECT string_agg(f.xmin::text, ',' ORDER BY f.adnum) FROM pg_attrdef f
+     JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+     WHERE f.adrelid = r.oid AND a.attgenerated <> ''),
+    (SELECT string_agg(e.oid || ':' || e.xmin::text, ',' ORDER BY e.oid)
+     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+     JOIN pg_enum e ON e.enumtypid IN (t.oid, t.typelem, t.typbasetype)
+     WHERE a.attrelid = r.oid AND a.attnum > 0),
+    (SELECT string_agg(f.attrelid || '.' || f.attnum || ':' || f.xmin::text, ','
+                       ORDER BY f.attrelid, f.attnum)
+     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+     LEFT JOIN pg_type e ON e.oid IN (t.typelem, t.typbasetype) AND e.typtype = 'c'
+     JOIN pg_attribute f ON f.attrelid = coalesce(nullif(t.typrelid, 0), e.typrelid)
+     WHERE a.attrelid = r.oid AND a.attnum > 0 AND f.attnum > 0))
+
 -- name: incarnation
 -- What a cursor belongs to: this server, database, timeline, capture, and everything that the rows'
 -- JSON depends on and that changes without a row being written: columns, types, partitions, triggers.
 -- No row once the table is not captured, or its trigger is off.
 SELECT concat_ws('/', s.system_identifier, d.oid, left(pg_walfile_name(pg_current_wal_lsn()), 8),
     k.incarnation, left(md5(concat_ws('|', r.oid, g.tgfoid, g.oid,
-        (SELECT string_agg(a.attnum || ':' || a.xmin::text, ',' ORDER BY a.attnum)
-         FROM pg_attribute a WHERE a.attrelid = r.oid AND a.attnum > 0),
-        (SELECT string_agg(f.xmin::text, ',' ORDER BY f.adnum) FROM pg_attrdef f
-         JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
-         WHERE f.adrelid = r.oid AND a.attgenerated <> ''),
-        (SELECT string_agg(e.oid || ':' || e.xmin::text, ',' ORDER BY e.oid)
-         FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-         JOIN pg_enum e ON e.enumtypid IN (t.oid, t.typelem, t.typbasetype)
-         WHERE a.attrelid = r.oid AND a.attnum > 0),
-        (SELECT string_agg(f.attrelid || '.' || f.attnum || ':' || f.xmin::text, ','
-                           ORDER BY f.attrelid, f.attnum)
-         FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-         LEFT JOIN pg_type e ON e.oid IN (t.typelem, t.typbasetype) AND e.typtype = 'c'
-         JOIN pg_attribute f ON f.attrelid = coalesce(nullif(t.typrelid, 0), e.typrelid)
-         WHERE a.attrelid = r.oid AND a.attnum > 0 AND f.attnum > 0),
+        {columns_fingerprint},
         (SELECT string_agg(c.oid || ':' || c.relfilenode || ':' || coalesce(h.xmin::text, ''), ','
                            ORDER BY c.oid)
          FROM pg_partition_tree(r.oid) b JOIN pg_class c ON c.oid = b.relid

@@ -13,7 +13,7 @@ from reactive_demo.changes import Batch, State
 from reactive_demo.errors import NotCapturedError
 from reactive_demo.feeds.cursor import Cursor
 from reactive_demo.feeds.pruning import Pruning
-from reactive_demo.feeds.rows import Rows, pack
+from reactive_demo.feeds.rows import Rows, fill_batches, pack
 from reactive_demo.feeds.session import Session
 from reactive_demo.feeds.statements import Statements
 from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTINGS, capture_always, describe
@@ -98,15 +98,8 @@ class ChangeTableSession(Session):
 
     def _fill(self) -> Iterator[Batch]:
         """Read the whole table, page by page, each row with the version that it has."""
-        count = 0
         total = max(int(self._statements.one("estimate")[0]), 0)
-        for page in self._rows.pages():
-            for batch in pack(page, self.options):
-                if not batch.rows:
-                    continue  # the page was full
-                count += batch.rows
-                progress = f"filling the cache, {count:,} of about {max(total, count):,}"
-                yield replace(batch, state=State.CATCHING_UP, progress=progress)
+        yield from fill_batches(self._rows.pages(), total, self.options)
 
     def _follow(self, stopping: StopEvent) -> Iterator[Batch]:
         """Read, arm the doorbell, read once more, sleep: `docs/architecture.md` has the proof."""

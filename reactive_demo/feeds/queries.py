@@ -19,7 +19,8 @@ def query(name: str) -> Any:
 @cache
 def _queries() -> dict[str, str]:
     folder = files(__package__)
-    texts = [(folder / name).read_text("utf-8") for name in ("catalog.sql", "queries.sql")]
+    names = ("catalog.sql", "queries.sql", "log.sql")
+    texts = [(folder / name).read_text("utf-8") for name in names]
     _, *parts = re.split(r"^-- name: (\w+)$", "\n".join(texts), flags=re.MULTILINE)
     bodies = (re.sub(r"^--.*\n", "", part, flags=re.MULTILINE).strip() for part in parts[1::2])
     return dict(zip(parts[::2], bodies, strict=True))

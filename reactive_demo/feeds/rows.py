@@ -6,6 +6,7 @@ error in its place.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -17,7 +18,7 @@ from reactive_demo.feeds.statements import Statements
 from reactive_demo.feeds.table import can_be
 from reactive_demo.options import Options
 
-__all__ = ["UNREADABLE", "Rows", "pack"]
+__all__ = ["UNREADABLE", "Rows", "fill_batches", "pack"]
 
 UNREADABLE = (
     psycopg.DataError,
@@ -69,6 +70,20 @@ class Rows:
             fits = int(self._options.page_bytes / max(width, 1))
             size = max(1, min(self._options.page_rows, fits))
 
+    def look_up(self, keys: Sequence[str]) -> dict[str, tuple[Any, str | None]]:
+        """Return row and version of each key, as they are now."""
+        try:
+            with self._connection.transaction():
+                found = self._statements.execute("look_up", keys=list(keys)).fetchall()
+        except UNREADABLE as error:
+            if len(keys) > 1:
+                middle = len(keys) // 2
+                return {**self.look_up(keys[:middle]), **self.look_up(keys[middle:])}
+            if not (is_one := can_be(self._connection, self._statements.table, keys[0])):
+                self._check_unchanged()  # else the key's type may have changed
+            return {keys[0]: (error if is_one else None, None)}
+        return {key: (row, version) for key, row, version in found}
+
     def _changes_since(self, cursor: Cursor) -> Iterator[Any]:
         most = self._options.batch_rows
         some = self._statements.execute(
@@ -100,30 +115,30 @@ class Rows:
             return self._statements.execute(statement, last=last, rows=size)
 
         try:
-            return read(rows=True).fetchall()
+            with self._connection.transaction():  # which may be a part of another
+                return read(rows=True).fetchall()
         except UNREADABLE:
             return list(self._apart(read(rows=False)))
 
     def _apart(self, found: Iterable[Any]) -> Iterator[Any]:
         """Yield `found` with the rows as they are now: a later version of a row goes with it."""
         for some in into_batches(found, self._options.batch_rows):
-            rows = self._look_up([key for key, *_ in some])
+            rows = self.look_up([key for key, *_ in some])
             for key, _, version, *rest in some:
                 row, its_version = rows[key]
                 yield key, row, its_version or version, *rest
 
-    def _look_up(self, keys: Sequence[str]) -> dict[str, tuple[Any, str | None]]:
-        """Return row and version of each key."""
-        try:
-            found = self._statements.execute("look_up", keys=list(keys)).fetchall()
-        except UNREADABLE as error:
-            if len(keys) > 1:
-                middle = len(keys) // 2
-                return {**self._look_up(keys[:middle]), **self._look_up(keys[middle:])}
-            if not (is_one := can_be(self._connection, self._statements.table, keys[0])):
-                self._check_unchanged()  # else the key's type may have changed
-            return {keys[0]: (error if is_one else None, None)}
-        return {key: (row, version) for key, row, version in found}
+
+def fill_batches(pages: Iterable[list[Any]], estimate: int, options: Options) -> Iterator[Batch]:
+    """Yield the rows of a whole table in batches that say how far they have come."""
+    count = 0
+    for page in pages:
+        for batch in pack(page, options):
+            if not batch.rows:
+                continue  # the page was full
+            count += batch.rows
+            progress = f"filling the cache, {count:,} of about {max(estimate, count):,}"
+            yield replace(batch, state=State.CATCHING_UP, progress=progress)
 
 
 def pack(rows: Iterable[Any], options: Options) -> Iterator[Batch]:

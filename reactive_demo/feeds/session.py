@@ -17,7 +17,7 @@ __all__ = ["Feed", "Session"]
 
 
 class Session:
-    """A connection that listens on a channel until it is closed or lost.
+    """A connection that listens on a channel, if any, until it is closed or lost.
 
     Its methods raise psycopg.OperationalError when the connection is lost.
     """
@@ -25,7 +25,12 @@ class Session:
     on_notify: Callable[[Sequence[psycopg.Notify]], object] | None = None
     """Called with notifications as they are heard."""
 
-    def __init__(self, database_url: str, table: str, channel: str, options: Options) -> None:
+    follower = ""
+    """What it leads as: the name of the leader's lock, set once it leads."""
+
+    def __init__(
+        self, database_url: str, table: str, channel: str | None, options: Options
+    ) -> None:
         self.options = options
         self.connection = open_postgres(
             database_url,
@@ -33,6 +38,8 @@ class Session:
             connect_timeout=max(1, round(options.connect_timeout)),
             silence_timeout=options.silence_timeout,
         )
+        if channel is None:
+            return
         try:
             self.connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
         except BaseException:

@@ -23,16 +23,26 @@ VERSION_OF_KEY = sql.SQL("""coalesce((
 the table would have PostgreSQL, before its first ANALYZE, read the whole log for each key."""
 
 NAMES = (
-    *("incarnation", "now", "changes_since", "look_up", "read_one", "estimate"),
+    *("now", "changes_since", "look_up", "read_one", "estimate"),
     *("arm", "disarm", "supersede", "prune"),
 )
 NOTHING = sql.SQL("")
 
 
 class Statements:
-    """The statements for one table, and a connection to run them."""
+    """The statements for one table, and a connection to run them.
 
-    def __init__(self, table: CapturedTable, connection: "psycopg.Connection[Any]") -> None:
+    The log's feed has another `incarnation`, and no `version` of a key to look up.
+    """
+
+    def __init__(
+        self,
+        table: CapturedTable,
+        connection: "psycopg.Connection[Any]",
+        *,
+        incarnation: str = "incarnation",
+        version: sql.SQL = VERSION_OF_KEY,
+    ) -> None:
         self.table = table
         self.connection = connection
         found = table.found_by(sql.SQL("c.key"))
@@ -46,13 +56,16 @@ class Statements:
                 table.key_text, table.row
             ),
             "joined": sql.SQL("LEFT JOIN {} t ON {}").format(table.table, found),
-            "version_of_key": VERSION_OF_KEY,
+            "version_of_key": version,
             "limit": NOTHING,
-            "incarnation": sql.SQL(query("incarnation")).format(),
         }
+        columns_fingerprint = sql.SQL(query("columns_fingerprint"))
+        whose = sql.SQL(query(incarnation)).format(columns_fingerprint=columns_fingerprint)
+        self._parts["incarnation"] = whose
         without_rows = {"row_of_key": sql.SQL("NULL"), "joined": NOTHING}
-        self._made = {
+        self._made: dict[str, sql.Composed] = {
             **{name: self._make(name) for name in NAMES},
+            "incarnation": whose,
             "some_changes_since": self._make("changes_since", limit=sql.SQL("LIMIT %(some)s")),
             "changed_keys_since": self._make("changes_since", **without_rows),
         }

@@ -26,8 +26,10 @@ __all__ = [
     "can_be",
     "capture_always",
     "describe",
+    "describe_published",
     "describe_uncaptured",
     "listed",
+    "text",
 ]
 
 SCHEMA_CHANGED = (
@@ -84,16 +86,16 @@ class Column:
     @property
     def compared(self) -> sql.SQL:
         """The column of row `t` as operators take it: not all of them know domains."""
-        return _text(f"t.{self.name}" + f"::{self.base_type}" * self.is_domain)
+        return text(f"t.{self.name}" + f"::{self.base_type}" * self.is_domain)
 
     @property
     def shown(self) -> sql.SQL:
         """The column of row `t` as JSON may show it, under its name."""
         bare = f"t.{self.name}"
         if self.how == "bare":
-            return _text(bare)
+            return text(bare)
         cast = "::pg_catalog.text[]" if self.how == "texts" else ""
-        return _text(
+        return text(
             f"CASE WHEN {bare} IS NOT NULL THEN pg_catalog.concat({bare}){cast} END AS {self.name}"
         )
 
@@ -127,12 +129,12 @@ class CapturedTable:
     @property
     def table(self) -> sql.SQL:
         """The table."""
-        return _text(self.name)
+        return text(self.name)
 
     @property
     def key_text(self) -> sql.SQL:
         """The key of row `t`, as text."""
-        return _text(self.key)
+        return text(self.key)
 
     @property
     def row(self) -> sql.Composable:
@@ -141,7 +143,7 @@ class CapturedTable:
         If a column's type changed since, which the owner may do at any time, it is UndefinedTable.
         """
         return sql.SQL(SHOWN).format(
-            table=_text(sql.Literal(self.name).as_string(None)),
+            table=text(sql.Literal(self.name).as_string(None)),
             types=self.types,
             columns=listed(column.shown for column in self.columns),
         )
@@ -153,22 +155,22 @@ class CapturedTable:
 
     def parts(self, key: sql.SQL) -> list[sql.Composed]:
         """Return the key's columns, taken out of its text form and typed."""
-        texts: list[sql.Composable] = [key]
+        parts: list[sql.Composable] = [key]
         if len(self.key_columns) > 1:
-            part = sql.SQL("({}::jsonb ->> {})")
-            texts = [part.format(key, sql.Literal(n)) for n in range(len(self.key_columns))]
+            part_at = sql.SQL("({}::jsonb ->> {})")
+            parts = [part_at.format(key, sql.Literal(n)) for n in range(len(self.key_columns))]
         # A text becomes what a stranger's type is by the type's own input, and not by a cast.
         by_cast = sql.SQL("{}::{}")
         by_input = sql.SQL("(SELECT r.v FROM json_to_record(json_build_object('v', {})) r (v {}))")
         return [
-            (by_input if column.is_strange else by_cast).format(text, _text(column.base_type))
-            for column, text in zip(self.key_columns, texts, strict=True)
+            (by_input if column.is_strange else by_cast).format(part, text(column.base_type))
+            for column, part in zip(self.key_columns, parts, strict=True)
         ]
 
     def found_by(self, key: sql.SQL) -> sql.Composed:
         """Return the condition that finds row `t`; its equal key may be written otherwise."""
         return sql.SQL(" AND ").join(
-            sql.SQL("{} {} {}").format(column, _text(equal), part)
+            sql.SQL("{} {} {}").format(column, text(equal), part)
             for column, equal, part in zip(self.key_parts, self.equal, self.parts(key), strict=True)
         )
 
@@ -176,13 +178,13 @@ class CapturedTable:
         """Return the condition that row `t` comes after that key, in the order of the key."""
         columns, parts = listed(self.key_parts), listed(self.parts(key))
         if len(set(self.greater)) == 1:
-            return sql.SQL("({}) {} ({})").format(columns, _text(self.greater[0]), parts)
+            return sql.SQL("({}) {} ({})").format(columns, text(self.greater[0]), parts)
         # Operators of several schemas cannot compare the columns as one.
         compared = list(zip(self.key_parts, self.equal, self.greater, self.parts(key), strict=True))
         ways = []
         for n, (column, _, greater, part) in enumerate(compared):
-            same = [sql.SQL("{} {} {}").format(c, _text(e), p) for c, e, _, p in compared[:n]]
-            more = sql.SQL("{} {} {}").format(column, _text(greater), part)
+            same = [sql.SQL("{} {} {}").format(c, text(e), p) for c, e, _, p in compared[:n]]
+            more = sql.SQL("{} {} {}").format(column, text(greater), part)
             ways.append(sql.SQL("({})").format(sql.SQL(" AND ").join([*same, more])))
         return sql.SQL("({})").format(sql.SQL(" OR ").join(ways))
 
@@ -193,26 +195,12 @@ def describe(connection: "psycopg.Connection[Any]", table: str) -> CapturedTable
     Raises NotCapturedError if it is not captured, or not as it should be, and RefusedError if the
     schema `reactive` is not to be trusted.
     """
-    advice = f"run `reactive-demo install --table {table}`, or `install(database_url, {table!r})`."
-    name = resolve(connection, table)
-    if name is None:
-        raise NotCapturedError(f"There is no table {table} in this database: {advice}")
-    check_trust(connection)
-    try:
-        found = connection.execute(query("captured"), [name]).fetchone()
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise RefusedError(
-            f"This account may not read what is captured ({first_line(error)}): GRANT USAGE ON "
-            "SCHEMA reactive and SELECT ON reactive.captured, reactive.change to it."
-        ) from None
-    except SCHEMA_CHANGED:
-        found = None
-    if found is None:
-        raise NotCapturedError(f"The table {table} is not captured in this database: {advice}")
-    incarnation, key, excluded, why = found
-    if why:
-        raise NotCapturedError(f"The table {table} is captured no longer ({why}): {advice}")
-    return _described(connection, name, incarnation, key, excluded)
+    return _describe(connection, table, "captured", "")
+
+
+def describe_published(connection: "psycopg.Connection[Any]", table: str) -> CapturedTable:
+    """Say what `table` is, whose changes are published in the log. Raises as `describe` does."""
+    return _describe(connection, table, "published", ", feed='log'")
 
 
 def describe_uncaptured(connection: "psycopg.Connection[Any]", table: str) -> CapturedTable:
@@ -231,16 +219,43 @@ def describe_uncaptured(connection: "psycopg.Connection[Any]", table: str) -> Ca
 
 
 def can_be(connection: "psycopg.Connection[Any]", table: CapturedTable, key: str) -> bool:
-    """Return whether a row of `table` may have that key; else it is no number, for example.
-
-    The connection commits each statement by itself.
-    """
+    """Return whether a row of `table` may have that key; else it is no number, for example."""
     query = sql.SQL("SELECT {}").format(listed(table.parts(sql.SQL("%(key)s::text"))))
     try:
-        connection.execute(query, {"key": key})
+        with connection.transaction():  # which may be a part of another
+            connection.execute(query, {"key": key})
     except (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError):
         return False
     return True
+
+
+def _describe(
+    connection: "psycopg.Connection[Any]", table: str, how: str, option: str
+) -> CapturedTable:
+    """Say what a table is that is `captured` or `published`."""
+    advice = f"run `install(database_url, {table!r}{option})`."
+    if not option:
+        advice = f"run `reactive-demo install --table {table}`, or {advice.removeprefix('run ')}"
+    read = "reactive.published" if option else "reactive.captured, reactive.change"
+    name = resolve(connection, table)
+    if name is None:
+        raise NotCapturedError(f"There is no table {table} in this database: {advice}")
+    check_trust(connection)
+    try:
+        found = connection.execute(query(how), [name]).fetchone()
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise RefusedError(
+            f"This account may not read what is {how} ({first_line(error)}): GRANT USAGE ON "
+            f"SCHEMA reactive and SELECT ON {read} to it."
+        ) from None
+    except SCHEMA_CHANGED:
+        found = None
+    if found is None:
+        raise NotCapturedError(f"The table {table} is not {how} in this database: {advice}")
+    incarnation, key, excluded, why = found
+    if why:
+        raise NotCapturedError(f"The table {table} is {how} no longer ({why}): {advice}")
+    return _described(connection, name, incarnation, key, excluded)
 
 
 def _described(
@@ -287,7 +302,7 @@ def capture_always(connection: "psycopg.Connection[Any]", table: str) -> None:
         )
         with suppress(*refused), connection.transaction():
             connection.execute("SET LOCAL lock_timeout = '500ms'")
-            connection.execute(enable.format(_text(table)))
+            connection.execute(enable.format(text(table)))
 
 
 def listed(parts: Iterable[sql.Composable]) -> sql.Composed:
@@ -295,6 +310,6 @@ def listed(parts: Iterable[sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(parts)
 
 
-def _text(made_by_postgresql: str) -> sql.SQL:
+def text(made_by_postgresql: str) -> sql.SQL:
     """Return a name, type or expression that needs no quoting, for a statement with parameters."""
     return sql.SQL(made_by_postgresql.replace("%", "%%"))

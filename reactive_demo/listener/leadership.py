@@ -62,8 +62,9 @@ class Leadership:
     def try_lead(self, session: Session) -> str:
         """Take the advisory lock, if it is free; return why not, or ''.
 
-        Anyone who may connect can take it. A holder that may not read the change log is no
-        listener: it is ignored, once Redis has seen no leader for three heartbeats.
+        Anyone who may connect can take it. A holder that may read neither the change log nor what
+        is published is no listener: it is ignored, once Redis has seen no leader for three
+        heartbeats.
         """
         (taken, pid, user, name, may_listen), *_ = session.connection.execute(
             sql.SQL(TRY_LEAD).format(role=sql.Literal(self.role), holds=sql.SQL(HOLDS))
@@ -89,6 +90,7 @@ class Leadership:
             with suppress(redis.RedisError):
                 self._cache.has_cursor()  # a Redis that will never do is noticed here
             return None
+        session.follower = self.role
         lease = self._cache.acquire_lease(incarnation, whatever_database=self._whatever_database)
         if lease.cursor is not None and session.can_resume(lease.cursor):
             return lease
@@ -115,7 +117,8 @@ HOLDS = """
 """
 TRY_LEAD = """
     SELECT pg_try_advisory_lock(k.key), a.pid, a.usename, a.application_name,
-           has_table_privilege(a.usesysid, to_regclass('reactive.change'), 'SELECT')
+           has_table_privilege(a.usesysid, to_regclass('reactive.change'), 'SELECT') OR coalesce(
+               has_table_privilege(a.usesysid, to_regclass('reactive.published'), 'SELECT'), false)
     FROM hashtextextended({role}, 0) AS k (key)
     LEFT JOIN pg_locks l ON {holds} LEFT JOIN pg_stat_activity a ON a.pid = l.pid
     LIMIT 1

@@ -94,11 +94,12 @@ class PostgreSQL:
         draft.rename(data)
 
     def command(self, socket_folder: Path) -> list[object]:
-        """Listen in `socket_folder` only."""
+        """Listen in `socket_folder` only; write a log that can be decoded, and keep some of it."""
         return [
             self._programs / "postgres",
             *("-D", self.directory.data, "-k", socket_folder),
             *("-c", "listen_addresses=", "-c", "unix_socket_permissions=0700"),
+            *("-c", "wal_level=logical", "-c", "max_slot_wal_keep_size=1GB"),
         ]
 
     def url(self, socket_folder: Path, database: str = "reactive_demo") -> str:

@@ -12,6 +12,7 @@ from reactive_demo import (
     Cache,
     ChangeTableFeed,
     Listener,
+    LogFeed,
     NotifyFeed,
     Profiles,
     ReadThrough,
@@ -106,7 +107,13 @@ def test_the_listener_on_notifications(database: str, cache: Cache) -> None:
     follow(NotifyFeed(database), cache)
 
 
-def follow(feed: ChangeTableFeed | NotifyFeed, cache: Cache) -> None:
+def test_the_listener_on_the_log(database: str, cache: Cache) -> None:
+    install(database, feed="log")
+    follow(LogFeed(database, options=Options(heartbeat=0.2)), cache)
+    uninstall(database)
+
+
+def follow(feed: ChangeTableFeed | LogFeed | NotifyFeed, cache: Cache) -> None:
     """Take over twice, follow a change of every kind, and stand by."""
     with Listener(feed, cache, takeover=True) as older:
         older.wait_until("live")

@@ -8,10 +8,20 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from reactive_demo import Cache, ChangeTableFeed, Listener, ReadThrough, install, uninstall
+from reactive_demo import (
+    Cache,
+    ChangeTableFeed,
+    Listener,
+    LogFeed,
+    ReadThrough,
+    install,
+    uninstall,
+)
+from reactive_demo.errors import NotCapturedError
 from reactive_demo.options import Options
 from reactive_demo.redis_cache.client import open_redis
 from reactive_demo.tools.audit import audit, repair
+from reactive_demo.waiting import StopEvent
 from tools.agreement import cached, carry
 from tools.waiting import until
 
@@ -152,6 +162,46 @@ def test_types_and_rules_of_the_owner(
     shop.execute("DELETE FROM shop.goods; TRUNCATE shop.goods")
     carry(ChangeTableFeed(database, "shop.goods"), goods)
     assert cached(goods) == {}
+    uninstall(database, "shop.goods")
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_the_log_of_the_owners_table(
+    database: str,
+    shop: psycopg.Connection,
+    goods: Cache,
+    listen: Callable[..., Listener],
+    kind: str,
+) -> None:
+    columns, values = TABLES[kind]
+    shop.execute(MOOD + CASTS + CHECKED)
+    shop.execute(f"CREATE TABLE shop.goods ({columns})")
+    shop.execute(f"INSERT INTO shop.goods VALUES ({values})")
+    install(database, "shop.goods", feed="log")
+    listener = listen(LogFeed(database, "shop.goods", options=Options(heartbeat=0.1)), goods)
+    (key,) = goods.scan()
+    shop.execute("UPDATE shop.goods SET n = 2")
+    until("the row is new", lambda: (goods.get(key) or {}).get("n") == 2)
+    shop.execute("DELETE FROM shop.goods")
+    until("the row is gone", lambda: cached(goods) == {})
+    listener.stop()
+    uninstall(database, "shop.goods")
+
+
+def test_an_owner_that_alters_the_table_before_the_cache_is_filled(
+    database: str, shop: psycopg.Connection
+) -> None:
+    """The slot's snapshot has the old catalog; the rows would be read by the new types."""
+    shop.execute(MOOD + CASTS)
+    shop.execute("CREATE TABLE shop.goods (id int PRIMARY KEY, n int)")
+    shop.execute("INSERT INTO shop.goods VALUES (1, 1)")
+    install(database, "shop.goods", feed="log")
+    with LogFeed(database, "shop.goods").open() as session:
+        session._stream = stream = session._open_stream()
+        *_, made = stream.create_slot(session._slot, StopEvent(), 1)
+        shop.execute(LATER["another type"])
+        with pytest.raises(NotCapturedError):
+            list(session._fill(stream, made))
     uninstall(database, "shop.goods")
 
 

@@ -19,9 +19,10 @@ from tools.waiting import until
 
 
 class PostgresServer:
-    """A PostgreSQL of the test's own."""
+    """A PostgreSQL of the test's own, with `settings` of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *settings: str) -> None:
+        self._settings = [word for setting in settings for word in ("-c", setting)]
         self.folder = folder
         self._account = RunAs.for_servers()
         self._place = ServerDir(folder)
@@ -40,7 +41,7 @@ class PostgresServer:
         self._server.prepare()
         with (self.folder / "log").open("ab") as log:
             self._process = self._account.start(
-                self._server.command(self._sockets),
+                [*self._server.command(self._sockets), *self._settings],
                 preexec_fn=lambda: None,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -26,7 +26,7 @@ SECTIONS = {
     "The servers": ["connect", "Stack"],
     "Capture": ["install", "uninstall", "read_sql"],
     "The application": ["Profiles"],
-    "Feeds": ["ChangeTableFeed", "NotifyFeed", "Options"],
+    "Feeds": ["ChangeTableFeed", "LogFeed", "NotifyFeed", "Options"],
     "The listener": ["Listener", "State", "Stats"],
     "The cache": ["Cache", "ReadThrough"],
     "Errors": [
