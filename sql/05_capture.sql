@@ -10,7 +10,7 @@
 -- the lock, nobody sleeps, and nobody can fall asleep before the commit is visible. Without it,
 -- the writer rings. (docs/architecture.md has the proof.)
 --
--- The trigger runs with the rights of the account that installed it, whoever writes. So it calls
+-- The trigger runs with the rights of the account that installed it, whichever account writes. So it calls
 -- nothing that the table's owner could have made, and only that account may put it on a table.
 
 -- The advisory lock that a listener of the table holds while it sleeps.

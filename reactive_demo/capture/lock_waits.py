@@ -1,4 +1,4 @@
-"""Who holds up an installation: asked while it waits, since afterwards nobody can tell."""
+"""The sessions that hold up an installation, looked up while it waits: afterwards they are gone."""
 
 import threading
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """The durable way: a table says what changed, the notification only rings the doorbell.
 
-Nothing is lost, whoever was away: the session reads what it has not seen, by a cursor that the
-cache keeps beside the data. The doorbell saves it the waiting; a slow poll is the guarantee.
+Nothing is lost while a listener is away: the session reads what it has not seen, by a cursor that
+the cache keeps beside the data. The doorbell saves it the waiting; a slow poll is the guarantee.
 """
 
 import time

@@ -21,6 +21,7 @@ from reactive_demo.feeds.queries import query
 __all__ = [
     "SCHEMA_CHANGED",
     "SETTINGS",
+    "SETTING_VALUES",
     "CapturedTable",
     "can_be",
     "capture_always",
@@ -42,11 +43,18 @@ SCHEMA_CHANGED = (
 )
 """What a session meets when the table, or all of capture, is changed under it."""
 
-SETTINGS = """
-    SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres';
-    SET bytea_output = 'hex'; SET extra_float_digits = 1; SET lc_monetary = 'C';
-    SET row_security = off; SET jit = off; SET max_parallel_workers_per_gather = 0
-"""
+SETTING_VALUES = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "lc_monetary": "C",
+    "row_security": "off",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+}
+SETTINGS = "; ".join(f"SET {name} = '{value}'" for name, value in SETTING_VALUES.items())
 """What the text of a key or row may depend on, as the trigger has it; and no start-up costs.
 
 A row that a policy hides would look deleted: without row security, PostgreSQL refuses instead."""

@@ -66,7 +66,7 @@ class Cache:
         self._feed = feed_key(table)
         self._redis = open_redis(redis_url)
         self.leaders = Leaders(self._redis, table)
-        """Who leads, and who is the newest."""
+        """What Redis knows of the listeners: the newest term, and when a leader last wrote."""
         self.quarantine_records = QuarantineRecords(self._redis, table)
         """Which rows could not be written, and why."""
         self._acquire_lease = script(self._redis, "acquire_lease.lua")

@@ -10,8 +10,8 @@ table. The listener writes the same keys at the same time: so a row is stored un
 
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 import psycopg
@@ -21,7 +21,7 @@ from reactive_demo.app.pool import Pool
 from reactive_demo.errors import NotCapturedError
 from reactive_demo.exact_json import parse_row
 from reactive_demo.feeds.statements import Statements
-from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTINGS, can_be, describe
+from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTING_VALUES, can_be, describe
 from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.redis_cache.client import open_redis, script
@@ -35,10 +35,24 @@ LOAD_TIMEOUT = 1.0
 WAIT_TIMEOUT = 2.0
 """Seconds; longer than a load may take, so that a loader that died is replaced first."""
 
-LIMITS = f"""
-    SET statement_timeout = '5s'; SET idle_in_transaction_session_timeout = '{2 * LOAD_TIMEOUT:g}s'
+SETTINGS_OF_A_READ = {
+    "search_path": "pg_catalog, pg_temp",
+    **SETTING_VALUES,
+    "quote_all_identifiers": "off",
+    "statement_timeout": "5s",
+    "idle_in_transaction_session_timeout": f"{2 * LOAD_TIMEOUT:g}s",
+}
+"""For one transaction only: behind a pooler, the session is not ours.
+
+A loader that is frozen may store nothing any more, and must not hold up a TRUNCATE."""
+
+SETTINGS_BY_COLUMN = [list(SETTINGS_OF_A_READ), list(SETTINGS_OF_A_READ.values())]
+SET_FOR_ONE_TRANSACTION = """
+    SELECT pg_catalog.count(pg_catalog.set_config(s.name, s.value, true))
+    FROM ROWS FROM (
+        pg_catalog.unnest(%s::pg_catalog.text[]), pg_catalog.unnest(%s::pg_catalog.text[])
+    ) AS s (name, value)
 """
-"""A loader that is frozen may store nothing any more, and must not hold up a TRUNCATE."""
 
 Store = Callable[[str, str | None, str], object]
 """Called with incarnation, row and version."""
@@ -153,13 +167,16 @@ class Reader:
 
     def __init__(self, database_url: str, table: str) -> None:
         # Not from a standby: it may lag by more than a tombstone's life.
-        self._connection = open_postgres(database_url, f"read {table}")
+        self._connection = open_postgres(
+            database_url, f"read {table}", pinned=False, prepare_threshold=None
+        )
         self.was_used = False
         self._is_stale = False
         try:
-            self._table = describe(self._connection, table)
-            for setting in (SETTINGS, LIMITS):
-                self._connection.execute(setting.encode())
+            own = self._connection.execute("SELECT pg_catalog.current_setting('search_path')")
+            self._connection.own_search_path = str(own.fetchall()[0][0])
+            with self._transaction():
+                self._table = describe(self._connection, table)
             self._statements = Statements(self._table, self._connection)
         except BaseException:
             self._connection.close()
@@ -177,12 +194,14 @@ class Reader:
         """
         self.was_used = True
         try:
-            with self._connection.transaction():
+            with self._transaction():
                 incarnation, row, version = self._statements.one("read_one", key=key)
                 store(incarnation, row, version)
                 return None if row is None else str(row)
-        except (psycopg.DataError, psycopg.IntegrityError):
-            if can_be(self._connection, self._table, key):
+        except (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError):
+            with self._transaction():
+                known = can_be(self._connection, self._table, key)
+            if known:
                 raise
             store("", None, "")
             return None
@@ -192,6 +211,13 @@ class Reader:
         except SCHEMA_CHANGED as error:
             self._is_stale = True
             raise NotCapturedError(f"The table was made anew ({error}).") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Set what a read relies on, for one transaction."""
+        with self._connection.transaction():
+            self._connection.execute(SET_FOR_ONE_TRANSACTION, SETTINGS_BY_COLUMN)
+            yield
 
     def close(self) -> None:
         """Close the connection."""

@@ -134,7 +134,7 @@ def test_a_table_that_stays_locked_is_named_with_the_process_that_locks_it_and_n
 def test_a_long_transaction_holds_up_an_installation_but_not_the_writers(
     database: str, connection: psycopg.Connection, change: Callable[..., None]
 ) -> None:
-    """Who waits for the table's lock has all writers wait behind: so it waits for a moment only."""
+    """An installation that waits for the table's lock holds up all writers: so it waits briefly."""
     connection.execute("CREATE TABLE t (id int PRIMARY KEY, n int DEFAULT 0)")
     connection.execute("INSERT INTO t SELECT generate_series(1, 100)")
     if change is uninstall:

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 import redis
 
+from doctor.pooler import Pooler
 from reactive_demo import Cache, Listener, Profiles, ReadThrough, install, uninstall
 from reactive_demo.errors import NotCapturedError
 from reactive_demo.redis_cache.read_through import Store
@@ -411,3 +412,23 @@ def test_readers_writers_and_evictions_end_with_the_cache_equal_to_the_table(
         for (key,) in connection.execute("SELECT username FROM public.profile").fetchall():
             rows.get(key)
     agree(database, cache)
+
+
+def test_a_pooler_may_lend_its_sessions_and_gets_them_back_as_they_were(
+    database: str, cache: Cache, profiles: Profiles
+) -> None:
+    names = [f"user {n}" for n in range(20)]
+    for name in names:
+        profiles.increment(name, "likes")
+    asked = ("TimeZone", "search_path", "statement_timeout", "row_security", "jit")
+    query = f"SELECT {', '.join(f'current_setting({name!r})' for name in asked)}"
+    with psycopg.connect(database) as connection:
+        before = connection.execute(query.encode()).fetchone()
+    with Pooler(database, sessions=2) as pooler, ReadThrough(pooler.url, cache) as rows:
+        with ThreadPoolExecutor(4) as readers:
+            found = list(readers.map(rows.get, names * 3))
+        with psycopg.connect(pooler.url, prepare_threshold=None) as connection:
+            for _ in range(4):
+                assert connection.execute(query.encode()).fetchone() == before
+                connection.commit()
+    assert [row["username"] for row in found] == names * 3

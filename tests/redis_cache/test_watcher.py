@@ -1,4 +1,4 @@
-"""Who watches the cache: told at once, told again after losses, and silent in between."""
+"""Subscribers of the cache: told at once, told again after losses, and silent in between."""
 
 import json
 import threading

@@ -128,7 +128,7 @@ def test_what_a_stranger_has_planted_in_our_schema_is_refused(
         rows.get("ada")
 
 
-# Who merely connects
+# A role that merely connects
 
 
 def test_the_holder_of_the_leaders_lock_is_named_and_passed_over(

@@ -1,4 +1,4 @@
-"""PostgreSQL refuses root: who runs it then, and what he can reach."""
+"""PostgreSQL refuses root: the account that runs it then, and what that account can reach."""
 
 import os
 import pwd

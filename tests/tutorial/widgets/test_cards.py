@@ -190,10 +190,10 @@ def test_a_closed_card_follows_neither_the_cache_nor_the_listener(
     card: ProfileCard, cache: Cache, listener: Listener
 ) -> None:
     assert followed(cache) == 3
-    assert len(listener._observers) == 1
+    assert len(listener._status._observers) == 1
     card.close()
     assert followed(cache) == 0
-    assert listener._observers == []
+    assert listener._status._observers == []
 
 
 def test_the_garbage_collector_may_close_a_card_once_more(
@@ -257,7 +257,7 @@ def test_windows_show_every_card_and_close_them(
     windows.close()
     windows.close()
     assert followed(cache) == 0
-    assert listener._observers == []
+    assert listener._status._observers == []
 
 
 # Bursts
