@@ -55,7 +55,7 @@ def follow(
 def test_it_follows_traffic(
     database: str, cache: Cache, profiles: Profiles, listen: Listen
 ) -> None:
-    profiles.increment("ada", "likes")
+    assert profiles.increment("ada", "likes") is None, "no version to wait for"
     listener = listen(LogFeed(database), cache)
     agree(database, cache)
     with Traffic(database) as traffic:

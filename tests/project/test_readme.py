@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| \[.*?\]\((notebooks/.*?\.ipynb)\) \|.*\| (\d+) \|$", README, re.MULTILINE)
 
 
-@pytest.mark.usefixtures("stack")
+@pytest.mark.usefixtures("valkey_url")
 def test_its_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     exec(compile(example, "README.md", "exec"), {})
