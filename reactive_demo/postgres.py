@@ -46,6 +46,7 @@ SESSION = """
     SET client_encoding = 'UTF8'; SET quote_all_identifiers = off;
     SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;
     SET idle_session_timeout = 0; SET lock_timeout = 0;
+    SET default_transaction_isolation = 'read committed';
     SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'
 """
 """What a role or a database may have set otherwise; transaction_timeout is new in PostgreSQL 17."""
