@@ -36,8 +36,9 @@ __all__ = ["Cache"]
 SCAN_COUNT = 500
 """Keys examined in one command."""
 
-GONE_AFTER = 15
-"""Seconds since its last write after which another database's leader is taken to be gone."""
+GONE_AFTER = 6
+"""Seconds since its last write after which another database's leader is taken to be gone: three
+heartbeats, by default."""
 
 Row = dict[str, Any]
 
