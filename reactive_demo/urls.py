@@ -112,7 +112,9 @@ def read_rabbitmq_url(text: str, name: str = "RABBITMQ_URL") -> str:
 def read_kafka_servers(text: str, name: str = "KAFKA_BOOTSTRAP_SERVERS") -> str:
     """Return the addresses in `text`, without spaces. Raises ConfigurationError."""
     servers = re.sub(r"\s", "", _trimmed(text))
-    if not all(re.fullmatch(r"[^:/@,]+:\d+|\[[\da-fA-F:]+\]:\d+", one) for one in servers.split(",")):
+    if not all(
+        re.fullmatch(r"[^:/@,]+:\d+|\[[\da-fA-F:]+\]:\d+", one) for one in servers.split(",")
+    ):
         raise ConfigurationError(
             f"{name} is not a list of Kafka's addresses (host:port,host:port): correct it, or "
             "unset it to use the embedded broker."

