@@ -1,9 +1,10 @@
 """The experiments: the same few lines for each broker, and what happened, in a few words.
 
-Each takes a broker and a topic that nobody has used; the last two take the lab.
+Each takes a broker, and a topic that nobody has used.
 """
 
-from reactive_demo.postgres import open_postgres
+from collections.abc import Callable
+
 from reactive_demo.tutorial.brokers.broker import Broker, Reader
 from reactive_demo.tutorial.brokers.doomed import Doomed
 from reactive_demo.tutorial.brokers.lab import BrokerLab
@@ -19,7 +20,11 @@ __all__ = [
     "two_readers",
 ]
 
+Experiment = Callable[[Broker, str], str]
+
 MEGABYTE = 1_048_576
+
+KEYS = "abcd"
 
 
 def nobody_listens(broker: Broker, topic: str) -> str:
@@ -59,22 +64,26 @@ def two_readers(broker: Broker, topic: str) -> str:
     return "each gets all" if len(heard) > 6 else "they share" if len(heard) == 6 else "some lost"  # noqa: PLR2004
 
 
-def rolled_back(broker: Broker, topic: str, database_url: str) -> str:
+def rolled_back(lab: BrokerLab) -> Experiment:
     """Publish in a transaction that is rolled back."""
-    with broker.subscribe(topic) as reader, open_postgres(database_url, "broker") as connection:
-        connection.execute("BEGIN")
-        broker.publish(topic, "ada has moved", transaction=connection)
-        connection.execute("ROLLBACK")
-        return "a lie" if reader.read() else "silence"
+
+    def experiment(broker: Broker, topic: str) -> str:
+        with broker.subscribe(topic) as reader, lab.writer() as connection:
+            connection.execute("BEGIN")
+            broker.publish(topic, "ada has moved", transaction=connection)
+            connection.execute("ROLLBACK")
+            return "a lie" if reader.read() else "silence"
+
+    return experiment
 
 
 def order(broker: Broker, topic: str) -> str:
-    """Publish messages of three keys while the reader is away, or at least not looking."""
+    """Publish messages of four keys while the reader is away, or at least not looking."""
     broker.subscribe(topic).close()
-    sent = _publish_three_keys(broker, topic)
+    sent = _publish_with_keys(broker, topic)
     with broker.subscribe(topic) as reader:
         if not (heard := _read_all(reader)):  # it keeps nothing
-            _publish_three_keys(broker, topic)
+            _publish_with_keys(broker, topic)
             heard = _read_all(reader)
     return "as sent" if heard == sent else _by_key(heard, sent)
 
@@ -89,14 +98,17 @@ def one_megabyte(broker: Broker, topic: str) -> str:
         return "arrives" if len(reader.read(5) or "") == MEGABYTE else "lost"
 
 
-def restart(lab: BrokerLab, name: str) -> str:
-    """Kill the broker itself while a message waits for a reader that is away."""
-    broker, topic = lab.brokers[name], lab.new_topic()
-    broker.subscribe(topic).close()
-    broker.publish(topic, "one")
-    lab.kill(name)
-    with broker.subscribe(topic) as reader:
-        return "kept" if reader.read() == "one" else "lost"
+def restart(lab: BrokerLab) -> Experiment:
+    """Kill the broker itself, with kill -9, while a message waits for a reader that is away."""
+
+    def experiment(broker: Broker, topic: str) -> str:
+        broker.subscribe(topic).close()
+        broker.publish(topic, "one")
+        lab.kill(broker.name)
+        with broker.subscribe(topic) as reader:
+            return "kept" if reader.read() == "one" else "lost"
+
+    return experiment
 
 
 def _take_turns(*readers: Reader) -> list[str]:
@@ -117,8 +129,8 @@ def _read_all(reader: Reader) -> list[str]:
     return list(iter(lambda: _take(reader) or "", ""))
 
 
-def _publish_three_keys(broker: Broker, topic: str) -> list[str]:
-    sent = [f"{key}{number}" for number in range(5) for key in "abc"]
+def _publish_with_keys(broker: Broker, topic: str) -> list[str]:
+    sent = [f"{key}{number}" for number in range(5) for key in KEYS]
     for body in sent:
         broker.publish(topic, body, key=body[0])
     return sent
@@ -127,7 +139,7 @@ def _publish_three_keys(broker: Broker, topic: str) -> list[str]:
 def _by_key(heard: list[str], sent: list[str]) -> str:
     """Return whether at least the messages of each key are in order."""
     kept = all(
-        [b for b in heard if b[0] == key] == [b for b in sent if b[0] == key] for key in "abc"
+        [b for b in heard if b[0] == key] == [b for b in sent if b[0] == key] for key in KEYS
     )
     return "within a key" if kept else "mixed up"
 

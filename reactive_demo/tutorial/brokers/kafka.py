@@ -50,13 +50,15 @@ class LogReader(Reader):
                     "group.id": f"{topic}.{name}",
                     "enable.auto.commit": False,
                     "auto.offset.reset": "earliest",
+                    "isolation.level": "read_committed",
                     "fetch.wait.max.ms": 10,
                 },
             )
         )
         number, of = share
         # A group could deal its partitions out by itself, which takes some seconds.
-        mine = [TopicPartition(topic, part) for part in range(number, PARTITIONS, of)]
+        parts = self._consumer.list_topics(topic, TIMEOUT).topics[topic].partitions
+        mine = [TopicPartition(topic, part) for part in parts if part % of == number]
         known = self._consumer.committed(mine, timeout=TIMEOUT)
         self._consumer.assign(known)
         self._read: dict[int, int] = {}

@@ -3,14 +3,14 @@
 import itertools
 import os
 import signal
-from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Self
+from typing import Self
 
 import psutil
 
 from reactive_demo.errors import ConfigurationError, ReactiveDemoError
 from reactive_demo.extras import naming_the_extra
+from reactive_demo.postgres import PatientConnection, open_postgres
 from reactive_demo.servers import Stack
 from reactive_demo.servers.server_dir import ServerDir
 from reactive_demo.tutorial.brokers.broker import Broker
@@ -18,7 +18,7 @@ from reactive_demo.tutorial.faults.servers import Servers
 from reactive_demo.tutorial.reruns import close_previous
 from reactive_demo.waiting import wait_until
 
-__all__ = ["BROKERS", "BrokerLab"]
+__all__ = ["BROKERS", "BrokerLab", "NotTriedError"]
 
 BROKERS = {
     "NOTIFY": ("notify:Notify", "postgres", "database_url"),
@@ -31,6 +31,10 @@ BROKERS = {
 
 RESTART_TIMEOUT = 60.0
 """Seconds in which a killed server must answer again."""
+
+
+class NotTriedError(ReactiveDemoError):
+    """What would harm a server of somebody else's."""
 
 
 class BrokerLab:
@@ -83,7 +87,7 @@ class BrokerLab:
     def kill(self, name: str) -> None:
         """Kill the broker's server with kill -9, and wait until it answers again."""
         if self._servers is None or not self.may_kill(name):
-            raise ReactiveDemoError(f"{name} is not the lab's own: it is left alone.")
+            raise NotTriedError(f"{name} is not the lab's own: it is left alone.")
         server = ServerDir(self._servers.home / BROKERS[name][1])
         facts = server.read("server")
         process = psutil.Process(int(facts["pid"]))
@@ -92,9 +96,9 @@ class BrokerLab:
         wait_until(f"{name} is back", lambda: server.read("state").get("url"), RESTART_TIMEOUT)
         self.brokers[name].close()
 
-    def each(self, experiment: Callable[..., Any]) -> dict[str, Any]:
-        """Do `experiment(broker, topic)` with each broker; return what happened, by name."""
-        return {name: experiment(one, self.new_topic()) for name, one in self.brokers.items()}
+    def writer(self) -> PatientConnection:
+        """Return a connection of an application's, to the database."""
+        return open_postgres(self.stack.database_url, "app")
 
     def close(self) -> None:
         """Close the connections; the servers stop a few seconds later. Safe to call twice."""

@@ -33,9 +33,9 @@ class QueueReader(Reader):
         self._channel = open_channel(url)
         self._last = 0
         queue = f"{topic}.{name}"
-        self._channel.exchange_declare(topic, "fanout", durable=True)
+        self._channel.exchange_declare(topic, "topic", durable=True)
         self._channel.queue_declare(queue, durable=True)
-        self._channel.queue_bind(queue, topic)
+        self._channel.queue_bind(queue, topic, "#")  # whatever the routing key
         self._channel.basic_qos(prefetch_count=1)  # else the first reader takes all there is
         self._consumed = self._channel.consume(queue, inactivity_timeout=0.05)
 
@@ -78,7 +78,7 @@ class RabbitMQ(Broker):
             self._channel.confirm_delivery()
             self._declared.clear()
         if topic not in self._declared:
-            self._channel.exchange_declare(topic, "fanout", durable=True)
+            self._channel.exchange_declare(topic, "topic", durable=True)
             self._declared.add(topic)
         persistent = pika.BasicProperties(delivery_mode=pika.DeliveryMode.Persistent)
         self._channel.basic_publish(topic, key, body.encode(), persistent)
