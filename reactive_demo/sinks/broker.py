@@ -1,8 +1,10 @@
 """What the sinks of brokers share: messages, leases, and the position beside the messages.
 
-Each change is a message, in JSON: `{"key": ..., "epoch": ..., "version": ..., "row": ...}`. It may come twice, after a failure, and then the later one is no newer: a reader that compares
-(epoch, version), as the cache does, takes each once. A message whose key is null says that every
-row below this epoch and version is gone, unless it was sent again: after a fill, or TRUNCATE.
+Each change is a message in JSON, `{"key": ..., "epoch": ..., "version": ..., "row": ...}`, and the
+row of a deleted key is null. A message may come twice after a failure, and then the later one is no
+newer: a reader that compares (epoch, version), as the cache does, takes each once. A message whose
+key is null says that all rows below its epoch and version are gone, unless they come again: after a
+fill, or TRUNCATE.
 
 The position, which is the cursor and what belongs to it, is a message in the broker as well, sent
 only once the broker has the batch. If the broker loses one, it has lost the other.

@@ -26,7 +26,7 @@ class Measured(NamedTuple):
 
     name: str
     wait: float
-    """Seconds that `publish` takes, in the middle: until the broker says that it has the message."""
+    """Seconds that `publish` takes, in the middle: until the broker has the message."""
     latency: float
     """Seconds from the call of `publish` to the reader, in the middle."""
     rate: float
@@ -62,8 +62,8 @@ class Figures:
     def __str__(self) -> str:
         """Tell the picture in words."""
         return "\n".join(
-            f"{one.name:<14} the writer waits {1000 * one.wait:.2f} ms; {1000 * one.latency:.2f} ms "
-            f"to the reader; {one.rate:,.0f} messages a second"
+            f"{one.name:<14} the writer waits {1000 * one.wait:.2f} ms; "
+            f"{1000 * one.latency:.2f} ms to the reader; {one.rate:,.0f} messages a second"
             for one in self.measured
         )
 
