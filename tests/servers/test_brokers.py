@@ -1,4 +1,4 @@
-"""The brokers start when they are first used, live as long as somebody uses them, and leave nothing."""
+"""The brokers start on first use, live as long as somebody uses them, and leave nothing."""
 
 import signal
 import sys

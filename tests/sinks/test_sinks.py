@@ -240,7 +240,7 @@ def test_a_row_that_the_broker_refuses_holds_up_no_other(
     until("and is released", lambda: not listener.quarantine)
 
 
-def test_a_table_that_is_truncated_is_announced(
+def test_a_table_that_is_truncated_is_announced(  # noqa: PLR0917
     connection: psycopg.Connection,
     profiles: Profiles,
     database: str,
