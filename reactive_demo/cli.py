@@ -52,8 +52,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="reactive-demo",
         description="Reactive caching with PostgreSQL and Redis: a tutorial and its library.",
-        epilog="DATABASE_URL and REDIS_URL each replace one of the embedded servers, RABBITMQ_URL and "
-        "KAFKA_BOOTSTRAP_SERVERS the brokers of chapter 09; "
+        epilog="DATABASE_URL and REDIS_URL each replace one of the embedded servers, and so do "
+        "RABBITMQ_URL and KAFKA_BOOTSTRAP_SERVERS in chapter 09; "
         "REACTIVE_DEMO_HOME is the folder of their data.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")

@@ -76,6 +76,12 @@ class BrokerLab:
         broker: Broker = getattr(found, class_name)(getattr(self.stack, address))
         return broker
 
+    def broker(self, name: str) -> Broker:
+        """Return a broker. Raises ConfigurationError, which says how to get it, if it is missing."""
+        if name in self.missing:
+            raise ConfigurationError(self.missing[name])
+        return self.brokers[name]
+
     def new_topic(self) -> str:
         """Return the name of a topic that nobody has used."""
         return f"chapter_09_{os.getpid()}_{next(self._topics)}"
