@@ -77,7 +77,7 @@ class BrokerLab:
         return broker
 
     def broker(self, name: str) -> Broker:
-        """Return a broker. Raises ConfigurationError, which says how to get it, if it is missing."""
+        """Return a broker. Raises ConfigurationError, which says how to get a missing one."""
         if name in self.missing:
             raise ConfigurationError(self.missing[name])
         return self.brokers[name]
