@@ -6,6 +6,7 @@ from urllib.parse import quote
 import ipywidgets
 
 from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.tutorial.jupyter_hub import browser_url
 from reactive_demo.tutorial.widgets.card import profile_table
 from reactive_demo.tutorial.widgets.fallback import HtmlFallback
 
@@ -17,13 +18,13 @@ LINK = "color: var(--jp-content-link-color, #0645ad); text-decoration: underline
 class AppWindows(HtmlFallback, ipywidgets.HTML):
     """Two windows with the page of `username`, and a link to it.
 
-    `url` is where the browser finds the app: `app.url`, or a proxy's path such as `/proxy/8000/`.
+    `url` is the app's; on a JupyterHub, the browser finds it through jupyter-server-proxy.
     """
 
     def __init__(self, url: str, username: str, cache: Cache) -> None:
         self.username = username
         self._cache = cache
-        address = escape(f"{url}?username={quote(username)}")
+        address = escape(f"{browser_url(url)}?username={quote(username)}")
         frames = "".join(
             f'<iframe src="{address}" title="{name} window: {escape(username)}" '
             'style="flex: 1 1 330px; min-width: 0; height: 530px; border: 0"></iframe>'
