@@ -72,6 +72,7 @@ _LATER = {
     "LiveLabel": "screen.label",
     "ProfileApp": "tutorial.web",
     "ProfileCard": "tutorial.widgets",
+    "RowGrid": "screen.grid",
     "Windows": "tutorial.widgets",
     "set_stage": "tutorial.chapter_setup",
 }

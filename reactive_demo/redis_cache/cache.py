@@ -10,12 +10,11 @@ What must not be torn apart is done by one script (see `lua/`): a write and its 
 data and the cursor that says how far a feed was read.
 """
 
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import redis
 from redis.connection import parse_url
@@ -25,7 +24,7 @@ from reactive_demo.changes import Batch, Change, Lease, Versioned, into_batches
 from reactive_demo.errors import FencedError, RefusedError
 from reactive_demo.exact_json import dump_row, parse_row
 from reactive_demo.redis_cache.client import open_redis, script
-from reactive_demo.redis_cache.keys import feed_key, row_key, stamp
+from reactive_demo.redis_cache.keys import Key, feed_key, key_text, row_key, row_pattern, stamp
 from reactive_demo.redis_cache.leaders import Leaders
 from reactive_demo.redis_cache.quarantine_records import QuarantineRecords
 from reactive_demo.redis_cache.rights import LEADER, WRITER, MissingRights, missing_rights
@@ -41,6 +40,7 @@ GONE_AFTER = 6
 heartbeats, by default."""
 
 Row = dict[str, Any]
+KeyType = TypeVar("KeyType", bound=Key)
 
 
 class Cache:
@@ -87,18 +87,18 @@ class Cache:
         """The number of the Redis database."""
         return int(self._redis.get_connection_kwargs().get("db") or 0)
 
-    def redis_key(self, key: str) -> str:
-        """Return the Redis key, and channel, of a row."""
-        return row_key(self.table, key)
+    def redis_key(self, key: Key) -> str:
+        """Return the Redis key, and channel, of a row; a key of several columns is a tuple."""
+        return row_key(self.table, key_text(key))
 
     # Reading
 
-    def get(self, key: str) -> Row | None:
+    def get(self, key: Key) -> Row | None:
         """Return the cached row, its columns at top level, or None."""
         row = self._redis.hget(self.redis_key(key), "row")
         return None if row is None else parse_row(str(row))
 
-    def get_many(self, keys: Iterable[str]) -> dict[str, Row | None]:
+    def get_many(self, keys: Iterable[KeyType]) -> dict[KeyType, Row | None]:
         """Return the cached rows of `keys`, in one round trip; None for what holds no row."""
         keys = list(keys)
         texts = self._read_rows([self.redis_key(key) for key in keys])
@@ -110,11 +110,10 @@ class Cache:
     def scan(self) -> Iterator[str]:
         """Yield the keys of the cached rows, tombstones among them, in no order."""
         prefix = self.redis_key("")
-        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + "*"
-        for name in self._redis.scan_iter(match=pattern, count=SCAN_COUNT):
+        for name in self._redis.scan_iter(match=row_pattern(self.table), count=SCAN_COUNT):
             yield str(name).removeprefix(prefix)
 
-    def wait_for(self, key: str, version: int | None, timeout: float = 5) -> None:
+    def wait_for(self, key: Key, version: int | None, timeout: float = 5) -> None:
         """Wait until the cache holds `version` of the row, or a later one; None waits for nothing.
 
         This is how to read your own writes: `Profiles.increment` returns the version. Raises
@@ -130,7 +129,7 @@ class Cache:
             time.sleep(pause)
             pause = min(2 * pause, 0.02)
 
-    def subscribe(self, key: str, callback: Callable[[Row | None], None]) -> Subscription:
+    def subscribe(self, key: Key, callback: Callable[[Row | None], None]) -> Subscription:
         """Call `callback(row)` with the row as it is now, and whenever it changes.
 
         The calls come from the cache's one watching thread: return fast. A message that Redis lost
@@ -261,7 +260,7 @@ class Cache:
                 raise row
         return [row if isinstance(row, str) else None for row in rows]
 
-    def _holds(self, key: str, version: int) -> bool:
+    def _holds(self, key: Key, version: int) -> bool:
         """Return whether the cache holds `version` or a later one, of the newest epoch."""
         held = stamp(cast("str | None", self._redis.hget(self.redis_key(key), "version")))
         if held is None or int(held.version) < version:

@@ -25,7 +25,7 @@ from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTING_VALUES, can_be, de
 from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.redis_cache.client import open_redis, script
-from reactive_demo.redis_cache.keys import feed_key, load_key
+from reactive_demo.redis_cache.keys import Key, feed_key, key_text, load_key
 
 __all__ = ["ReadThrough"]
 
@@ -88,17 +88,14 @@ class ReadThrough:
         self._begin = script(self._redis, "begin_load.lua")
         self._load = script(self._redis, "row.lua", "load.lua")
 
-    def get(self, key: str) -> dict[str, Any] | None:
+    def get(self, key: Key) -> dict[str, Any] | None:
         """Return the row, its columns at top level, or None if there is none.
 
         Raises NotCapturedError; redis.RedisError; psycopg.OperationalError when PostgreSQL does not
         answer within 5 s, psycopg.DataError for a row that it cannot show.
         """
-        keys = [
-            feed_key(self.cache.table),
-            self.cache.redis_key(key),
-            load_key(self.cache.table, key),
-        ]
+        name, table = key_text(key), self.cache.table
+        keys = [feed_key(table), self.cache.redis_key(name), load_key(table, name)]
         token = uuid.uuid4().hex
         deadline, pause = time.monotonic() + self.wait_timeout, 0.001
         while True:
@@ -107,9 +104,9 @@ class ReadThrough:
             if answer == "held":
                 return _row(value)
             if answer == "load":
-                return _row(self._load_row(key, keys, token, value))
+                return _row(self._load_row(name, keys, token, value))
             if answer == "alone" or time.monotonic() > deadline:
-                return _row(self._read(key, lambda *_: None))
+                return _row(self._read(name, lambda *_: None))
             time.sleep(pause)
             pause = min(2 * pause, 0.02)
 
