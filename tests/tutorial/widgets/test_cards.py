@@ -316,7 +316,7 @@ def test_cards_button_and_flow_are_one_picture_and_close_together(
 ) -> None:
     burst, flow = BurstButton(profiles, "ada"), FlowView(listener, profiles=profiles)
     windows = Windows(card, burst, flow)
-    picture = ElementTree.fromstring(windows.to_svg())
+    picture = ET.fromstring(windows.to_svg())
     tops = [int(part.get("y")) for part in picture if part.tag.endswith("svg")]
     assert tops == sorted(set(tops))
     assert len(tops) == 3
