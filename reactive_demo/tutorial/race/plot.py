@@ -107,7 +107,7 @@ def _draw_lines(axes: "Axes", strategies: dict[str, list[Measured]]) -> None:
         axes.plot(delays, waits, color=colour, marker=marker, markersize=size, clip_on=False)
         axes.set_xticks(delays)
         ends[name] = waits[-1], figures[-1].database_calls + figures[-1].cache_calls
-    axes.set_title("The farther the servers, the longer the writer waits: once for each call")
+    axes.set_title("Each call costs the writer the delay once more")
     axes.set_xlabel("network delay: what each call to a server takes longer, in ms")
     axes.set_ylabel("the write returns after, in ms")
     axes.set_ylim(bottom=0)
@@ -118,15 +118,22 @@ def _draw_lines(axes: "Axes", strategies: dict[str, list[Measured]]) -> None:
 
 def _name_lines(axes: "Axes", ends: dict[str, tuple[float, int]]) -> None:
     """Write each name to the right of its line's end, clear of the others."""
-    top, lowest = axes.get_ylim()[1], 0.0
-    for name, (wait, calls) in sorted(ends.items(), key=lambda end: end[1]):
-        height = max(wait / top - LINE_HEIGHT / 2, lowest)
-        lowest = height + LINE_HEIGHT
-        words = f"{name}: {calls} call{'s' if calls > 1 else ''}"
+    top, free = axes.get_ylim()[1], 0.0
+    names = sorted(ends, key=lambda name: ends[name])
+    heights = {}
+    for name in names:
+        heights[name] = max(ends[name][0] / top, free)
+        free = heights[name] + LINE_HEIGHT
+    free = 1 - LINE_HEIGHT / 2
+    for name in reversed(names):  # what was pushed out on top comes down again
+        heights[name] = min(heights[name], free)
+        free = heights[name] - LINE_HEIGHT
+    for name, height in heights.items():
+        calls = ends[name][1]
         axes.text(
             1.03,
             height,
-            words,
+            f"{name}: {calls} call{'s' if calls > 1 else ''}",
             transform=axes.transAxes,
             color=LOOKS[name][0],
             fontsize=9,

@@ -74,12 +74,13 @@ def test_slider_and_bars_agree_at_any_time(race: Race) -> None:
     chart.close()
 
 
-def test_no_label_of_the_plot_covers_another_or_a_point(race: Race) -> None:
+def test_no_label_of_the_plot_covers_another_or_a_point() -> None:
     figure = Figure()
     axes = figure.subplots()
     _name_lines(axes, {name: (1 + n / 100, 1) for n, name in enumerate(LOOKS)})
     heights = sorted(label.get_position()[1] for label in axes.texts)
     assert all(after - before >= LINE_HEIGHT - 1e-9 for before, after in pairwise(heights))
+    assert all(0 < height < 1 for height in heights), "and none covers the title"
     assert all(label.get_position()[0] > 1 for label in axes.texts), "beside the plot"
 
 
