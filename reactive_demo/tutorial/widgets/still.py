@@ -75,5 +75,5 @@ def box(
 def button(x: float, y: float, width: float, words: str, fill: str) -> str:
     """Return a button with white text."""
     return box(x, y, width, 28, fill=fill, stroke="none", radius=7) + text(
-        x + width / 2, y + 19, words, fill="#fff", bold=True, size=12.5
+        x + width / 2, y + 19, words, fill="#fff", bold=True, size=11.5
     )
