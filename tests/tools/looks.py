@@ -46,13 +46,25 @@ def dark(page: Page) -> Iterator[None]:
 
 @contextmanager
 def narrow(page: Page, width: int = 700) -> Iterator[None]:
-    """Make the window narrow, without JupyterLab's side bar."""
+    """Make the window narrow; below 1000 px, without JupyterLab's side bar."""
     before = page.viewport_size or {"width": 1300, "height": 900}
     page.set_viewport_size({"width": width, "height": before["height"]})
+    side_bar = width < 1000 and page.locator("#jp-left-stack").is_visible()
+    if side_bar:
+        _run(page, "application:toggle-left-area")
     try:
         yield
     finally:
+        if side_bar:
+            _run(page, "application:toggle-left-area")
         page.set_viewport_size(before)
+
+
+def _run(page: Page, command: str, **arguments: str) -> None:
+    page.evaluate(
+        "([command, its]) => window.jupyterapp.commands.execute(command, its)",
+        [command, arguments],
+    )
 
 
 def _script(name: str) -> str:
@@ -60,7 +72,5 @@ def _script(name: str) -> str:
 
 
 def _choose(page: Page, theme: str, *, light: str) -> None:
-    page.evaluate(
-        "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme
-    )
-    page.wait_for_selector(f'body[data-jp-theme-light="{light}"]')
+    _run(page, "apputils:change-theme", theme=theme)
+    page.wait_for_selector(f'body[data-jp-theme-light="{light}"]', state="attached")

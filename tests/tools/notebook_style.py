@@ -302,7 +302,7 @@ def reads_without_a_kernel(notebook: Notebook) -> Iterator[str]:
         if any(VIEW in output.get("data", {}) for output in cell.outputs):
             yield f"{cell.id} keeps a view that needs a kernel: make notebooks"
         if re.search(r"\b[HV]Box\(children=", _shown(cell)):
-            yield f"{cell.id} shows a Box(children=...): give the widget a __repr__ and a still picture"
+            yield f"{cell.id} shows a Box(children=...): it needs a __repr__ and a picture"
 
 
 @rule
