@@ -65,7 +65,8 @@ class Pipeline:
             else NotifyFeed(self.wire.url, table, channel="profile_change")
         )
         self.listener = Listener(feed, self.cache)
-        self._cached: dict[str, int | None] = {}
+        self.cached: dict[str, int | None] = {}
+        """The likes that the cache showed at the last look."""
 
     def start(self) -> Self:
         """Start the listener, and wait until all profiles are cached."""
@@ -123,14 +124,14 @@ class Pipeline:
         """See how far the cache is behind; while Redis does not answer, use what it said last."""
         with suppress(redis.ConnectionError, redis.TimeoutError):
             rows = self._eyes.get_many([*NAMES, MARKER])
-            self._cached = {key: row["likes_count"] if row else None for key, row in rows.items()}
-        self.staleness.compare(self._cached, time.monotonic())
+            self.cached = {key: row["likes_count"] if row else None for key, row in rows.items()}
+        self.staleness.compare(self.cached, time.monotonic())
         return self.score
 
     @property
     def fewest_likes(self) -> int:
         """The fewest likes of any cached profile, at the last look."""
-        return min(self._cached.get(name) or 0 for name in NAMES)
+        return min(self.cached.get(name) or 0 for name in NAMES)
 
     @property
     def score(self) -> Score:

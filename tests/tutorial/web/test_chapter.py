@@ -61,8 +61,8 @@ def test_the_frames_lead_to_the_app_and_a_name_is_no_html(web: Web) -> None:
     windows = AppWindows("/proxy/8000/", "<b>&'\"", cache)
     assert windows.value.count('src="/proxy/8000/?username=%3Cb%3E%26%27%22"') == 2
     assert "<b>" not in windows.value
-    static = windows._repr_mimebundle_()["text/html"]
-    assert static.count("<caption>@&lt;b&gt;") == 2
+    static = windows._repr_mimebundle_()["image/svg+xml"]
+    assert static.count(">@&lt;b&gt;") == 3, "twice, and in the title"
     assert repr(windows) == "AppWindows(<b>&'\")"
     windows.close()
     cache.close()
