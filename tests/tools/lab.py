@@ -41,6 +41,7 @@ def start_lab(folder: Path, *arguments: str) -> tuple[subprocess.Popen[bytes], L
     checkout = folder / "checkout"
     for name in ("reactive_demo", "sql"):
         shutil.copytree(ROOT / name, checkout / name)
+    shutil.copy(ROOT / "README.md", checkout)
     copy_course(checkout / "notebooks")
     _leave_out_unanswered_checks(checkout / "notebooks")
     command = [sys.executable, "-m", "reactive_demo", "lab", *OPTIONS, *arguments]
