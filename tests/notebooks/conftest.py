@@ -1,5 +1,6 @@
 """Notebooks in real kernels, cell by cell."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -29,9 +30,9 @@ class Kernel:
         )
 
     @contextmanager
-    def running(self) -> Iterator["Kernel"]:
+    def running(self, **environ: str) -> Iterator["Kernel"]:
         """Start it, and shut it down."""
-        with self._client.setup_kernel():
+        with self._client.setup_kernel(env={**os.environ, **environ}):
             yield self
 
     def run(self, cell: NotebookNode) -> list[NotebookNode]:
