@@ -41,7 +41,7 @@ def sides_agree(lab: FaultLab, timeout: float = 5, *, likes: int = 0) -> Verdict
 
 
 def losses(board: FaultBoard, name: str) -> Verdict:
-    """Check that the durable way lost nothing by the fault `name`, and the article's what it must."""
+    """Check that the fault `name` cost the durable way nothing, and the article's what it must."""
     outcome = _last(board, name)
     _kept([outcome])
     lost = outcome.article.lost
