@@ -20,11 +20,9 @@ from reactive_demo.capture.install import captured_tables, install, uninstall
 from reactive_demo.errors import ConfigurationError, ReactiveDemoError, RefusedError, in_a_sentence
 from reactive_demo.extras import MissingExtraError, naming_the_extra
 from reactive_demo.settings import CHECKOUT, Settings
+from reactive_demo.tutorial.working_copy import FIRST, FOLDER, Refreshed, WorkingCopy
 
 __all__ = ["build_parser", "main"]
-
-NOTEBOOKS = CHECKOUT / "notebooks"
-FIRST_NOTEBOOK = "00_welcome.ipynb"
 
 QUIET_LAB = Path(__file__).parent / "tutorial" / "jupyter"
 """A Jupyter configuration without the news pop-up."""
@@ -59,10 +57,21 @@ def build_parser() -> argparse.ArgumentParser:
 
     lab = commands.add_parser(
         "lab",
-        help="start or join the servers and open JupyterLab",
+        help="start or join the servers and open the course in JupyterLab",
+        description="Open the course in a copy, the folder `my-course` of the clone. What you "
+        "change there is kept; chapters that you have not changed are updated with the originals.",
         epilog="All other arguments are passed on to `jupyter lab`.",
     )
     lab.set_defaults(run=_lab)
+
+    renew = commands.add_parser("renew", help="replace chapters of your copy by the originals")
+    renew.add_argument(
+        "chapters",
+        nargs="*",
+        metavar="CHAPTER",
+        help="a number, such as 02; default: all. What you have changed is put by beside it.",
+    )
+    renew.set_defaults(run=_renew)
 
     run = commands.add_parser(
         "run", help="run a program with DATABASE_URL and REDIS_URL set, while the servers run"
@@ -151,24 +160,43 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _lab(options: argparse.Namespace) -> int:
-    if not NOTEBOOKS.is_dir():
-        raise ConfigurationError(
-            f"There are no notebooks in {CHECKOUT}: run this in a clone of the repository, because "
-            "the installed package does not contain them."
-        )
+    course = WorkingCopy(CHECKOUT)
+    refreshed = course.refresh()
     if find_spec("jupyterlab") is None:
         raise MissingExtraError("`reactive-demo lab` needs", "all")
+    _tell(refreshed)
     servers = _connect()
     command = [
         *(sys.executable, "-m", "jupyterlab"),
-        f"--ServerApp.root_dir={NOTEBOOKS}",
-        f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}",
+        f"--ServerApp.root_dir={course.folder}",
+        f"--LabApp.default_url=/lab/tree/{FIRST}",
         *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
         *options.extra,
     ]
     known = os.environ.get("JUPYTER_CONFIG_PATH")
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, [str(QUIET_LAB), known]))
     return _become(servers, command)
+
+
+def _tell(refreshed: Refreshed) -> None:
+    """Print to the error stream what has become of the reader's chapters."""
+    for done, chapters in (("added", refreshed.added), ("updated", refreshed.updated)):
+        if chapters:
+            names = ", ".join(Path(chapter).stem for chapter in chapters)
+            print(f"reactive-demo: {done} to {FOLDER}/: {names}", file=sys.stderr)
+    for chapter in refreshed.kept:
+        print(
+            f"reactive-demo: there is a newer version of {chapter}, and you have changed yours: "
+            f"take the newer one with `reactive-demo renew {Path(chapter).name[:2]}`, which puts "
+            "yours by.",
+            file=sys.stderr,
+        )
+
+
+def _renew(options: argparse.Namespace) -> None:
+    for name, aside in WorkingCopy(CHECKOUT).renew(options.chapters):
+        if name.endswith(".ipynb") or aside:
+            print(f"{FOLDER}/{name} is new" + (f"; yours is now {aside}" if aside else "") + ".")
 
 
 def _run(options: argparse.Namespace) -> int:
