@@ -90,17 +90,7 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'Set wal_level = logical and restart PostgreSQL: else the log cannot be decoded.';
     END IF;
-    exclude := coalesce(
-        exclude, (SELECT p.excluded FROM reactive.published p WHERE p.table_name = name),
-        (SELECT c.excluded FROM reactive.captured c WHERE c.table_name = name), '{}');
-    SELECT e INTO fault FROM unnest(exclude) e
-    WHERE e = ANY (keys) OR NOT EXISTS (
-        SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attname = e AND a.attnum > 0);
-    IF FOUND THEN
-        RAISE EXCEPTION 'the column % cannot be left out of %', quote_ident(fault), name
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'Leave out columns that the table has and that are not part of its key.';
-    END IF;
+    exclude := reactive.columns_left_out(relation, exclude);
     fault := reactive.identity_fault(relation, exclude);
     IF fault IS NOT NULL THEN
         RAISE EXCEPTION '%', fault USING ERRCODE = 'object_not_in_prerequisite_state',

@@ -90,10 +90,8 @@ def install(
             publish(connection, name, columns)
             uncapture(connection, name)
             return
-        left_out = unpublish(connection, name)
-        was_published[:] = [] if left_out is None else [name]
-        exclude = left_out if columns is None else columns
-        connection.execute("SELECT reactive.capture(%s::regclass, %s)", [name, exclude])
+        connection.execute("SELECT reactive.capture(%s::regclass, %s)", [name, columns])
+        was_published[:] = [name] if unpublish(connection, name) else []
 
     change_schema(database_url, f"table {table}", work, lock_wait=lock_wait)
     for name in was_published:

@@ -16,16 +16,14 @@ def publish(connection: psycopg.Connection, name: str, exclude: Sequence[str] | 
     connection.execute("SELECT reactive.publish(%s::regclass, %s)", [name, exclude])
 
 
-def unpublish(connection: psycopg.Connection, name: str) -> list[str] | None:
-    """Drop the table's publication; return what it left out, or None if there is none."""
-    if not _has_published(connection):
-        return None
-    found = connection.execute(
-        "SELECT excluded, reactive.unpublish(table_name) FROM reactive.published"
-        " WHERE table_name = %s",
-        [name],
-    ).fetchone()
-    return None if found is None else list(found[0])
+def unpublish(connection: psycopg.Connection, name: str) -> bool:
+    """Drop the table's publication; return whether there was one."""
+    return _has_published(connection) and bool(
+        connection.execute(
+            "SELECT reactive.unpublish(table_name) FROM reactive.published WHERE table_name = %s",
+            [name],
+        ).rowcount
+    )
 
 
 def unpublish_all(connection: psycopg.Connection) -> None:

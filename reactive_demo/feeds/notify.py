@@ -30,7 +30,7 @@ class NotifyFeed:
     one column.
     """
 
-    kind = "notify"
+    kind = leads_as = "notify"
 
     def __init__(
         self,

@@ -41,8 +41,8 @@ class Leadership:
     ) -> None:
         self._cache = cache
         self._whatever_database = whatever_database
-        self._kind = feed.kind
-        self.role = f"reactive_demo lead {feed.kind} {feed.table} {cache.name} {cache.table}"
+        self._kind = feed.leads_as
+        self.role = f"reactive_demo lead {feed.leads_as} {feed.table} {cache.name} {cache.table}"
         """What the advisory lock is named after."""
         self._takeover = takeover
         self._term: int | None = None
