@@ -131,4 +131,11 @@ BEGIN
 END
 $$;
 
+-- What `Cache.wait_for` is to wait for, of all that has been committed by now: ask after the commit.
+-- (reactive_demo/log_versions.py has its meaning.)
+CREATE OR REPLACE FUNCTION reactive.version_now() RETURNS numeric
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT (pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0') - 1) * 10000000000 $$;
+
 REVOKE ALL ON FUNCTION reactive.publish(regclass, text[]), reactive.unpublish(text) FROM PUBLIC;

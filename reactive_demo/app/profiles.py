@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 import psycopg
@@ -9,6 +10,7 @@ from psycopg.rows import dict_row
 
 from reactive_demo.app.pool import Pool
 from reactive_demo.errors import ReactiveDemoError, RefusedError
+from reactive_demo.log_versions import version_to_await
 from reactive_demo.postgres import PatientConnection, open_postgres, translated
 from reactive_demo.signals import Signal
 
@@ -34,11 +36,12 @@ class Profiles:
         self.wrote: Signal[[str, float, float]] = Signal()
         """Sent after each increment: username, when the write began, and when it was done."""
         self._pool = Pool(lambda: _connect(database_url))
+        self._is_published = False
 
     def increment(self, username: str, counter: str) -> int | None:
         """Add one to a counter, making the profile if there is none.
 
-        Return the version to pass to `Cache.wait_for`; None where the table is not captured.
+        Return the version to pass to `Cache.wait_for`; None where no durable feed can follow.
 
         Raises ReactiveDemoError for a counter that is none of `COUNTERS`.
         """
@@ -58,13 +61,13 @@ class Profiles:
         began = time.time()
         try:
             wait = None if lock_timeout is None else f"{max(1, round(1000 * lock_timeout))}ms"
-            rows = self._execute(INCREMENT, wait, usernames, counters)
+            found = self._increment(wait, usernames, counters)
         except UnicodeEncodeError as error:
             raise RefusedError(f"The database's encoding cannot write {error.object!r}.") from None
         if self.wrote:
             for username in set(usernames):
                 self.wrote(username, began, time.time())
-        versions = dict(zip(order, (row["version"] for row in rows), strict=True))
+        versions = dict(zip(order, found, strict=True))
         return [versions[number] for number in range(len(increments))]
 
     def get(self, username: str) -> dict[str, Any] | None:
@@ -102,6 +105,27 @@ class Profiles:
     def __repr__(self) -> str:
         return "Profiles(profile)"
 
+    def _increment(self, *arguments: object) -> list[int | None]:
+        """Run INCREMENT; return the versions. In the log, they need the end of the transaction."""
+        published = self._is_published
+        kind = psycopg.ClientCursor if published else psycopg.Cursor  # for several statements
+        with translated(self.database_url), self._pool.lend() as connection:
+            try:
+                cursor = kind(connection, row_factory=dict_row)
+                cursor.execute((PUBLISHED if published else INCREMENT).encode(), arguments)
+                rows, *end = [each.fetchall() for each in cursor.results() if each.description]
+                self._is_published = any(row["published"] for row in rows)
+                if self._is_published and not end:
+                    end = [connection.execute(LOG_END.encode()).fetchall()]
+            except psycopg.Error:
+                with suppress(psycopg.Error):
+                    connection.rollback()
+                raise
+        if not self._is_published:
+            return [row["version"] for row in rows]
+        committed = int(end[0][0]["log_end"])
+        return [r["version"] or version_to_await(int(r["log_end"]), committed) for r in rows]
+
     def _execute(self, statement: str, *arguments: object) -> list[dict[str, Any]]:
         with translated(self.database_url), self._pool.lend() as connection:
             rows: list[dict[str, Any]] = connection.execute(
@@ -124,7 +148,10 @@ def _connect(database_url: str) -> PatientConnection:
 
 # Qualified throughout: these sessions may be a pooler's, and are not pinned to pg_catalog.
 INCREMENT = """
-    SELECT reactive.increment(i.who, i.counter) AS version
+    SELECT reactive.increment(i.who, i.counter) AS version,
+           pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0') AS log_end, (
+        SELECT pg_catalog.count(*) FROM pg_catalog.pg_publication p
+        WHERE p.pubname OPERATOR(pg_catalog.=) 'reactive_public_profile_b67d9745') AS published
     FROM (SELECT pg_catalog.set_config('lock_timeout', COALESCE(
         %s::pg_catalog.text, pg_catalog.current_setting('lock_timeout')), true)) AS s (wait),
     ROWS FROM (
@@ -132,6 +159,10 @@ INCREMENT = """
     ) AS i (who, counter)
     WHERE s.wait IS NOT NULL
 """
+LOG_END = """
+    SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0') AS log_end
+"""
+PUBLISHED = f"BEGIN; {INCREMENT}; COMMIT; {LOG_END}"
 GET = "SELECT * FROM public.profile WHERE username OPERATOR(pg_catalog.=) %s::pg_catalog.text"
 DELETE = """
     DELETE FROM public.profile WHERE username OPERATOR(pg_catalog.=) %s::pg_catalog.text

@@ -16,7 +16,7 @@ from psycopg import sql
 from reactive_demo.capture.slots import drop_slot, free_slot, slot_name
 from reactive_demo.changes import Batch, State, UnreadableRow, Versioned
 from reactive_demo.errors import NotCapturedError, RefusedError, first_line
-from reactive_demo.feeds.log_changes import Changes, is_visible, version_at
+from reactive_demo.feeds.log_changes import Changes, is_visible
 from reactive_demo.feeds.log_rows import Layout
 from reactive_demo.feeds.pgoutput import Relation, decode
 from reactive_demo.feeds.queries import query
@@ -25,11 +25,11 @@ from reactive_demo.feeds.rows import fill_batches
 from reactive_demo.feeds.session import DurableFeed, DurableSession
 from reactive_demo.feeds.statements import Statements
 from reactive_demo.feeds.table import describe_published, listed, text
+from reactive_demo.log_versions import CURSOR, version_at
 from reactive_demo.waiting import StopEvent
 
 __all__ = ["LogFeed"]
 
-CURSOR = "lsn:"
 READING: dict[str, Any] = {"incarnation": "log_incarnation", "version": sql.SQL("NULL")}
 """How its statements differ from those of the change table."""
 

@@ -32,13 +32,11 @@ class Session:
     follower = ""
     """What it leads as: the name of the leader's lock, set once it leads."""
 
-    def __init__(
-        self, database_url: str, table: str, channel: str | None, options: Options
-    ) -> None:
+    def __init__(self, database_url: str, name: str, channel: str | None, options: Options) -> None:
         self.options = options
         self.connection = open_postgres(
             database_url,
-            f"listen {table}",
+            f"listen {name}",
             connect_timeout=max(1, round(options.connect_timeout)),
             silence_timeout=options.silence_timeout,
         )
@@ -118,7 +116,8 @@ class DurableSession(Session):
         describe: Callable[["psycopg.Connection[Any]", str], CapturedTable],
         **statements: Any,
     ) -> None:
-        super().__init__(feed.database_url, feed.table, channel, feed.options)
+        name = feed.table if channel else f"{feed.table} by the {feed.kind}"
+        super().__init__(feed.database_url, name, channel, feed.options)
         try:
             self._table = describe(self.connection, feed.table)
             # A leader that is frozen does not keep the lead.

@@ -24,6 +24,7 @@ from redis.exceptions import NoPermissionError
 from reactive_demo.changes import Batch, Change, Lease, Versioned, into_batches
 from reactive_demo.errors import FencedError, RefusedError
 from reactive_demo.exact_json import dump_row, parse_row
+from reactive_demo.log_versions import has_reached
 from reactive_demo.redis_cache.client import open_redis, script
 from reactive_demo.redis_cache.keys import feed_key, row_key
 from reactive_demo.redis_cache.leaders import Leaders
@@ -121,11 +122,11 @@ class Cache:
         TimeoutError after `timeout` seconds.
         """
         deadline, pause = time.monotonic() + timeout, 0.001
-        while version is not None and int(self._held_version(key)) < version:
+        while version is not None and not has_reached(version, *self._progress(key)):
             if time.monotonic() > deadline:
                 raise TimeoutError(
                     f"The cache does not have version {version} of {key} after {timeout:g} s: does "
-                    "a listener with a ChangeTableFeed run?"
+                    "a listener with a ChangeTableFeed, or a LogFeed, run?"
                 )
             time.sleep(pause)
             pause = min(2 * pause, 0.02)
@@ -261,8 +262,13 @@ class Cache:
                 raise row
         return [row if isinstance(row, str) else None for row in rows]
 
-    def _held_version(self, key: str) -> str:
-        return str(self._redis.hget(self.redis_key(key), "version") or "-1")
+    def _progress(self, key: str) -> tuple[int, str]:
+        """Return the row's version, -1 if it is of another epoch, and how far the feed was read."""
+        with self._redis.pipeline(transaction=False) as batch:
+            batch.hmget(self._feed, "epoch", "cursor")
+            batch.hmget(self.redis_key(key), "epoch", "version")
+            (epoch, cursor), (held, version) = batch.execute()
+        return int(version or -1) if held == epoch else -1, cursor or ""
 
     def _evict_below(self, held: str, epoch: str, version: str) -> None:
         """Remove the rows of older epochs, and of this one those older than `version`."""
