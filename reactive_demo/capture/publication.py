@@ -4,11 +4,7 @@ from collections.abc import Sequence
 
 import psycopg
 
-from reactive_demo.capture.schema import resolve
-from reactive_demo.capture.slots import drop_slots
-from reactive_demo.postgres import open_postgres
-
-__all__ = ["forget_slots", "publish", "unpublish", "unpublish_all"]
+__all__ = ["publish", "unpublish", "unpublish_all"]
 
 
 def publish(connection: psycopg.Connection, name: str, exclude: Sequence[str] | None) -> None:
@@ -30,14 +26,6 @@ def unpublish_all(connection: psycopg.Connection) -> None:
     """Drop all publications, also of tables that are gone."""
     if _has_published(connection):
         connection.execute("SELECT reactive.unpublish(table_name) FROM reactive.published")
-
-
-def forget_slots(database_url: str, table: str | None) -> None:
-    """Drop the slots that keep the log for `table`, or for any; no transaction can do that."""
-    with open_postgres(database_url, "install") as connection:
-        name = None if table is None else resolve(connection, table)
-        if table is None or name is not None:
-            drop_slots(connection, name)
 
 
 def _has_published(connection: psycopg.Connection) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from reactive_demo.capture.slots import drop_slot, free_slot, slot_name
+from reactive_demo.capture.slots import drop_slot, free_slot, shown_size, slot_name
 from reactive_demo.changes import Batch, State, UnreadableRow, Versioned
 from reactive_demo.errors import NotCapturedError, RefusedError, first_line
 from reactive_demo.feeds.log_changes import Changes, is_visible
@@ -63,6 +63,7 @@ class LogSession(DurableSession):
         super().__init__(feed, None, describe_published, **READING)
         self._feed = feed
         self._stream: Replication | None = None
+        self._warning = ""
         within = self.options.silence_timeout
         self.connection.execute(f"SET idle_in_transaction_session_timeout = '{within:g}s'".encode())
 
@@ -170,6 +171,7 @@ class LogSession(DurableSession):
             due = monotonic() - told >= self.options.heartbeat
             if due:  # a sign of life: is this still the leader, does Redis still hold the data,
                 self._check_unchanged()  # and is the table what it was?
+                self._note_retained()
                 told = monotonic()
             if changes.end >= missed or (due and not heard):
                 state = State.LIVE
@@ -179,6 +181,22 @@ class LogSession(DurableSession):
                 stream.confirm(0, at_once=True)
             if not heard:
                 stream.wait(stopping, max(0.0, told + self.options.heartbeat - monotonic()))
+
+    def _note_retained(self) -> None:
+        """Note how much log the slot retains; warn before the disk is full, or the slot is lost."""
+        found = self.connection.execute(query("retained"), [self._slot]).fetchone()
+        retained, more = found or (None, None)
+        self.retained_log, self._warning = retained, ""
+        limit = self.options.retained_log_bytes
+        allowed = ""
+        if retained is not None and more is not None:
+            limit = round(self.options.retained_log_share * (retained + more))
+            allowed = f" of the {shown_size(retained + more)} that it may (max_slot_wal_keep_size)"
+        if retained is not None and retained > limit:
+            self._warning = (
+                f"the slot retains {shown_size(retained)} of log{allowed}: end the transaction "
+                "that has been open for long, or see why the cache is slow"
+            )
 
     def _is_full(self, changes: Changes) -> bool:
         options = self.options
@@ -206,7 +224,7 @@ class LogSession(DurableSession):
             evict_below=changes.truncated,
             received=changes.received,
             changed_at=changes.changed_at,
-            progress="" if state is State.LIVE else "reading the log",
+            progress=self._warning if state is State.LIVE else "reading the log",
         )
         changes.clear()
         yield batch

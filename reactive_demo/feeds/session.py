@@ -32,6 +32,9 @@ class Session:
     follower = ""
     """What it leads as: the name of the leader's lock, set once it leads."""
 
+    retained_log: int | None = None
+    """Bytes of the log that its slot retained at the last heartbeat, if it has one."""
+
     def __init__(self, database_url: str, name: str, channel: str | None, options: Options) -> None:
         self.options = options
         self.connection = open_postgres(
