@@ -2,15 +2,14 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Self
 
 import psycopg
 from psycopg.rows import dict_row
 
+from reactive_demo.app.increments import Increments
 from reactive_demo.app.pool import Pool
 from reactive_demo.errors import ReactiveDemoError, RefusedError
-from reactive_demo.log_versions import version_to_await
 from reactive_demo.postgres import PatientConnection, open_postgres, translated
 from reactive_demo.signals import Signal
 
@@ -36,7 +35,7 @@ class Profiles:
         self.wrote: Signal[[str, float, float]] = Signal()
         """Sent after each increment: username, when the write began, and when it was done."""
         self._pool = Pool(lambda: _connect(database_url))
-        self._is_published = False
+        self._increments = Increments()
 
     def increment(self, username: str, counter: str) -> int | None:
         """Add one to a counter, making the profile if there is none.
@@ -61,7 +60,8 @@ class Profiles:
         began = time.time()
         try:
             wait = None if lock_timeout is None else f"{max(1, round(1000 * lock_timeout))}ms"
-            found = self._increment(wait, usernames, counters)
+            with translated(self.database_url), self._pool.lend() as connection:
+                found = self._increments.run(connection, wait, usernames, counters)
         except UnicodeEncodeError as error:
             raise RefusedError(f"The database's encoding cannot write {error.object!r}.") from None
         if self.wrote:
@@ -105,27 +105,6 @@ class Profiles:
     def __repr__(self) -> str:
         return "Profiles(profile)"
 
-    def _increment(self, *arguments: object) -> list[int | None]:
-        """Run INCREMENT; return the versions. In the log, they need the end of the transaction."""
-        published = self._is_published
-        kind = psycopg.ClientCursor if published else psycopg.Cursor  # for several statements
-        with translated(self.database_url), self._pool.lend() as connection:
-            try:
-                cursor = kind(connection, row_factory=dict_row)
-                cursor.execute((PUBLISHED if published else INCREMENT).encode(), arguments)
-                rows, *end = [each.fetchall() for each in cursor.results() if each.description]
-                self._is_published = any(row["published"] for row in rows)
-                if self._is_published and not end:
-                    end = [connection.execute(LOG_END.encode()).fetchall()]
-            except psycopg.Error:
-                with suppress(psycopg.Error):
-                    connection.rollback()
-                raise
-        if not self._is_published:
-            return [row["version"] for row in rows]
-        committed = int(end[0][0]["log_end"])
-        return [r["version"] or version_to_await(int(r["log_end"]), committed) for r in rows]
-
     def _execute(self, statement: str, *arguments: object) -> list[dict[str, Any]]:
         with translated(self.database_url), self._pool.lend() as connection:
             rows: list[dict[str, Any]] = connection.execute(
@@ -147,22 +126,6 @@ def _connect(database_url: str) -> PatientConnection:
 
 
 # Qualified throughout: these sessions may be a pooler's, and are not pinned to pg_catalog.
-INCREMENT = """
-    SELECT reactive.increment(i.who, i.counter) AS version,
-           pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0') AS log_end, (
-        SELECT pg_catalog.count(*) FROM pg_catalog.pg_publication p
-        WHERE p.pubname OPERATOR(pg_catalog.=) 'reactive_public_profile_b67d9745') AS published
-    FROM (SELECT pg_catalog.set_config('lock_timeout', COALESCE(
-        %s::pg_catalog.text, pg_catalog.current_setting('lock_timeout')), true)) AS s (wait),
-    ROWS FROM (
-        pg_catalog.unnest(%s::pg_catalog.text[]), pg_catalog.unnest(%s::pg_catalog.text[])
-    ) AS i (who, counter)
-    WHERE s.wait IS NOT NULL
-"""
-LOG_END = """
-    SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0') AS log_end
-"""
-PUBLISHED = f"BEGIN; {INCREMENT}; COMMIT; {LOG_END}"
 GET = "SELECT * FROM public.profile WHERE username OPERATOR(pg_catalog.=) %s::pg_catalog.text"
 DELETE = """
     DELETE FROM public.profile WHERE username OPERATOR(pg_catalog.=) %s::pg_catalog.text

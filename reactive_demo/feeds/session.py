@@ -140,10 +140,7 @@ class DurableSession(Session):
     def batches(
         self, cursor: str | None, stopping: StopEvent, *, fill: bool = True
     ) -> Iterator[Batch]:
-        """Yield what changed after `cursor`, and then what changes, until `stopping`.
-
-        Raises NotCapturedError when capture is taken off the table, or the table is altered.
-        """
+        """Yield the same. Raises NotCapturedError when capture is taken off, or put on anew."""
         try:
             if cursor is None:
                 cursor = yield from self._begin(stopping, fill=fill)
@@ -157,10 +154,7 @@ class DurableSession(Session):
             raise NotCapturedError(f"The table was made anew ({first_line(error)}).") from error
 
     def _begin(self, stopping: StopEvent, *, fill: bool) -> Generator[Batch, None, str | None]:
-        """Read the whole table, if it is to `fill`; return the cursor that goes with it.
-
-        None if it was stopped meanwhile.
-        """
+        """Read the table, if it is to `fill`; return the cursor, or None if stopped meanwhile."""
         raise NotImplementedError
 
     def _follow(self, cursor: str, stopping: StopEvent) -> Iterator[Batch]:
