@@ -24,6 +24,8 @@ from reactive_demo.tutorial.working_copy import FIRST, FOLDER, Refreshed, Workin
 
 __all__ = ["build_parser", "main"]
 
+FEEDS = ("change-table", "log")
+
 QUIET_LAB = Path(__file__).parent / "tutorial" / "jupyter"
 """A Jupyter configuration without the news pop-up."""
 
@@ -82,6 +84,12 @@ def build_parser() -> argparse.ArgumentParser:
     install_ = commands.add_parser("install", help="start capturing the changes of a table")
     install_.add_argument("--table", default="profile", help="default: profile, created if absent")
     install_.add_argument(
+        "--feed",
+        choices=FEEDS,
+        help="how listeners will learn of changes: from a change table that a trigger writes, or "
+        "from PostgreSQL's log; default: as before, else change-table",
+    )
+    install_.add_argument(
         "--exclude",
         action="append",
         metavar="COLUMN",
@@ -97,9 +105,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     listen = commands.add_parser("listen", help="run a listener until SIGTERM or Ctrl-C")
     listen.add_argument("--table", default="profile")
+    _add_feed(listen)
     listen.set_defaults(run=_listen)
 
     serve = commands.add_parser("serve", help="run the profile app until SIGTERM or Ctrl-C")
+    _add_feed(serve)
     serve.add_argument("--port", type=int, default=8000, help="default: 8000; 0 is any free one")
     serve.add_argument("--address", default="127.0.0.1", help="default: 127.0.0.1")
     serve.add_argument(
@@ -116,6 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     resync = commands.add_parser("resync", help="fill the cache again from its table")
     resync.add_argument("--table", default="profile")
+    _add_feed(resync)
     resync.set_defaults(run=_resync)
 
     audit = commands.add_parser(
@@ -126,6 +137,7 @@ def build_parser() -> argparse.ArgumentParser:
         "Of a table with more than 100,000 rows, a random sample of that size is compared.",
     )
     audit.add_argument("--table", default="profile")
+    _add_feed(audit)
     audit.add_argument("--repair", action="store_true", help="repair the wrong rows, then exit")
     audit.add_argument("--json", action="store_true", help="print the report as JSON")
     audit.add_argument(
@@ -157,6 +169,17 @@ def build_parser() -> argparse.ArgumentParser:
     reset = commands.add_parser("reset", help="delete the embedded servers' data")
     reset.set_defaults(run=_reset)
     return parser
+
+
+def _add_feed(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--feed", choices=FEEDS, help="needed only if the table is installed for both"
+    )
+
+
+def _feed(options: argparse.Namespace) -> str | None:
+    """Return the kind of feed, as the library calls it."""
+    return options.feed and str(options.feed).replace("-", " ")
 
 
 def _lab(options: argparse.Namespace) -> int:
@@ -216,15 +239,18 @@ def _run(options: argparse.Namespace) -> int:
 
 def _install(options: argparse.Namespace) -> None:
     from reactive_demo.tools.rights import lacking_to_install  # noqa: PLC0415
+    from reactive_demo.tools.services import kind_installed  # noqa: PLC0415
 
     with _connect() as servers:
+        feed = _feed(options) or kind_installed(servers.database_url, options.table)
         try:
-            install(servers.database_url, options.table, exclude=options.exclude)
+            install(servers.database_url, options.table, feed=feed, exclude=options.exclude)
         except RefusedError as error:
             rights = lacking_to_install(servers.database_url, options.table)
             needs = f" This account needs GRANT {'; GRANT '.join(rights)}." if rights else ""
             raise RefusedError(f"{error}{needs}") from None
-    print(f"The changes of the table {options.table} are now captured.")
+    where = "published in PostgreSQL's log" if feed == "log" else "captured"
+    print(f"The changes of the table {options.table} are now {where}.")
 
 
 def _uninstall(options: argparse.Namespace) -> None:
@@ -236,7 +262,7 @@ def _uninstall(options: argparse.Namespace) -> None:
             _confirm_uninstall(tables)
         uninstall(servers.database_url, options.table)
         what = f"the rows of {options.table}" if options.table else "all rows"
-        print(f"The triggers were dropped; {what} stayed as they were.")
+        print(f"Capture was taken off; {what} stayed as they were.")
         for table in tables:
             if options.cache:
                 removed = remove_cache(servers.redis_url, table)
@@ -266,7 +292,7 @@ def _listen(options: argparse.Namespace) -> None:
     from reactive_demo.tools.services import listen  # noqa: PLC0415
 
     with _connect(probe=False) as servers:
-        listen(servers.database_url, servers.redis_url, options.table)
+        listen(servers.database_url, servers.redis_url, options.table, feed=_feed(options))
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -280,6 +306,7 @@ def _serve(options: argparse.Namespace) -> None:
             address=options.address,
             hosts=options.allow_host,
             listening=not options.no_listener,
+            feed=_feed(options),
         )
 
 
@@ -287,7 +314,7 @@ def _resync(options: argparse.Namespace) -> None:
     from reactive_demo.tools.services import resync  # noqa: PLC0415
 
     with _connect() as servers:
-        count = resync(servers.database_url, servers.redis_url, options.table)
+        count = resync(servers.database_url, servers.redis_url, options.table, feed=_feed(options))
     print(f"The cache holds {count:,} rows of {options.table}.")
 
 
@@ -297,7 +324,11 @@ def _audit(options: argparse.Namespace) -> int:
     try:
         with _connect() as servers:
             report = command.run(
-                servers, options.table, repairs=options.repair, again=options.again
+                servers,
+                options.table,
+                feed=_feed(options),
+                repairs=options.repair,
+                again=options.again,
             )
     except Exception as error:  # noqa: BLE001  (status 1 would mean that rows are wrong)
         print(f"reactive-demo: {command.reason(error)}", file=sys.stderr)

@@ -54,3 +54,9 @@ class Options:
     """Changes examined in one step of pruning."""
     prune_pause: float = 0.05
     """Between two steps, while there is much to prune."""
+
+    retained_log_share: float = 0.5
+    """Warn when a slot retains more than this share of what the server lets it
+    (`max_slot_wal_keep_size`) ..."""
+    retained_log_bytes: int = 1_000_000_000
+    """... or, where that is not limited, more than so many bytes."""

@@ -23,6 +23,7 @@ from redis.exceptions import NoPermissionError
 from reactive_demo.changes import Batch, Change, Lease, Versioned, into_batches
 from reactive_demo.errors import FencedError, RefusedError
 from reactive_demo.exact_json import dump_row, parse_row
+from reactive_demo.log_versions import has_reached
 from reactive_demo.redis_cache.client import open_redis, script
 from reactive_demo.redis_cache.keys import Key, feed_key, key_text, row_key, row_pattern, stamp
 from reactive_demo.redis_cache.leaders import Leaders
@@ -120,11 +121,11 @@ class Cache:
         TimeoutError after `timeout` seconds.
         """
         deadline, pause = time.monotonic() + timeout, 0.001
-        while version is not None and not self._holds(key, version):
+        while version is not None and not has_reached(version, *self._progress(key)):
             if time.monotonic() > deadline:
                 raise TimeoutError(
                     f"The cache does not have version {version} of {key} after {timeout:g} s: does "
-                    "a listener with a ChangeTableFeed run?"
+                    "a listener with a ChangeTableFeed, or a LogFeed, run?"
                 )
             time.sleep(pause)
             pause = min(2 * pause, 0.02)
@@ -260,13 +261,14 @@ class Cache:
                 raise row
         return [row if isinstance(row, str) else None for row in rows]
 
-    def _holds(self, key: Key, version: int) -> bool:
-        """Return whether the cache holds `version` or a later one, of the newest epoch."""
-        held = stamp(cast("str | None", self._redis.hget(self.redis_key(key), "version")))
-        if held is None or int(held.version) < version:
-            return False
-        epoch = cast("str | None", self._redis.hget(self._feed, "epoch"))
-        return int(held.epoch) >= int(epoch or 0)
+    def _progress(self, key: Key) -> tuple[int, str]:
+        """Return the row's version, -1 if it is of another epoch, and how far the feed was read."""
+        with self._redis.pipeline(transaction=False) as batch:
+            batch.hmget(self._feed, "epoch", "cursor")
+            batch.hget(self.redis_key(key), "version")
+            (epoch, cursor), field = batch.execute()
+        held = stamp(field)
+        return int(held.version) if held and held.epoch == epoch else -1, cursor or ""
 
     def _evict_below(self, held: str, epoch: str, version: str) -> None:
         """Remove the rows of older epochs, and of this one those older than `version`."""

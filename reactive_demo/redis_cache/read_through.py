@@ -16,12 +16,16 @@ from typing import Any, Self
 
 import psycopg
 import redis
+from psycopg import sql
 
 from reactive_demo.app.pool import Pool
 from reactive_demo.errors import NotCapturedError
 from reactive_demo.exact_json import parse_row
-from reactive_demo.feeds.statements import Statements
-from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTING_VALUES, can_be, describe
+from reactive_demo.feeds.installed import LOG, describe_installed
+from reactive_demo.feeds.settled import Settling
+from reactive_demo.feeds.statements import VERSION_OF_KEY, Statements
+from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTING_VALUES, can_be
+from reactive_demo.log_versions import version_at
 from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.redis_cache.client import open_redis, script
@@ -45,6 +49,9 @@ SETTINGS_OF_A_READ = {
 """For one transaction only: behind a pooler, the session is not ours.
 
 A loader that is frozen may store nothing any more, and must not hold up a TRUNCATE."""
+
+VERSION_OF_READ = sql.SQL("%(version)s::pg_catalog.text")
+"""In the log, a key has no version that could be looked up: the read as a whole has one."""
 
 SETTINGS_BY_COLUMN = [list(SETTINGS_OF_A_READ), list(SETTINGS_OF_A_READ.values())]
 SET_FOR_ONE_TRANSACTION = """
@@ -94,9 +101,8 @@ class ReadThrough:
         Raises NotCapturedError; redis.RedisError; psycopg.OperationalError when PostgreSQL does not
         answer within 5 s, psycopg.DataError for a row that it cannot show.
         """
-        name, table = key_text(key), self.cache.table
-        keys = [feed_key(table), self.cache.redis_key(name), load_key(table, name)]
-        token = uuid.uuid4().hex
+        name = key_text(key)
+        keys, token = self._keys(name), uuid.uuid4().hex
         deadline, pause = time.monotonic() + self.wait_timeout, 0.001
         while True:
             reply: Any = self._begin(keys=keys, args=[token, self._load_ms])
@@ -109,6 +115,14 @@ class ReadThrough:
                 return _row(self._read(name, lambda *_: None))
             time.sleep(pause)
             pause = min(2 * pause, 0.02)
+
+    def refresh(self, key: Key) -> None:
+        """Store the row as the database has it now, unless the cache has a newer one."""
+        name = key_text(key)
+        keys = self._keys(name)
+        token, epoch = uuid.uuid4().hex, self._redis.hget(keys[0], "epoch")
+        if epoch is not None and self._redis.set(keys[2], token, nx=True, px=self._load_ms):
+            self._load_row(name, keys, token, str(epoch))
 
     def close(self) -> None:
         """Close the connections; a call after that makes new ones."""
@@ -123,6 +137,10 @@ class ReadThrough:
 
     def __repr__(self) -> str:
         return f"ReadThrough({self.table})"
+
+    def _keys(self, key: str) -> list[str]:
+        table = self.cache.table
+        return [feed_key(table), self.cache.redis_key(key), load_key(table, key)]
 
     def _load_row(self, key: str, keys: list[str], token: str, epoch: str) -> str | None:
         """Read the row and store it; let go of the load's lock, whatever happens."""
@@ -167,14 +185,20 @@ class Reader:
         self._connection = open_postgres(
             database_url, f"read {table}", pinned=False, prepare_threshold=None
         )
+        self._connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         self.was_used = False
         self._is_stale = False
         try:
             own = self._connection.execute("SELECT pg_catalog.current_setting('search_path')")
             self._connection.own_search_path = str(own.fetchall()[0][0])
             with self._transaction():
-                self._table = describe(self._connection, table)
-            self._statements = Statements(self._table, self._connection)
+                kind, self._table = describe_installed(self._connection, table)
+            self._settling = Settling(self._connection, self._table.name) if kind == LOG else None
+            incarnation = "incarnation" if kind != LOG else "log_incarnation"
+            version = VERSION_OF_KEY if kind != LOG else VERSION_OF_READ
+            self._statements = Statements(
+                self._table, self._connection, incarnation=incarnation, version=version
+            )
         except BaseException:
             self._connection.close()
             raise
@@ -192,7 +216,9 @@ class Reader:
         self.was_used = True
         try:
             with self._transaction():
-                incarnation, row, version = self._statements.one("read_one", key=key)
+                read_at = self._version_of_read()
+                found = self._statements.one("read_one", key=key, version=read_at)
+                incarnation, row, version = found
                 store(incarnation, row, version)
                 return None if row is None else str(row)
         except (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError):
@@ -208,6 +234,16 @@ class Reader:
         except SCHEMA_CHANGED as error:
             self._is_stale = True
             raise NotCapturedError(f"The table was made anew ({error}).") from error
+
+    def _version_of_read(self) -> str:
+        """Return the version of what is read next, by a snapshot taken then.
+
+        It is greater than that of each change that the read will see, and smaller than that of any
+        other: `feeds/settled.py` has the proof. '' while a writer takes long: then nothing is
+        stored. A change table needs none.
+        """
+        end = None if self._settling is None else self._settling.end()
+        return "" if end is None else version_at(end, 0)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -338,6 +339,24 @@ def test_a_slot_lost_to_the_limit_heals(folder: Path, cache: Cache, listen: List
         listener.stop()
     finally:
         server.stop()
+
+
+def test_a_slot_that_retains_much_is_told_of(
+    database: str, cache: Cache, connection: psycopg.Connection, listen: Listen
+) -> None:
+    options = replace(QUICK, retained_log_share=0.01)  # 1 % of the 1 GB that the server allows
+    listener = listen(LogFeed(database, options=options), cache)
+    until("it is known", lambda: listener.stats.retained_log is not None)
+    assert listener.status_text == "live"
+    with psycopg.connect(database) as long:
+        long.execute("INSERT INTO profile (username) VALUES ('long')")
+        connection.execute(
+            "SELECT pg_logical_emit_message(false, '', repeat('x', 1000000))"
+            " FROM generate_series(1, 30)"
+        )
+        until("it warns", lambda: "the slot retains " in listener.status_text)
+        assert "(max_slot_wal_keep_size): end the transaction" in listener.status_text
+        assert listener.stats.retained_log > 10_000_000
 
 
 def test_the_slot_advances_past_what_it_does_not_follow(

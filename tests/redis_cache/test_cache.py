@@ -9,7 +9,8 @@ import pytest
 import redis
 
 from reactive_demo import Cache, LiveLabel
-from reactive_demo.changes import Change, decode
+from reactive_demo.changes import Change
+from reactive_demo.feeds.notifications import decode
 from tools.waiting import until
 
 ROW = {"username": "ada", "followings_count": 0, "followers_count": 0, "likes_count": 2**60}

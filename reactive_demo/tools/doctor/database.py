@@ -7,7 +7,9 @@ import psycopg
 from psycopg import sql
 
 from reactive_demo.errors import first_line
+from reactive_demo.feeds.installed import installed
 from reactive_demo.postgres import open_postgres
+from reactive_demo.tools.doctor import log
 from reactive_demo.tools.doctor.report import Line, State
 from reactive_demo.tools.rights import lacking
 
@@ -31,7 +33,9 @@ def examine(url: str, kind: str, here: str) -> Iterator[Line]:
             yield version(connection.info.server_version, kind, here)
             yield _loop_back(connection, second)
             yield schema(connection)
-            yield rights(lacking(connection, "profile"))
+            yield rights(lacking(connection, "profile", _kinds(connection)))
+            if not _is_replica(connection):
+                yield from log.examine(connection)
     except (psycopg.Error, ValueError) as error:  # ValueError: a host name that cannot be one
         yield away(error, here)
 
@@ -120,6 +124,18 @@ def rights(missing: list[str]) -> Line:
         return Line("rights", State.OK, "all that a listener needs, as far as it is installed")
     words = f"to run a listener, this account needs GRANT {'; GRANT '.join(missing)}."
     return Line("rights", State.WARNING, words)
+
+
+def _kinds(connection: psycopg.Connection) -> list[str]:
+    with connection.transaction():
+        connection.execute(
+            "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)"
+        )
+        return installed(connection, "public.profile")
+
+
+def _is_replica(connection: psycopg.Connection) -> bool:
+    return connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone() == (True,)
 
 
 def _loop_back(connection: psycopg.Connection, second: psycopg.Connection) -> Line:

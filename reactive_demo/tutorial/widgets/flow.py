@@ -42,6 +42,7 @@ WAITS = {
 LIVE = {
     "notify": "It waits for a notification.",
     "change table": "It waits for the doorbell, and polls now and then.",
+    "log": "It waits for the log to go on.",
 }
 
 LINE = "the app ──write──▶ PostgreSQL ──announce──▶ listener ──apply──▶ Redis ──show──▶ label"
