@@ -354,11 +354,15 @@ def test_uninstall_leaves_nothing(
         "ALTER PUBLICATION {} DROP TABLE profile",
         "DROP PUBLICATION {}",
         "ALTER PUBLICATION {} SET TABLE profile WHERE (likes_count > 3)",
+        "ALTER PUBLICATION {} SET TABLE profile (username, likes_count)",
+        "ALTER PUBLICATION {} SET (publish_via_partition_root = false)",
+        "ALTER PUBLICATION {} ADD TABLE another",
     ],
 )
 def test_a_publication_altered_by_hand_is_noticed(
     database: str, connection: psycopg.Connection, cache: Cache, listen: Listen, statement: str
 ) -> None:
+    connection.execute("CREATE TABLE another (id int PRIMARY KEY)")
     listener = listen(LogFeed(database, options=QUICK), cache)
     ((name,),) = connection.execute("SELECT pubname FROM pg_publication")
     connection.execute(statement.format(name).encode())

@@ -22,9 +22,9 @@ MB = 1024**2
 
 
 @pytest.fixture
-def process(database: str, cache: Cache) -> Iterator[Process]:
+def process(database: str, cache: Cache, durable: Durable) -> Iterator[Process]:
     """A listener of which nothing else is known than what its process needs."""
-    process = Process(database, cache)
+    process = Process(durable, database, cache)
     yield process
     process.end()
 

@@ -31,6 +31,7 @@ Said = tuple[str, str]
 ABOUT = {
     "article": ("The article's way", "the row travels in the notification"),
     "durable": ("The durable way", "a table says what changed, the notification only wakes"),
+    "log": ("The way of the log", "PostgreSQL's own log says what changed"),
 }
 
 
@@ -58,7 +59,7 @@ class FaultBoard(HtmlFallback, ipywidgets.VBox):
         self.said = ipywidgets.HTML()
         self._say("Nothing is broken yet.", "Both sides show 0 lost.")
         self.sides = {one.name: Side(one) for one in lab.pipelines}
-        self.flows = [FlowView(one.listener, ABOUT[one.name][0]) for one in lab.pipelines if flows]
+        self.flows = [FlowView(one.listener, _about(one)[0]) for one in lab.pipelines if flows]
         self.table = ipywidgets.HTML()
         style = (files("reactive_demo.tutorial.faults") / "board.css").read_text(encoding="utf-8")
         super().__init__(
@@ -190,7 +191,7 @@ class Side(ipywidgets.VBox):
             )
             for label in self._labels
         ]
-        name, note = ABOUT[pipeline.name]
+        name, note = _about(pipeline)
         super().__init__(
             [
                 ipywidgets.HTML(
@@ -226,7 +227,12 @@ class Side(ipywidgets.VBox):
         names = ("Lost", "Stale now", "Worst staleness")
         cells = zip(names, _in_words(self.pipeline.score), strict=True)
         rows = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in cells)
-        return f"<table><caption>{ABOUT[self.pipeline.name][0]}</caption>{rows}</table>"
+        return f"<table><caption>{_about(self.pipeline)[0]}</caption>{rows}</table>"
+
+
+def _about(pipeline: Pipeline) -> tuple[str, str]:
+    """Return the name of a side, and what is special about it."""
+    return ABOUT["log" if pipeline.reads_log else pipeline.name]
 
 
 def _in_words(score: Score) -> Sequence[str]:
