@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+import redis
 
 from reactive_demo import Cache, Listener, LogFeed, Profiles, install
 from reactive_demo.changes import State
@@ -20,7 +21,7 @@ from tools.agreement import Traffic, agree
 from tools.databases import backends
 from tools.durable import LOG, Durable, slot
 from tools.redis_server import RedisServer
-from tools.servers import Door, PostgresServer
+from tools.servers import Door, PostgresServer, Process
 from tools.waiting import until
 
 Listen = Callable[..., Listener]
@@ -76,6 +77,12 @@ def test_a_new_slot_waits_for_open_transactions_and_says_so(
     listener.wait_until("live")
     agree(database, cache)
     assert cache.get("long")["likes_count"] == 3
+    with psycopg.connect(database) as writer:  # and when the cache is filled again
+        writer.execute("DELETE FROM profile WHERE username = 'long'")
+        cache._redis.flushall()
+        pid = writer.info.backend_pid
+        until("it names the writer", lambda: f"process {pid} (for " in listener.status_text)
+    agree(database, cache)
 
 
 def test_a_transaction_across_the_beginning_wins_over_the_filled_row(
@@ -175,16 +182,12 @@ def reader(connection: psycopg.Connection) -> Iterator[str]:
 
 
 def test_an_account_that_may_not_read_the_log_is_told_so(
-    database: str,
-    cache: Cache,
-    connection: psycopg.Connection,
-    options: Options,
-    reader: str,
-    listen: Listen,
+    cache: Cache, connection: psycopg.Connection, feed: LogFeed, reader: str, listen: Listen
 ) -> None:
     """Before it leads, and also when the right is taken away while it does."""
-    url = database.replace("//reactive_demo@", f"//{reader}@")
-    listener = listen(LogFeed(url, options=options), cache, state="connecting")
+    database = feed.database_url
+    feed.database_url = database.replace("//reactive_demo@", f"//{reader}@")
+    listener = listen(feed, cache, state="connecting")
     advice = f"ALTER ROLE {reader} REPLICATION"
     until("it says what to do", lambda: advice in listener.status_text)
     connection.execute(advice.encode())
@@ -420,26 +423,89 @@ def test_only_what_the_cache_has_is_confirmed(
 # Size
 
 
-def test_a_large_transaction_comes_in_pieces(database: str, connection: psycopg.Connection) -> None:
-    rows, stopping = 200_000, StopEvent()
-    feed = LogFeed(database, options=Options(heartbeat=60))  # the session may rest meanwhile
+def test_a_large_transaction_comes_in_pieces(connection: psycopg.Connection, feed: LogFeed) -> None:
+    """The cursor stays where the one before it ended, until this one has ended."""
+    rows, stopping = 5_000, StopEvent()
     with feed.open() as session:
         batches = session.batches(None, stopping)
         until("it is live", lambda: next(batches).state is State.LIVE)
         connection.execute(
-            "INSERT INTO profile (username)"
-            f" SELECT 'user ' || n FROM generate_series(1, {rows}) n".encode()
+            "INSERT INTO profile (username) SELECT 'user ' || n FROM generate_series(1, %s) n",
+            [rows],
         )
-        memory = psutil.Process().memory_info
-        seen, cursors, most, before = 0, set(), 0, memory().rss
+        seen, cursors = 0, set()
         while seen < rows:
             batch = next(batches)
             assert len(batch.changes) <= feed.options.batch_rows
             seen += len(batch.changes)
             cursors.add(batch.cursor if batch.changes else None)
-            most = max(most, memory().rss)
-        (start,) = cursors - {None}  # where the transaction before it ended
+        (start,) = cursors - {None}
         end = next(batch.cursor for batch in batches if batch.cursor not in (None, start))
         assert int(end.removeprefix("lsn:")) > int(start.removeprefix("lsn:"))
         stopping.set()
-    assert most - before < 30_000_000  # all of it at once would take more than 100 MB
+
+
+@pytest.mark.long
+def test_large_rows_of_many_keys_do_not_fill_the_memory(
+    database: str, connection: psycopg.Connection, cache: Cache
+) -> None:
+    """As the log tells them, and as they are looked up because their text is stored apart."""
+    connection.execute("ALTER TABLE profile ADD bio text")
+    connection.execute("ALTER TABLE profile ALTER bio SET STORAGE EXTERNAL")
+    process = Process(LOG, database, cache)
+    try:
+        process.wait_until("live")
+        grown = Growth(process.pid)
+        count = 500
+        connection.execute(
+            "INSERT INTO profile (username, bio)"
+            " SELECT n, repeat('x', 500000) FROM generate_series(1, %s) n",
+            [count],
+        )
+        grown.until("all are there", lambda: sum(1 for _ in cache.scan()) == count)
+        connection.execute("UPDATE profile SET likes_count = 1")
+        grown.until(
+            "all are changed",
+            lambda: all(cache.get(str(n))["likes_count"] for n in range(count, 0, -1)),
+        )
+        assert grown.most < 120, f"{grown.most:.0f} MB, and the rows have 250"
+    finally:
+        assert process.end() == 0
+
+
+@pytest.mark.long
+def test_a_transaction_of_a_million_rows_comes_in_pieces(
+    database: str, connection: psycopg.Connection, cache: Cache, client: redis.Redis
+) -> None:
+    process = Process(LOG, database, cache)
+    try:
+        process.wait_until("live")
+        grown = Growth(process.pid)
+        count = 1_000_000
+        connection.execute(
+            "INSERT INTO profile (username) SELECT 'user ' || n FROM generate_series(1, %s) n",
+            [count],
+        )
+        grown.until("all are there", lambda: client.dbsize() == count + 1)
+        assert grown.most < 30, f"{grown.most:.0f} MB; all of it at once would take 500"
+    finally:
+        assert process.end() == 0
+        client.flushall()
+
+
+class Growth:
+    """How many MB more than at first a process has to itself, at the most."""
+
+    def __init__(self, pid: int) -> None:
+        self._memory = psutil.Process(pid).memory_full_info
+        self._first = self._memory().uss
+        self.most = 0.0
+
+    def until(self, what: str, condition: Callable[[], bool]) -> None:
+        """Watch it until `condition` is true."""
+
+        def look() -> bool:
+            self.most = max(self.most, (self._memory().uss - self._first) / 1e6)
+            return condition()
+
+        until(what, look, timeout=180)

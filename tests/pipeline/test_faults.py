@@ -22,7 +22,7 @@ from reactive_demo.tutorial.chapter_setup import install_article
 from reactive_demo.tutorial.fault_proxy import FaultProxy
 from tools.agreement import QUIET, Traffic, agree, cache_follows, cached, carry
 from tools.databases import backends
-from tools.durable import BOTH, CHANGE_TABLE, Durable, long_for_the_log
+from tools.durable import BOTH, Durable, change_table_only, long_for_the_log
 from tools.redis_server import RedisServer
 from tools.servers import PostgresServer, Process
 from tools.waiting import until
@@ -315,10 +315,12 @@ def test_redis_is_flushed_while_nothing_happens(
     agree(database, cache)
 
 
+@change_table_only
 @pytest.mark.usefixtures("ten_rows")
 def test_redis_is_flushed_beside_a_transaction_that_stays_open(
     database: str, cache: Cache, client: redis.Redis
 ) -> None:
+    """The log's feed needs a new slot then, which waits: `tests/feeds/test_log_faults.py`."""
     with psycopg.connect(database) as busy:
         busy.execute("INSERT INTO public.profile VALUES ('ada')")
         client.flushall()
@@ -548,7 +550,7 @@ def test_64_writers_of_one_key(database: str, cache: Cache, listen: Listen) -> N
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("durable", [CHANGE_TABLE], ids=str, indirect=True)
+@change_table_only
 def test_a_fill_reads_each_row_once_although_every_row_has_changed(
     database: str, connection: psycopg.Connection, cache: Cache
 ) -> None:

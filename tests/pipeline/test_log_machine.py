@@ -5,7 +5,6 @@ A mutation takes one idea out of the session, by a subclass of one of its parts.
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -28,7 +27,7 @@ from reactive_demo.options import Options
 from reactive_demo.redis_cache.keys import feed_key
 from reactive_demo.waiting import StopEvent
 from tools.durable import LOG, Durable, slot
-from tools.machine import BUSY, KEYS, WRITES, Pipeline, run
+from tools.machine import KEYS, Pipeline, run
 from tools.waiting import until
 
 SMALL = Options(heartbeat=0, batch_rows=2, page_rows=3)

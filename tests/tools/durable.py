@@ -9,7 +9,15 @@ import pytest
 from reactive_demo import ChangeTableFeed, LogFeed, install, uninstall
 from reactive_demo.options import Options
 
-__all__ = ["BOTH", "CHANGE_TABLE", "LOG", "Durable", "long_for_the_log"]
+__all__ = [
+    "BOTH",
+    "CHANGE_TABLE",
+    "LOG",
+    "Durable",
+    "change_table_only",
+    "long_for_the_log",
+    "slot",
+]
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,8 @@ CHANGE_TABLE, LOG = Durable(ChangeTableFeed), Durable(LogFeed)
 
 BOTH = [pytest.param(way, id=str(way)) for way in (CHANGE_TABLE, LOG)]
 
+change_table_only = pytest.mark.parametrize("durable", BOTH[:1], indirect=True)
+
 long_for_the_log = pytest.mark.parametrize(
     "durable",
     [BOTH[0], pytest.param(LOG, id="log", marks=pytest.mark.long)],
@@ -59,7 +69,7 @@ long_for_the_log = pytest.mark.parametrize(
 """A test that takes a second or more: with the log, among those that take minutes."""
 
 
-def slot(connection: "psycopg.Connection[tuple[object, ...]]", column: str = "slot_name") -> object:
+def slot(connection: psycopg.Connection, column: str = "slot_name") -> object:
     """A column of the one slot of this database; None if there is none."""
     found = connection.execute(
         f"SELECT {column} FROM pg_replication_slots WHERE database = current_database()".encode()

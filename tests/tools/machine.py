@@ -283,9 +283,7 @@ class Pipeline(RuleBasedStateMachine):
             known = [one for one in late.changes if self.redis.exists(f"profile:{one.key}")]
             token, _, sequence = fence.partition(":")
             lease = Lease(token, epoch, None, int(sequence))
-            self.cache.write(
-                replace(late, changes=known, cursor=None, evict_below=None), lease
-            )
+            self.cache.write(replace(late, changes=known, cursor=None, evict_below=None), lease)
 
     # What must hold
 
