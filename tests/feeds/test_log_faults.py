@@ -133,19 +133,19 @@ def test_a_listener_that_stops_while_its_slot_is_made_leaves_none(
 
 
 def test_a_connection_lost_half_way_starts_over(
-    database: str, cache: Cache, door: Door, listen: Listen, profiles: Profiles
+    feed: LogFeed, cache: Cache, connection: psycopg.Connection, door: Door, listen: Listen
 ) -> None:
-    with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(
-            "INSERT INTO profile (username) SELECT 'u' || n FROM generate_series(1, 20000) n"
-        )
+    database, feed.database_url = feed.database_url, door.url
+    connection.execute(
+        "INSERT INTO profile (username) SELECT 'u' || n FROM generate_series(1, 20000) n"
+    )
     door.open()
-    listener = listen(LogFeed(door.url, options=options), cache, state="catching up")
+    listener = listen(feed, cache, state="catching up")
     until("some rows are there", lambda: any(cache.scan()))
     assert not cache.has_cursor()
     door.shut()
-    profiles.increment("u1", "likes")
-    profiles.increment("new", "likes")
+    connection.execute("UPDATE profile SET likes_count = 1 WHERE username = 'u1'")
+    connection.execute("INSERT INTO profile (username) VALUES ('new')")
     door.open()
     listener.wait_until("live", 30)
     agree(database, cache)
