@@ -164,6 +164,12 @@ def build_parser() -> argparse.ArgumentParser:
     faults = commands.add_parser(
         "faults", help="break both pipelines in every way, and report what each one loses"
     )
+    faults.add_argument(
+        "--feed",
+        choices=("change table", "log"),
+        default="change table",
+        help="what the durable pipeline reads; default: change table",
+    )
     faults.set_defaults(run=_faults)
 
     reset = commands.add_parser("reset", help="delete the embedded servers' data")
@@ -354,10 +360,10 @@ def _bench(options: argparse.Namespace) -> None:
         )
 
 
-def _faults(_: argparse.Namespace) -> int:
+def _faults(options: argparse.Namespace) -> int:
     from reactive_demo.tutorial.faults import FaultLab, run_all, table  # noqa: PLC0415
 
-    with FaultLab() as lab:
+    with FaultLab(feed=options.feed) as lab:
         outcomes = run_all(lab, progress=lambda outcome: print(outcome.did, flush=True))
     print(f"\n{table(outcomes)}")
     return 1 if any(outcome.durable.lost for outcome in outcomes) else 0

@@ -60,6 +60,7 @@ AS $$
               AND r.prqual IS NULL AND p.pubviaroot AND NOT p.puballtables
               AND p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate
               AND 1 = (SELECT count(*) FROM pg_publication_rel o WHERE o.prpubid = p.oid)
+              AND NOT EXISTS (SELECT FROM pg_publication_namespace n WHERE n.pnpubid = p.oid)
               AND (k.excluded = '{}' AND r.prattrs IS NULL OR r.prattrs::smallint[] <@
                    reactive.published_columns(relation, k.excluded)))
              THEN 'its publication is gone, or was altered' END,

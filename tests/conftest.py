@@ -13,11 +13,13 @@ import psycopg
 import pytest
 import redis
 
-from reactive_demo import Cache, ChangeTableFeed, Listener, Profiles, Stack, connect, install
+from reactive_demo import Cache, Listener, Profiles, Stack, connect
 from reactive_demo.feeds import Feed
+from reactive_demo.options import Options
 from reactive_demo.tutorial.chapter_setup import install_article
 from tools import course
 from tools.databases import new_database
+from tools.durable import CHANGE_TABLE, Durable
 from tools.redis_server import RedisServer
 from tools.servers import Door
 from tools.waiting import until
@@ -131,10 +133,23 @@ EMPTY = """
 
 
 @pytest.fixture
-def captured_database(empty_database: str) -> str:
-    """A database with capture on the table `profile`."""
-    install(empty_database)
-    return empty_database
+def durable() -> Durable:
+    """What `database` has and `listen` follows; a module may have its tests run with both."""
+    return CHANGE_TABLE
+
+
+@pytest.fixture
+def options() -> Options:
+    """How fast its listeners go."""
+    return Options()
+
+
+@pytest.fixture
+def captured_database(empty_database: str, durable: Durable) -> Iterator[str]:
+    """A database whose table `profile` a durable feed can follow."""
+    durable.install(empty_database)
+    yield empty_database
+    durable.release(empty_database)
 
 
 @pytest.fixture
@@ -213,17 +228,19 @@ def profiles(database: str) -> Iterator[Profiles]:
 
 
 @pytest.fixture
-def listen() -> Iterator[Callable[..., Listener]]:
+def listen(durable: Durable, options: Options) -> Iterator[Callable[..., Listener]]:
     """Start listeners that end with the test: `listen(database, cache)`, or `listen(feed, cache)`.
 
-    They follow the cache's table, by the change table unless a feed is given.
+    They follow the cache's table, by the test's durable feed unless another is given.
     """
     started: list[Listener] = []
 
     def listen(
         source: str | Feed, cache: Cache, *, takeover: bool = False, state: str = "live"
     ) -> Listener:
-        feed = ChangeTableFeed(source, cache.table) if isinstance(source, str) else source
+        feed = source
+        if isinstance(feed, str):
+            feed = durable.follow(feed, cache.table, options=options)
         started.append(Listener(feed, cache, takeover=takeover))
         started[-1].start().wait_until(state)
         return started[-1]

@@ -42,6 +42,9 @@ WAIT_SHOWN = 0.25
 BURST = 2_000
 """Messages that are read before others get their turn: the heartbeat, the cache."""
 
+LOOKED_UP = 50
+"""Rows that are looked up at once: nobody knows beforehand how large they are."""
+
 VISIBLE_POLL = 0.001
 """Seconds between two looks whether a transaction can be seen."""
 
@@ -200,7 +203,11 @@ class LogSession(DurableSession):
 
     def _is_full(self, changes: Changes) -> bool:
         options = self.options
-        return len(changes.rows) >= options.batch_rows or changes.size >= options.batch_bytes
+        return (
+            len(changes.rows) >= options.batch_rows
+            or changes.size >= options.batch_bytes
+            or len(changes.missing) >= LOOKED_UP
+        )
 
     def _hand_over(
         self, state: State, changes: Changes, *, is_sign: bool = False

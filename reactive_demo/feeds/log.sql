@@ -19,7 +19,9 @@ SELECT concat_ws('/', s.system_identifier, d.oid, left(pg_walfile_name(pg_curren
         {columns_fingerprint},
         (SELECT string_agg(concat_ws(':', c.oid, c.relfilenode, c.relreplident), ',' ORDER BY c.oid)
          FROM pg_partition_tree(r.oid) b JOIN pg_class c ON c.oid = b.relid WHERE r.relkind = 'p'),
-        (SELECT count(*) FROM pg_inherits i WHERE i.inhparent = r.oid))), 12))
+        (SELECT count(*) FROM pg_inherits i WHERE i.inhparent = r.oid),
+        (SELECT count(*) FROM pg_publication_rel o WHERE o.prpubid = p.oid),
+        (SELECT count(*) FROM pg_publication_namespace n WHERE n.pnpubid = p.oid))), 12))
 FROM pg_control_system() s, pg_database d, reactive.published k
 JOIN pg_class r ON r.oid = to_regclass(k.table_name)
 JOIN pg_publication p ON p.pubname = reactive.publication_of(k.table_name)

@@ -11,6 +11,7 @@ import psycopg
 
 from reactive_demo import Cache, ChangeTableFeed, Profiles
 from reactive_demo.changes import State
+from reactive_demo.feeds import Feed
 from reactive_demo.listener.leadership import Leadership
 from reactive_demo.waiting import StopEvent
 from tools.waiting import until
@@ -60,7 +61,7 @@ def cache_follows(profiles: Profiles, cache: Cache, username: str) -> None:
     until(f"the cache holds {row}", lambda: cache.get(username) == row)
 
 
-def carry(source: str | ChangeTableFeed, cache: Cache) -> int:
+def carry(source: str | Feed, cache: Cache) -> int:
     """Bring the cache up to date, in this thread; how many batches that took.
 
     `source` is the database of the cache's table, or a feed.

@@ -15,6 +15,7 @@ from reactive_demo.servers.engines import PostgreSQL
 from reactive_demo.servers.run_as import RunAs
 from reactive_demo.servers.server_dir import ServerDir
 from tools.databases import terminate
+from tools.durable import Durable
 from tools.waiting import until
 
 
@@ -36,6 +37,10 @@ class PostgresServer:
     @property
     def data(self) -> Path:
         return self._place.data
+
+    @property
+    def sockets(self) -> Path:
+        return self._sockets
 
     def start(self) -> None:
         self._server.prepare()
@@ -66,6 +71,20 @@ class PostgresServer:
         words = [program, "-h", self._sockets, "-U", "reactive_demo", "-D", to, "-c", "fast"]
         self._account.run(words, check=True, capture_output=True)
 
+    def standby(self, folder: Path) -> "PostgresServer":
+        """A server that follows this one until it is promoted; start it."""
+        folder.mkdir(mode=0o711)
+        other = PostgresServer(folder, f"primary_conninfo=host={self._sockets} user=reactive_demo")
+        self.backup(other.data)
+        (other.data / "standby.signal").touch()
+        self._account.own(other.data)
+        return other
+
+    def promote(self) -> None:
+        """Have a standby take writes, on a timeline of its own."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("SELECT pg_promote()")
+
     def restore(self, backup: Path, *, recover: bool) -> None:
         """Put a backup in the place of the data; `recover` begins a new timeline."""
         self.data.rename(self.folder / "lost")
@@ -80,7 +99,8 @@ class PostgresServer:
         try:
             self._server.probe(self.url)
             with psycopg.connect(self.url) as connection:
-                return not connection.execute("SELECT pg_is_in_recovery()").fetchone()[0]
+                recovers = connection.execute("SELECT pg_is_in_recovery()").fetchone()[0]
+                return not recovers or (self.data / "standby.signal").exists()
         except psycopg.OperationalError:
             return False
 
@@ -98,6 +118,11 @@ class Door:
     def open(self) -> None:
         self._link.symlink_to(self._servers)
 
+    def lead_to(self, sockets: Path) -> None:
+        """Lead to another server from now on."""
+        self._link.unlink()
+        self._link.symlink_to(sockets)
+
     def shut(self) -> None:
         """Let no connection in, and end those that are there."""
         self._link.unlink()
@@ -107,18 +132,26 @@ class Door:
 
 LISTEN = """
 import sys
+from reactive_demo import Cache, ChangeTableFeed, Listener, LogFeed
 from reactive_demo.options import Options
-from reactive_demo.tools.services import listen
-_, database_url, redis_url, heartbeat = sys.argv
-listen(database_url, redis_url, "profile", options=Options(heartbeat=float(heartbeat)))
+from reactive_demo.tools.services import ended_by_signal
+_, kind, database_url, redis_url, heartbeat = sys.argv
+ended = ended_by_signal()
+feed = globals()[kind](database_url, options=Options(heartbeat=float(heartbeat)))
+with Listener(feed, Cache(redis_url)) as listener:
+    listener.observe(lambda text: print(text, file=sys.stderr, flush=True))
+    ended.wait()
 """
 
 
 class Process:
-    """A listener in a process of its own, as `reactive-demo listen` runs it."""
+    """A listener of the table `profile` in a process of its own, which says its state."""
 
-    def __init__(self, database_url: str, cache: Cache, heartbeat: float = 2.0) -> None:
-        words = [sys.executable, "-c", LISTEN, database_url, cache.redis_url, str(heartbeat)]
+    def __init__(
+        self, durable: Durable, database_url: str, cache: Cache, heartbeat: float = 2.0
+    ) -> None:
+        words = [sys.executable, "-c", LISTEN, durable.feed.__name__, database_url]
+        words += [cache.redis_url, str(heartbeat)]
         self._process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
         self.words: list[str] = []
         self._reading = threading.Thread(target=self._read, daemon=True)

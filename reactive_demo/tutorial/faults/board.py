@@ -15,7 +15,7 @@ from reactive_demo.tutorial.faults.lab import FaultLab
 from reactive_demo.tutorial.faults.pipeline import NAMES, Pipeline
 from reactive_demo.tutorial.faults.runs import Outcome, break_it, in_words
 from reactive_demo.tutorial.faults.score import Score
-from reactive_demo.tutorial.faults.still import ABOUT, board_picture
+from reactive_demo.tutorial.faults.still import about, board_picture
 from reactive_demo.tutorial.widgets.background import Background
 from reactive_demo.tutorial.widgets.fallback import StillPicture
 from reactive_demo.tutorial.widgets.flow import FlowView
@@ -191,7 +191,7 @@ class Side(ipywidgets.VBox):
             )
             for label in self._labels
         ]
-        name, note = ABOUT[pipeline.name]
+        name, note = about(pipeline)
         self._flows = [FlowView(pipeline.listener, compact=True)] if flow else []
         super().__init__(
             [

@@ -8,16 +8,22 @@ from reactive_demo.tutorial.faults.runs import Outcome, in_words
 from reactive_demo.tutorial.widgets.still import box, picture, text
 from reactive_demo.tutorial.widgets.style import COLOURS, EDGE, INK
 
-__all__ = ["ABOUT", "board_picture"]
+__all__ = ["about", "board_picture"]
 
 ABOUT = {
     "article": ("The article's way", "the row travels in the notification"),
     "durable": ("The durable way", "a table says which keys changed"),
+    "log": ("The way of the log", "PostgreSQL's own log says what changed"),
 }
 """What each side is called, and how it works."""
 
 SIDE, HEIGHT = 440, 206
 LINE = 20
+
+
+def about(pipeline: Pipeline) -> tuple[str, str]:
+    """Return the name of a pipeline, and what is special about it."""
+    return ABOUT["log" if pipeline.reads_log else pipeline.name]
 
 
 def board_picture(pipelines: Sequence[Pipeline], outcomes: Sequence[Outcome]) -> str:
@@ -30,13 +36,13 @@ def board_picture(pipelines: Sequence[Pipeline], outcomes: Sequence[Outcome]) ->
         for x, score in ((220, one.article), (SIDE + 28, one.durable)):
             colour = COLOURS["red"] if score.lost else INK
             parts.append(text(x, y, in_words(score), fill=colour, anchor="start"))
-    words = "; ".join(f"{ABOUT[one.name][0]}: lost {one.score.lost}" for one in pipelines)
+    words = "; ".join(f"{about(one)[0]}: lost {one.score.lost}" for one in pipelines)
     height = HEIGHT + (24 + len(newest) * LINE if newest else 0)
     return picture(2 * SIDE + 18, height, words, *parts)
 
 
 def _side(pipeline: Pipeline, x: float) -> Iterator[str]:
-    name, note = ABOUT[pipeline.name]
+    name, note = about(pipeline)
     colour = COLOURS["green" if pipeline.durable else "amber"]
     yield box(x, 1, SIDE, HEIGHT - 2, radius=14)
     yield text(x + 14, 28, name, size=17, bold=True, fill=colour, anchor="start")

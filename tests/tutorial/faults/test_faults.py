@@ -15,9 +15,11 @@ from reactive_demo.tutorial.faults.servers import Servers
 QUICK = {"Kill the listener", "Cut the wire", "Row too large", "Deliver again"}
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[FaultLab]:
-    with FaultLab() as lab:
+@pytest.fixture(
+    scope="module", params=["change table", pytest.param("log", marks=pytest.mark.long)]
+)
+def lab(request: pytest.FixtureRequest) -> Iterator[FaultLab]:
+    with FaultLab(feed=request.param) as lab:
         yield lab
 
 
