@@ -4,6 +4,7 @@ import selectors
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import psycopg
@@ -17,6 +18,7 @@ from reactive_demo.errors import (
     UnavailableError,
     first_line,
 )
+from reactive_demo.hosts import connect_to_any_of, hosts_in
 from reactive_demo.urls import read_database_url, without_password
 
 __all__ = ["PatientConnection", "SilentError", "open_postgres", "translated", "unavailable"]
@@ -102,6 +104,7 @@ def open_postgres(
 ) -> PatientConnection:
     """Connect to the primary as the application `reactive_demo NAME`, in autocommit mode.
 
+    Of several hosts in the URL, to the newest primary, whichever are silent (see `hosts`).
     A `pinned` session resolves names in pg_catalog and has no time-outs; one that may belong to a
     pooler is not pinned, and must qualify what it says. Further options are libpq's and psycopg's.
     Raises psycopg.OperationalError within 5 s, and ConfigurationError for what is no URL.
@@ -113,8 +116,11 @@ def open_postgres(
         "target_session_attrs": "primary",
         **KEEPALIVE,
     }
-    connection = PatientConnection.connect(
-        database_url, application_name=f"reactive_demo {name}", **{**defaults, **options}
+    options = {**defaults, "application_name": f"reactive_demo {name}", **options}
+    connect = partial(PatientConnection.connect, database_url, **options)
+    hosts = hosts_in(database_url)
+    connection = (
+        connect_to_any_of(hosts, connect, options["connect_timeout"]) if hosts else connect()
     )
     connection.silence_timeout = silence_timeout
     if pinned:

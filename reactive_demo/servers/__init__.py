@@ -28,6 +28,7 @@ from reactive_demo.errors import (
 from reactive_demo.extras import MissingExtraError
 from reactive_demo.servers.libpq_environment import shielded
 from reactive_demo.servers.server_dir import ServerDir, lock, try_lock
+from reactive_demo.postgres import open_postgres
 from reactive_demo.settings import Settings
 from reactive_demo.urls import without_password
 
@@ -278,7 +279,7 @@ def _clear(directory: ServerDir) -> list[Path]:
 
 def _probe_database(url: str) -> None:
     try:
-        psycopg.connect(url, connect_timeout=5).close()
+        open_postgres(url, "connect", pinned=False, target_session_attrs="any").close()
     except (psycopg.Error, ValueError) as error:  # ValueError: a host name that cannot be one
         raise UnavailableError(
             f"DATABASE_URL ({without_password(url)}) does not answer ({first_line(error)}): start "
