@@ -8,10 +8,10 @@ one with the later timeline is meant: a promotion begins a new one.
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -39,8 +39,8 @@ def hosts_in(database_url: str) -> list[Host]:
     lists = {
         name: str(parts[name]).split(",") for name in ("host", "hostaddr", "port") if name in parts
     }
-    count = max(len(lists.get(name, ())) for name in ("host", "hostaddr"))
-    if count < 2 or any(len(values) not in (1, count) for values in lists.values()):
+    count = max(len(lists.get(name, [""])) for name in ("host", "hostaddr"))
+    if count == 1 or any(len(values) not in (1, count) for values in lists.values()):
         return []  # one host, or what libpq refuses
     return [
         {name: values[n if len(values) > 1 else 0] for name, values in lists.items()}
@@ -60,8 +60,9 @@ def connect_to_any_of(
     try:
         found, reasons = race.wait(time.monotonic() + timeout)
         if not found:
-            names = (f"{host.get('host') or host['hostaddr']}: {reasons[n]}" for n, host in race)
-            raise psycopg.OperationalError(f"none of {len(hosts)} hosts will do: {'; '.join(names)}")
+            names = (host.get("host") or host["hostaddr"] for host in hosts)
+            said = "; ".join(f"{name}: {reasons[number]}" for number, name in enumerate(names))
+            raise psycopg.OperationalError(f"none of {len(hosts)} hosts will do: {said}")
         best = max(found, key=_timeline) if len(found) > 1 else found[0]
         race.keep(best)
         return best
@@ -69,25 +70,22 @@ def connect_to_any_of(
         race.end()
 
 
-class _Race:
+class _Race(Generic[Connection]):
     """A thread for each host, and what has come of them."""
 
-    def __init__(self, hosts: list[Host], connect: Callable[..., Any]) -> None:
+    def __init__(self, hosts: list[Host], connect: Callable[..., Connection]) -> None:
         self._hosts = hosts
         self._connect = connect
-        self._answers: SimpleQueue[tuple[int, Any]] = SimpleQueue()
+        self._answers: SimpleQueue[tuple[int, Connection | Exception]] = SimpleQueue()
         self._over = threading.Event()
         self._handing_over = threading.Lock()
-        self._open: list[Any] = []
+        self._open: list[Connection] = []
         for number in range(len(hosts)):
             threading.Thread(
                 target=self._ask, args=[number], name="reactive_demo connect", daemon=True
             ).start()
 
-    def __iter__(self) -> Iterator[tuple[int, Host]]:
-        return iter(enumerate(self._hosts))
-
-    def wait(self, deadline: float) -> tuple[list[Any], dict[int, str]]:
+    def wait(self, deadline: float) -> tuple[list[Connection], dict[int, str]]:
         """Return the connections, and the reasons of those that refused."""
         reasons = dict.fromkeys(range(len(self._hosts)), "no answer")
         silent = set(reasons)
@@ -106,7 +104,7 @@ class _Race:
                 deadline = min(deadline, time.monotonic() + GRACE)
         return list(self._open), reasons
 
-    def keep(self, connection: Any) -> None:
+    def keep(self, connection: Connection) -> None:
         """Let the caller have it; the others are closed at the end."""
         self._open.remove(connection)
 
@@ -116,15 +114,17 @@ class _Race:
             self._over.set()
         with suppress(Empty):
             while True:
-                self._open.append(self._answers.get_nowait()[1])
-        for late in self._open:
-            if isinstance(late, psycopg.Connection):
-                late.close()
+                _, late = self._answers.get_nowait()
+                if not isinstance(late, Exception):
+                    self._open.append(late)
+        for connection in self._open:
+            connection.close()
 
     def _ask(self, number: int) -> None:
         """Ask a host until it accepts, or the race is over."""
         refused = True
         while refused and not self._over.is_set():
+            answer: Connection | Exception
             try:
                 answer = self._connect(**self._hosts[number])
             except Exception as error:  # noqa: BLE001  (raised to the caller)

@@ -26,9 +26,9 @@ from reactive_demo.errors import (
     first_line,
 )
 from reactive_demo.extras import MissingExtraError
+from reactive_demo.postgres import open_postgres
 from reactive_demo.servers.libpq_environment import shielded
 from reactive_demo.servers.server_dir import ServerDir, lock, try_lock
-from reactive_demo.postgres import open_postgres
 from reactive_demo.settings import Settings
 from reactive_demo.urls import without_password
 

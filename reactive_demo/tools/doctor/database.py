@@ -139,7 +139,7 @@ def _loop_back(connection: psycopg.Connection, second: psycopg.Connection) -> Li
 
 
 def _connect(url: str) -> psycopg.Connection:
-    """Connect as it suits a pooler, to a replica if there is no primary; what is said is qualified."""
+    """Connect as it suits a pooler, to a replica if need be; what is said here is qualified."""
     options: dict[str, Any] = {
         "pinned": False,
         "connect_timeout": CONNECT_TIMEOUT,
