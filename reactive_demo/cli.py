@@ -145,6 +145,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     faults.set_defaults(run=_faults)
 
+    cluster = commands.add_parser(
+        "cluster",
+        help="run a PostgreSQL primary and its standby until SIGTERM or Ctrl-C",
+        epilog="They have nothing at first, and leave nothing when they stop. Enter `promote`, "
+        "`kill`, `start` or `follow` to see the listeners of that DATABASE_URL cope.",
+    )
+    cluster.add_argument(
+        "--synchronous", action="store_true", help="let each commit wait for the standby"
+    )
+    cluster.set_defaults(run=_cluster)
+
     reset = commands.add_parser("reset", help="delete the embedded servers' data")
     reset.set_defaults(run=_reset)
     return parser
@@ -302,6 +313,12 @@ def _faults(_: argparse.Namespace) -> int:
         outcomes = run_all(lab, progress=lambda outcome: print(outcome.did, flush=True))
     print(f"\n{table(outcomes)}")
     return 1 if any(outcome.durable.lost for outcome in outcomes) else 0
+
+
+def _cluster(options: argparse.Namespace) -> None:
+    from reactive_demo.servers.topology import run  # noqa: PLC0415
+
+    run(synchronous=options.synchronous)
 
 
 def _reset(_: argparse.Namespace) -> None:

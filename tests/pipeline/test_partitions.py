@@ -1,0 +1,156 @@
+"""Listeners on several hosts, and networks that part: one leads, and the cache ends right."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from reactive_demo import Cache, ChangeTableFeed, install
+from reactive_demo.listener.leadership import Leadership
+from tools.agreement import Traffic, Witness, agree
+from tools.hosts import Hosts, hosts, postgres_inside, redis_inside
+from tools.servers import Process
+from tools.waiting import until
+
+pytestmark = pytest.mark.long
+
+SERVERS = ("db", "redis")
+HEARTBEAT = 0.5
+SOON = 10.0
+
+
+class Place:
+    """Two servers and two hosts for listeners; the tests reach the servers by their sockets."""
+
+    def __init__(self, network: Hosts, database_url: str, cache: Cache) -> None:
+        self.network = network
+        self.database_url = database_url
+        self.cache = cache
+        self.listeners: dict[str, Process] = {}
+        self._role = Leadership(ChangeTableFeed(database_url), cache, takeover=False).role
+
+    def start(self, name: str, clock: float = 0.0) -> Process:
+        """Start a listener on a host whose clock is wrong by so many seconds."""
+        db, redis = (self.network.address(server, name) for server in SERVERS)
+        self.listeners[name] = Process(
+            f"postgresql://reactive_demo@{db}:5432/reactive_demo",
+            f"redis://{redis}:6379/0",
+            HEARTBEAT,
+            prefix=self.network.inside(name),
+            clock=clock,
+        )
+        return self.listeners[name]
+
+    def lead(self, name: str, *others: str) -> None:
+        """Wait until one leads, and PostgreSQL says so too."""
+        self.listeners[name].wait_until("live", 40)
+        for other in others:
+            self.listeners[other].wait_until("standby: another listener leads", 60)
+        with psycopg.connect(self.database_url) as connection:
+            held = connection.execute(HOLDERS, [self._role]).fetchall()
+        assert held == [(self._source(name),)]
+
+    def _source(self, name: str) -> str:
+        return self.network.address("db", name).removesuffix("1") + "2"
+
+    def agree(self) -> None:
+        agree(self.database_url, self.cache, timeout=SOON)
+
+
+HOLDERS = """
+    SELECT host(a.client_addr) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+      AND a.application_name = 'reactive_demo listen profile'
+      AND (l.classid::bigint << 32 | l.objid::bigint) =
+          hashtextextended(%s, 0)
+"""
+
+
+@pytest.fixture
+def place(folder: Path) -> Iterator[Place]:
+    with hosts(*SERVERS, "one", "two") as network:
+        for server in SERVERS:
+            for client in ("one", "two"):
+                network.join(server, client)
+        for name in SERVERS:
+            (folder / name).mkdir()
+            (folder / name).chmod(0o711)
+        postgres = postgres_inside(network.inside("db"), folder / "db")
+        redis = redis_inside(network.inside("redis"), folder / "redis")
+        try:
+            postgres.start()
+            redis.start()
+            install(postgres.url)
+            cache = Cache(redis.url)
+            built = Place(network, postgres.url, cache)
+            yield built
+            for listener in built.listeners.values():
+                listener.kill()
+            cache.close()
+        finally:
+            redis.stop()
+            postgres.stop()
+
+
+@pytest.mark.parametrize("lost", [["db"], ["redis"], ["db", "redis"]], ids="-".join)
+def test_a_leader_that_is_cut_off_is_replaced_and_stands_by_when_the_network_heals(
+    place: Place, lost: list[str]
+) -> None:
+    place.start("one")
+    place.lead("one")
+    place.start("two").wait_until("standby")
+    with Witness(place.cache):
+        with Traffic(place.database_url) as traffic:
+            traffic.flow()
+            for server in lost:
+                place.network.cut(server, "one")
+            place.lead("two")
+            traffic.flow()
+        place.agree()
+        with Traffic(place.database_url, seed=1) as traffic:
+            traffic.flow()
+            for server in lost:
+                place.network.heal(server, "one")
+            place.lead("two", "one")
+            traffic.flow()
+        place.agree()
+
+
+def test_a_standby_that_is_cut_off_disturbs_nobody(place: Place) -> None:
+    place.start("one")
+    place.lead("one")
+    place.start("two").wait_until("standby")
+    with Witness(place.cache), Traffic(place.database_url) as traffic:
+        for server in SERVERS:
+            place.network.cut(server, "two")
+        traffic.flow(500)
+        for server in SERVERS:
+            place.network.heal(server, "two")
+        place.lead("one", "two")
+    place.agree()
+
+
+@pytest.mark.parametrize("hours", [-30, 30])
+def test_a_listener_whose_clock_is_wrong_leads_as_well_as_another(place: Place, hours: int) -> None:
+    """Leases, epochs and versions are the servers' times and numbers; ours measures delays only."""
+    place.start("one", clock=3600.0 * hours)
+    place.lead("one")
+    place.start("two").wait_until("standby")
+    with Witness(place.cache):
+        with Traffic(place.database_url) as traffic:
+            traffic.flow()
+            place.network.cut("redis", "one")
+            place.network.cut("db", "one")
+            place.lead("two")
+            traffic.flow()
+            for server in SERVERS:
+                place.network.heal(server, "one")
+                place.network.cut(server, "two")
+            place.lead("one")
+            traffic.flow()
+        place.agree()
+        for server in SERVERS:
+            place.network.heal(server, "two")
+        place.lead("one", "two")
+    until("the cache has rows", lambda: next(iter(place.cache.scan()), None))
