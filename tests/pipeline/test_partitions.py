@@ -6,8 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from reactive_demo import Cache, ChangeTableFeed, install
-from reactive_demo.listener.leadership import Leadership
+from reactive_demo import Cache, install
 from tools.agreement import Traffic, Witness, agree
 from tools.hosts import Hosts, hosts, postgres_inside, redis_inside
 from tools.servers import Process
@@ -28,11 +27,12 @@ class Place:
         self.database_url = database_url
         self.cache = cache
         self.listeners: dict[str, Process] = {}
-        self._role = Leadership(ChangeTableFeed(database_url), cache, takeover=False).role
+        redis = f"{network.address('redis')}:6379/0"
+        self._role = f"reactive_demo lead change table profile {redis} profile"
 
     def start(self, name: str, clock: float = 0.0) -> Process:
         """Start a listener on a host whose clock is wrong by so many seconds."""
-        db, redis = (self.network.address(server, name) for server in SERVERS)
+        db, redis = map(self.network.address, SERVERS)
         self.listeners[name] = Process(
             f"postgresql://reactive_demo@{db}:5432/reactive_demo",
             f"redis://{redis}:6379/0",
@@ -49,10 +49,7 @@ class Place:
             self.listeners[other].wait_until("standby: another listener leads", 60)
         with psycopg.connect(self.database_url) as connection:
             held = connection.execute(HOLDERS, [self._role]).fetchall()
-        assert held == [(self._source(name),)]
-
-    def _source(self, name: str) -> str:
-        return self.network.address("db", name).removesuffix("1") + "2"
+        assert held == [(self.network.source("db", name),)]
 
     def agree(self) -> None:
         agree(self.database_url, self.cache, timeout=SOON)

@@ -16,6 +16,7 @@ defaults
   timeout server 60s
   retries 3
   option redispatch
+  option abortonclose
 listen app
   bind fd@{listening}
   balance roundrobin

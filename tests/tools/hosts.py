@@ -26,10 +26,12 @@ class Hosts:
         for name in names:
             self._run("netns", "add", self._namespace(name))
             self._made.append(name)
-            self._run("-n", self._namespace(name), "link", "set", "lo", "up")
+            place = self._namespace(name)
+            self._run("-n", place, "link", "set", "lo", "up")
+            self._run("-n", place, "addr", "add", f"{self.address(name)}/32", "dev", "lo")
 
     def join(self, server: str, client: str) -> None:
-        """Lay a cable; the client reaches the server at `address(server, client)`."""
+        """Lay a cable, by which the client reaches `address(server)`."""
         number = len(self._cables) + 1
         self._cables[frozenset((server, client))] = number
         one, other = self._namespace(server), self._namespace(client)
@@ -38,9 +40,15 @@ class Hosts:
         for place, end in ((one, 1), (other, 2)):
             self._run("-n", place, "addr", "add", f"10.77.{number}.{end}/24", "dev", f"c{number}")
             self._run("-n", place, "link", "set", f"c{number}", "up")
+        self._run("-n", other, "route", "add", self.address(server), "via", f"10.77.{number}.1")
 
-    def address(self, server: str, client: str) -> str:
-        return f"10.77.{self._cables[frozenset((server, client))]}.1"
+    def address(self, name: str) -> str:
+        """The one address of a host."""
+        return f"10.77.0.{self._made.index(name) + 1}"
+
+    def source(self, server: str, client: str) -> str:
+        """The address by which the server sees the client."""
+        return f"10.77.{self._cables[frozenset((server, client))]}.2"
 
     def cut(self, server: str, client: str) -> None:
         """Pull the cable: nobody is told."""
