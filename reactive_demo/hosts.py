@@ -14,14 +14,14 @@ from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from reactive_demo.errors import first_line
 
-__all__ = ["connect_to_any_of", "hosts_in"]
+__all__ = ["at_host_of", "connect_to_any_of", "hosts_in"]
 
-GRACE = 0.2
-"""Seconds that the others get to answer once one host takes writes."""
+GRACE = 1.0
+"""Seconds that the others get to answer once one host takes writes: it may be a former primary."""
 
 ASK_AGAIN = 0.1
 """Seconds between two questions to a host that does not take writes, while others are silent."""
@@ -46,6 +46,16 @@ def hosts_in(database_url: str) -> list[Host]:
         {name: values[n if len(values) > 1 else 0] for name, values in lists.items()}
         for n in range(count)
     ]
+
+
+def at_host_of(connection: "psycopg.Connection[Any]", database_url: str) -> str:
+    """Return the URL with that one of its hosts to which `connection` leads."""
+    about = connection.info
+    place = {"host": about.host, "hostaddr": about.hostaddr, "port": str(about.port)}
+    for host in hosts_in(database_url):
+        if all(place[name] == value for name, value in host.items()):
+            return make_conninfo(database_url, **host)
+    return database_url
 
 
 def connect_to_any_of(

@@ -68,7 +68,9 @@ class PostgresNode:
             return False
 
     def start(self) -> None:
-        """Start it with the data that it has, if any; wait until it answers."""
+        """Start it with the data that it has, if any, unless it runs; wait until it answers."""
+        if self.is_running:
+            return
         self._engine.prepare()
         with self._directory.log.open("ab") as log:
             self._process = self._account.start(
@@ -79,21 +81,18 @@ class PostgresNode:
                 preexec_fn=lambda: die_with_parent(self._engine.stop_signal),
             )
         deadline = time.monotonic() + READY_TIMEOUT
-        while True:
-            try:
-                return self._engine.probe(self.url)
-            except psycopg.Error as error:
-                if not self.is_running:
-                    raise ReactiveDemoError(
-                        f"PostgreSQL {self.name} did not start ({self._directory.last_words()}): "
-                        f"see {self._directory.log}."
-                    ) from None
-                if time.monotonic() > deadline:
-                    raise UnavailableError(
-                        f"PostgreSQL {self.name} did not answer within {READY_TIMEOUT:.0f} s "
-                        f"({first_line(error)}): see {self._directory.log}."
-                    ) from None
-                time.sleep(0.01)
+        while (refusal := self._refusal()) is not None:
+            if not self.is_running:
+                raise ReactiveDemoError(
+                    f"PostgreSQL {self.name} did not start ({self._directory.last_words()}): "
+                    f"see {self._directory.log}."
+                )
+            if time.monotonic() > deadline:
+                raise UnavailableError(
+                    f"PostgreSQL {self.name} did not answer within {READY_TIMEOUT:.0f} s "
+                    f"({refusal}): see {self._directory.log}."
+                )
+            time.sleep(0.01)
 
     def kill(self) -> None:
         """End it as a crash does: nothing is written, nobody is told."""
@@ -152,6 +151,14 @@ class PostgresNode:
         self._ask(f"ALTER SYSTEM SET synchronous_standby_names = '{standby.name}'")
         self._ask("SELECT pg_reload_conf()")
         self.await_standby(standby, synchronous=True)
+
+    def _refusal(self) -> str | None:
+        """Return why it does not answer; None if it does."""
+        try:
+            self._engine.probe(self.url)
+        except psycopg.Error as error:
+            return first_line(error)
+        return None
 
     def _ask(self, statement: str, *values: str) -> str | None:
         """Return the first field of the answer as text."""

@@ -6,7 +6,9 @@ import threading
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from reactive_demo.errors import ReactiveDemoError
+import psycopg
+
+from reactive_demo.errors import ReactiveDemoError, in_a_sentence
 from reactive_demo.servers.pair import PostgresPair
 
 __all__ = ["run"]
@@ -29,8 +31,8 @@ def run(*, synchronous: bool = False) -> None:
         while (word := _next(entered)) is not None:
             try:
                 _say(f"# {_do(pair, word)}")
-            except ReactiveDemoError as error:
-                _say(f"# {error}")
+            except (ReactiveDemoError, psycopg.Error) as error:
+                _say(f"# {in_a_sentence(error)}")
 
 
 def _do(pair: PostgresPair, word: str) -> str:
