@@ -43,13 +43,17 @@ class Place:
         return self.listeners[name]
 
     def lead(self, name: str, *others: str) -> None:
-        """Wait until one leads, and PostgreSQL says so too."""
+        """Wait until one leads, and has the lock: one that is cut off believes it for longer."""
+        source = self.network.source("db", name)
+        until(f"{name} has the lock", lambda: self._holders() == [(source,)], 40)
         self.listeners[name].wait_until("live", 40)
         for other in others:
             self.listeners[other].wait_until("standby: another listener leads", 60)
+        assert self._holders() == [(source,)]
+
+    def _holders(self) -> list[tuple[str]]:
         with psycopg.connect(self.database_url) as connection:
-            held = connection.execute(HOLDERS, [self._role]).fetchall()
-        assert held == [(self.network.source("db", name),)]
+            return connection.execute(HOLDERS, [self._role]).fetchall()
 
     def agree(self) -> None:
         agree(self.database_url, self.cache, timeout=SOON)
