@@ -147,9 +147,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     cluster = commands.add_parser(
         "cluster",
-        help="run a PostgreSQL primary and its standby until SIGTERM or Ctrl-C",
-        epilog="They have nothing at first, and leave nothing when they stop. Enter `promote`, "
-        "`kill`, `start` or `follow` to see the listeners of that DATABASE_URL cope.",
+        help="run a PostgreSQL pair and a Redis Cluster until SIGTERM or Ctrl-C, to break them",
+        epilog="They are empty, and leave nothing when they stop. Use the URLs that are printed in "
+        "another terminal; `kill`, `promote`, `start` (the killed one, as it was) and `follow` "
+        "(as a fresh standby), entered in this one, are for PostgreSQL, `kill redis` and "
+        "`start redis` for the cluster.",
     )
     cluster.add_argument(
         "--synchronous", action="store_true", help="let each commit wait for the standby"

@@ -190,9 +190,10 @@ class PostgresPair:
     def __init__(self, *, synchronous: bool = False, settings: Sequence[str] = ()) -> None:
         self._synchronous = synchronous
         self._account = RunAs.for_servers()
-        self._folder = _folder()
+        self.folder = _folder()
+        """Short, and others may pass through it."""
         self.nodes = tuple(
-            PostgresNode(name, self._folder / name, self._account, settings) for name in "ab"
+            PostgresNode(name, self.folder / name, self._account, settings) for name in "ab"
         )
         """Both servers, in the order of their names."""
         self.primary, self.standby = self.nodes
@@ -229,7 +230,7 @@ class PostgresPair:
         """Stop both and remove their data; calling it twice is harmless."""
         for node in self.nodes:
             node.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self.start()

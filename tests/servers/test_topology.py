@@ -1,4 +1,4 @@
-"""A primary and its standby, and the command that runs them."""
+"""A primary and its standby, and the command that runs them beside a Redis Cluster."""
 
 import os
 import signal
@@ -48,13 +48,15 @@ def test_the_command_prints_a_url_does_what_is_entered_and_leaves_nothing() -> N
     try:
         url = process.stdout.readline().removeprefix("export DATABASE_URL='").rstrip("'\n")
         assert committed(url, 1) == 1
-        assert [process.stdout.readline()[:4] for _ in "ab"] == ["# a:", "# b:"]
+        assert process.stdout.readline().startswith("export REDIS_URL='redis://")
         for word, said in {
-            "nonsense": "# Enter kill",
+            "nonsense": "# enter kill",
             "kill": "# a is down; b is the standby",
             "promote": "# a is down; b is the primary",
             "start": "# a is a former primary that takes writes; b is the primary",
             "follow": "# a is the standby; b is the primary",
+            "kill redis": "# 127.0.0.1:",
+            "start redis": "# 1 of 6 started again",
         }.items():
             process.stdin.write(f"{word}\n")
             process.stdin.flush()
