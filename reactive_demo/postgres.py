@@ -37,6 +37,13 @@ KEEPALIVE: dict[str, Any] = {
 }
 """libpq's settings (s, s, probes, ms) that notice a peer which is gone without a word."""
 
+SOONER: dict[str, Any] = {
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "tcp_user_timeout": 5_000,
+}
+"""The same where another host may have taken over."""
+
 
 PIN = """
     SELECT pg_catalog.current_setting('search_path'),
@@ -110,15 +117,17 @@ def open_postgres(
     Raises psycopg.OperationalError within 5 s, and ConfigurationError for what is no URL.
     """
     database_url = read_database_url(database_url, "The database's URL")
+    hosts = hosts_in(database_url)
     defaults: dict[str, Any] = {
         "autocommit": True,
         "connect_timeout": CONNECT_TIMEOUT,
         "target_session_attrs": "primary",
+        "application_name": f"reactive_demo {name}",
         **KEEPALIVE,
+        **(SOONER if hosts else {}),
     }
-    options = {**defaults, "application_name": f"reactive_demo {name}", **options}
+    options = {**defaults, **options}
     connect = partial(PatientConnection.connect, database_url, **options)
-    hosts = hosts_in(database_url)
     connection = (
         connect_to_any_of(hosts, connect, options["connect_timeout"]) if hosts else connect()
     )

@@ -1,6 +1,7 @@
 """Listeners on several hosts, and networks that part: one leads, and the cache ends right."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import psycopg
@@ -8,7 +9,7 @@ import pytest
 
 from reactive_demo import Cache, install
 from tools.agreement import Traffic, Witness, agree
-from tools.hosts import Hosts, hosts, postgres_inside, redis_inside
+from tools.hosts import Hosts, hosts, pair_inside, postgres_inside, redis_inside
 from tools.servers import Process
 from tools.waiting import until
 
@@ -130,6 +131,50 @@ def test_a_standby_that_is_cut_off_disturbs_nobody(place: Place) -> None:
             place.network.heal(server, "two")
         place.lead("one", "two")
     place.agree()
+
+
+def test_a_primary_that_is_cut_off_is_left_for_the_promoted_standby(folder: Path) -> None:
+    """The cut-off one goes on taking writes, from others, and is reached again in the end."""
+    with hosts("a", "b", "redis", "one") as network, ExitStack() as at_the_end:
+        for server in ("a", "b", "redis"):
+            network.join(server, "one")
+        pair = pair_inside(network, "a", "b")
+        at_the_end.callback(pair.stop)
+        redis = redis_inside(network.inside("redis"), folder)
+        redis.start()
+        at_the_end.callback(redis.stop)
+        pair.start()
+        install(pair.database_url)
+        addresses = ",".join(map(network.address, "ab"))
+        listener = Process(
+            f"host={addresses} user=reactive_demo dbname=reactive_demo",
+            f"redis://{network.address('redis')}:6379/0",
+            HEARTBEAT,
+            prefix=network.inside("one"),
+        )
+        at_the_end.callback(listener.kill)
+        cache = at_the_end.enter_context(closing(Cache(redis.url)))
+        listener.wait_until("live")
+        with Witness(cache):
+            with Traffic(pair.primary.url) as traffic:
+                traffic.flow()
+                network.cut("a", "one")
+                pair.promote()
+                with Traffic(pair.primary.url, seed=1) as after:
+                    after.flow()
+                    until("the new primary is found", lambda: _listened_to(pair.primary.url), 40)
+                    network.heal("a", "one")
+                    after.flow()
+                assert pair.standby.is_writable
+            agree(pair.primary.url, cache, timeout=SOON)
+
+
+def _listened_to(database_url: str) -> bool:
+    with psycopg.connect(database_url) as connection:
+        return connection.execute(LISTENING).fetchone() is not None
+
+
+LISTENING = "SELECT FROM pg_stat_activity WHERE application_name = 'reactive_demo listen profile'"
 
 
 @pytest.mark.parametrize("hours", [-30, 30])

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from reactive_demo.servers.pair import PostgresPair
 from reactive_demo.servers.run_as import RunAs
 from tools.redis_server import RedisServer
 from tools.required import missing, required
@@ -81,6 +82,8 @@ def hosts(*names: str) -> Iterator[Hosts]:
     """Hosts for as long as the block lasts; only root can make them, and not in every container."""
     if os.geteuid() != 0:
         missing("namespaces", "only root can make network namespaces: run this test as root")
+    if RunAs.for_servers().owner:
+        missing("namespaces", "PostgreSQL needs a user namespace here, which is refused: allow it")
     made = Hosts(required("ip"))
     try:
         try:
@@ -97,15 +100,28 @@ def postgres_inside(prefix: Sequence[str], folder: Path) -> PostgresServer:
     """A PostgreSQL on that host, which its neighbours may reach at port 5432."""
     server = PostgresServer(folder, "listen_addresses=*", "fsync=off")
     server._server.prepare()
-    with (server.data / "pg_hba.conf").open("a") as rules:
-        rules.write("host all all 10.77.0.0/16 trust\n")
-    account = server._account
-    become: tuple[str, ...] = ()
-    if account.owner:
-        user, group = account.owner
-        become = ("setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups")
-    server._account = RunAs(prefix=(*prefix, *become, *account.prefix))
+    _admit(server.data)
+    server._account = _inside(prefix, server._account)
     return server
+
+
+def pair_inside(network: Hosts, *names: str) -> PostgresPair:
+    """A primary and its standby, which follows it by another way than these hosts' cables."""
+    pair = PostgresPair(settings=["listen_addresses=*", "fsync=off"])
+    pair.primary._engine.prepare()
+    _admit(pair.primary.folder / "data")
+    for node, name in zip(pair.nodes, names, strict=True):
+        node._account = _inside(network.inside(name), node._account)
+    return pair
+
+
+def _admit(data: Path) -> None:
+    with (data / "pg_hba.conf").open("a") as rules:
+        rules.write("host all all 10.77.0.0/16 trust\n")
+
+
+def _inside(prefix: Sequence[str], account: RunAs) -> RunAs:
+    return RunAs(prefix=(*prefix, *account.prefix))
 
 
 def redis_inside(prefix: Sequence[str], folder: Path) -> RedisServer:
