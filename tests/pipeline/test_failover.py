@@ -174,9 +174,7 @@ def test_the_articles_feed_goes_on_with_the_new_primary(
     agree(pair.primary.url, cache, timeout=SOON)
 
 
-def test_resync_brings_the_articles_cache_to_the_new_primary(
-    pair: PostgresPair, cache: Cache, listen: Listen
-) -> None:
+def test_resync_follows_the_promotion(pair: PostgresPair, cache: Cache, listen: Listen) -> None:
     install(pair.database_url)
     unship(pair)
     listen(ChangeTableFeed(pair.database_url), cache).stop()
