@@ -18,13 +18,15 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from reactive_demo.errors import first_line
 
-__all__ = ["at_host_of", "connect_to_any_of", "hosts_in"]
+__all__ = ["at_host_of", "connect_to_any_of", "hosts_in", "with_primary_asked_for"]
 
 GRACE = 1.0
 """Seconds that the others get to answer once one host takes writes: it may be a former primary."""
 
 ASK_AGAIN = 0.1
 """Seconds between two questions to a host that does not take writes, while others are silent."""
+
+WANTED = "target_session_attrs=read-write"
 
 TIMELINE = "SELECT pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn())"
 """The name begins with the timeline, in hexadecimal."""
@@ -46,6 +48,18 @@ def hosts_in(database_url: str) -> list[Host]:
         {name: values[n if len(values) > 1 else 0] for name, values in lists.items()}
         for n in range(count)
     ]
+
+
+def with_primary_asked_for(database_url: str) -> str:
+    """Return the URL for programs that leave it to libpq: of several hosts, one that takes writes.
+
+    One that says so itself, or has one host, stays as it is.
+    """
+    if not hosts_in(database_url) or "target_session_attrs" in conninfo_to_dict(database_url):
+        return database_url
+    if "://" not in database_url:
+        return f"{database_url} {WANTED}"
+    return f"{database_url}{'&' if '?' in database_url else '?'}{WANTED}"
 
 
 def at_host_of(connection: "psycopg.Connection[Any]", database_url: str) -> str:

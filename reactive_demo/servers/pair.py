@@ -202,7 +202,8 @@ class PostgresPair:
     def database_url(self) -> str:
         """A libpq URI with both hosts."""
         hosts = ",".join(quote(str(node.folder), safe="") for node in self.nodes)
-        return shielded(f"postgresql://{USER}@/{DATABASE}?host={hosts}&port=5432")
+        url = shielded(f"postgresql://{USER}@/{DATABASE}?host={hosts}&port=5432")
+        return f"{url}&target_session_attrs=read-write"
 
     def start(self) -> Self:
         """Start both, and wait until the standby streams."""

@@ -9,7 +9,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from reactive_demo import Profiles
-from reactive_demo.hosts import at_host_of, hosts_in
+from reactive_demo.hosts import at_host_of, hosts_in, with_primary_asked_for
 from reactive_demo.postgres import open_postgres
 from reactive_demo.servers import Stack, connect
 from reactive_demo.settings import Settings
@@ -52,6 +52,21 @@ def beside(database_url: str, *ports: str) -> str:
 )
 def test_the_hosts_of_a_url(url: str, hosts: list[dict[str, str]]) -> None:
     assert hosts_in(url) == hosts
+
+
+@pytest.mark.parametrize(
+    ("url", "complete"),
+    {
+        "postgresql://a:1/db": "postgresql://a:1/db",
+        "postgresql://a:1,b:2/db": "postgresql://a:1,b:2/db?target_session_attrs=read-write",
+        "postgresql://a,b/db?port=7": "postgresql://a,b/db?port=7&target_session_attrs=read-write",
+        "host=a,b": "host=a,b target_session_attrs=read-write",
+        "host=a,b target_session_attrs=any": "host=a,b target_session_attrs=any",
+    }.items(),
+)
+def test_other_programs_are_led_to_the_primary_as_well(url: str, complete: str) -> None:
+    assert with_primary_asked_for(url) == complete
+    assert hosts_in(complete) == hosts_in(url)
 
 
 def test_a_silent_host_keeps_nobody_from_the_one_that_answers(
