@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeAlias
 
 import psycopg
 import redis
@@ -28,6 +29,9 @@ FEEDS = ("change-table", "log")
 
 QUIET_LAB = Path(__file__).parent / "tutorial" / "jupyter"
 """A Jupyter configuration without the news pop-up."""
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,6 +61,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
+    _add_course(commands)
+    _add_pipeline(commands)
+    _add_tools(commands)
+    return parser
+
+
+def _add_course(commands: Commands) -> None:
+    """Add what runs the course and its servers."""
     lab = commands.add_parser(
         "lab",
         help="start or join the servers and open the course in JupyterLab",
@@ -81,6 +93,25 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("program", nargs=argparse.REMAINDER, metavar="-- CMD ...")
     run.set_defaults(run=_run)
 
+    reset = commands.add_parser("reset", help="delete the embedded servers' data")
+    reset.set_defaults(run=_reset)
+
+    cluster = commands.add_parser(
+        "cluster",
+        help="run a PostgreSQL pair and a Redis Cluster until SIGTERM or Ctrl-C, to break them",
+        epilog="They are empty, and leave nothing when they stop. Use the URLs that are printed in "
+        "another terminal; `kill`, `promote`, `start` (the killed one, as it was) and `follow` "
+        "(as a fresh standby), entered in this one, are for PostgreSQL, `kill redis` and "
+        "`start redis` for the cluster.",
+    )
+    cluster.add_argument(
+        "--synchronous", action="store_true", help="let each commit wait for the standby"
+    )
+    cluster.set_defaults(run=_cluster)
+
+
+def _add_pipeline(commands: Commands) -> None:
+    """Add what puts a pipeline on a table, and runs it."""
     install_ = commands.add_parser("install", help="start capturing the changes of a table")
     install_.add_argument("--table", default="profile", help="default: profile, created if absent")
     install_.add_argument(
@@ -129,6 +160,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_feed(resync)
     resync.set_defaults(run=_resync)
 
+
+def _add_tools(commands: Commands) -> None:
+    """Add what examines a pipeline."""
     audit = commands.add_parser(
         "audit",
         help="compare every cached row with its row in the table",
@@ -166,15 +200,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     faults.add_argument(
         "--feed",
-        choices=("change table", "log"),
-        default="change table",
-        help="what the durable pipeline reads; default: change table",
+        choices=FEEDS,
+        default=FEEDS[0],
+        help="what the durable pipeline reads; default: change-table",
     )
     faults.set_defaults(run=_faults)
-
-    reset = commands.add_parser("reset", help="delete the embedded servers' data")
-    reset.set_defaults(run=_reset)
-    return parser
 
 
 def _add_feed(command: argparse.ArgumentParser) -> None:
@@ -363,10 +393,16 @@ def _bench(options: argparse.Namespace) -> None:
 def _faults(options: argparse.Namespace) -> int:
     from reactive_demo.tutorial.faults import FaultLab, run_all, table  # noqa: PLC0415
 
-    with FaultLab(feed=options.feed) as lab:
+    with FaultLab(feed=str(_feed(options))) as lab:
         outcomes = run_all(lab, progress=lambda outcome: print(outcome.did, flush=True))
     print(f"\n{table(outcomes)}")
     return 1 if any(outcome.durable.lost for outcome in outcomes) else 0
+
+
+def _cluster(options: argparse.Namespace) -> None:
+    from reactive_demo.servers.topology import run  # noqa: PLC0415
+
+    run(synchronous=options.synchronous)
 
 
 def _reset(_: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ from tools import course
 from tools.databases import new_database
 from tools.durable import CHANGE_TABLE, Durable
 from tools.redis_server import RedisServer
+from tools.required import required
 from tools.servers import Door
 from tools.waiting import until
 
@@ -29,6 +30,17 @@ WORLD = "REACTIVE_DEMO_TEST_WORLD"
 """The variable that tells the workers where the run's folder is."""
 
 _numbers = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests that break a topology be run as often as one likes."""
+    parser.addoption("--seeds", type=int, default=1, help="how often each topology is broken")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that takes a `seed` once for each."""
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(metafunc.config.getoption("--seeds")))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -299,15 +311,10 @@ def chromium() -> str:
     return required("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-def required(name: str, *aliases: str) -> str:
-    """The path of a program; the test is skipped without it, and fails where CI asks for it."""
-    for candidate in (name, *aliases):
-        if path := shutil.which(candidate):
-            return path
-    message = f"there is no {name} on this machine: install it to run this test"
-    if name in os.environ.get("REACTIVE_DEMO_REQUIRE", "").split(","):
-        pytest.fail(message)
-    pytest.skip(message)
+@pytest.fixture(scope="session")
+def proxy_program() -> str:
+    """The path of an HAProxy on this machine."""
+    return required("haproxy")
 
 
 @pytest.fixture

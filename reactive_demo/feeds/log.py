@@ -25,6 +25,7 @@ from reactive_demo.feeds.rows import fill_batches
 from reactive_demo.feeds.session import DurableFeed, DurableSession
 from reactive_demo.feeds.statements import Statements
 from reactive_demo.feeds.table import describe_published, listed, text
+from reactive_demo.hosts import at_host_of
 from reactive_demo.log_versions import CURSOR, version_at
 from reactive_demo.waiting import StopEvent
 
@@ -92,7 +93,8 @@ class LogSession(DurableSession):
 
     def _open_stream(self) -> Replication:
         try:
-            return Replication(self._feed.database_url, self._feed.table, self.options)
+            here = at_host_of(self.connection, self._feed.database_url)
+            return Replication(here, self._feed.table, self.options)
         except psycopg.OperationalError as error:
             ((may, user),) = self.connection.execute(query("may_replicate"))
             if may:

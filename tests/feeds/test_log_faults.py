@@ -471,7 +471,7 @@ def test_large_rows_of_many_keys_do_not_fill_the_memory(
     """As the log tells them, and as they are looked up because their text is stored apart."""
     connection.execute("ALTER TABLE profile ADD bio text")
     connection.execute("ALTER TABLE profile ALTER bio SET STORAGE EXTERNAL")
-    process = Process(LOG, database, cache)
+    process = Process(database, cache.redis_url)
     try:
         process.wait_until("live")
         grown = Growth(process.pid)
@@ -496,7 +496,7 @@ def test_large_rows_of_many_keys_do_not_fill_the_memory(
 def test_a_transaction_of_a_million_rows_comes_in_pieces(
     database: str, connection: psycopg.Connection, cache: Cache, client: redis.Redis
 ) -> None:
-    process = Process(LOG, database, cache)
+    process = Process(database, cache.redis_url)
     try:
         process.wait_until("live")
         grown = Growth(process.pid)

@@ -28,9 +28,9 @@ def durable(request: pytest.FixtureRequest) -> Durable:
 
 
 @pytest.fixture
-def process(database: str, cache: Cache, durable: Durable) -> Iterator[Process]:
+def process(database: str, cache: Cache) -> Iterator[Process]:
     """A listener of which nothing else is known than what its process needs."""
-    process = Process(durable, database, cache)
+    process = Process(database, cache.redis_url)
     yield process
     process.end()
 

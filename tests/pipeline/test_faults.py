@@ -44,12 +44,12 @@ def options() -> Options:
 
 
 @pytest.fixture
-def processes(database: str, cache: Cache, durable: Durable) -> Iterator[Callable[..., Process]]:
+def processes(database: str, cache: Cache) -> Iterator[Callable[..., Process]]:
     """Start listeners in processes of their own, which end with the test."""
     started: list[Process] = []
 
     def start(heartbeat: float = 2.0) -> Process:
-        started.append(Process(durable, database, cache, heartbeat))
+        started.append(Process(database, cache.redis_url, heartbeat))
         return started[-1]
 
     yield start
