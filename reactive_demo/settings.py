@@ -1,7 +1,7 @@
-"""The settings in the environment: `DATABASE_URL`, `REDIS_URL` and `REACTIVE_DEMO_HOME`.
+"""The settings in the environment: the servers' URLs, and `REACTIVE_DEMO_HOME`.
 
-Each URL, on its own, replaces an embedded server. Nothing else in the package reads these
-variables.
+`DATABASE_URL`, `REDIS_URL`, `RABBITMQ_URL` and `KAFKA_BOOTSTRAP_SERVERS` each replace an embedded
+server. Nothing else in the package reads these variables.
 """
 
 import hashlib
@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reactive_demo.errors import ConfigurationError
-from reactive_demo.urls import read_database_url, read_redis_url
+from reactive_demo.urls import (
+    read_database_url,
+    read_kafka_servers,
+    read_rabbitmq_url,
+    read_redis_url,
+)
 
 __all__ = ["CHECKOUT", "Settings"]
 
@@ -30,19 +35,27 @@ class Settings:
     """`redis://`, `rediss://` or `unix://`; None for the embedded Valkey."""
     home: Path
     """The folder of the embedded servers, absolute."""
+    rabbitmq_url: str | None = None
+    """`amqp://` or `amqps://`; None for a RabbitMQ that we start."""
+    kafka_servers: str | None = None
+    """`host:port`, several with commas; None for the embedded Kafka broker."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """Read and check the three variables; an empty one counts as unset.
+        """Read and check the variables; an empty one counts as unset.
 
         Raises ConfigurationError.
         """
         database_url = environ.get("DATABASE_URL")
         redis_url = environ.get("REDIS_URL")
+        rabbitmq_url = environ.get("RABBITMQ_URL")
+        kafka_servers = environ.get("KAFKA_BOOTSTRAP_SERVERS")
         return cls(
             read_database_url(database_url) if database_url else None,
             read_redis_url(redis_url) if redis_url else None,
             _home(environ),
+            read_rabbitmq_url(rabbitmq_url) if rabbitmq_url else None,
+            read_kafka_servers(kafka_servers) if kafka_servers else None,
         )
 
 

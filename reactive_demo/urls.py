@@ -1,4 +1,4 @@
-"""The URLs of the two servers: checked before use, and shown without their passwords."""
+"""The URLs of the servers: checked before use, and shown without their passwords."""
 
 import re
 from urllib.parse import urlsplit
@@ -9,7 +9,13 @@ from redis import ConnectionPool, RedisError
 
 from reactive_demo.errors import ConfigurationError
 
-__all__ = ["read_database_url", "read_redis_url", "without_password"]
+__all__ = [
+    "read_database_url",
+    "read_kafka_servers",
+    "read_rabbitmq_url",
+    "read_redis_url",
+    "without_password",
+]
 
 SECRET = "(?i:password|secret)"  # noqa: S105  (a pattern)
 """What the name of an option contains whose value must not be shown, as a regular expression."""
@@ -24,6 +30,8 @@ DATABASE_FORMS = (
     "dbname=...)"
 )
 REDIS_FORMS = "Redis URL (redis://:password@host:port/0, rediss:// or unix:///path)"
+
+RABBITMQ_FORMS = "RabbitMQ URL (amqp://user:password@host:port/%2F, or amqps://)"
 
 REMEDIES = {
     "schema": "remove it, or write options=-csearch_path%3DNAME",
@@ -86,6 +94,32 @@ def read_redis_url(text: str, name: str = "REDIS_URL") -> str:
     if parts.scheme != "unix" and "@" in parts.path + parts.query + parts.fragment:
         raise _wrong(name, url, None, REDIS_FORMS)
     return url
+
+
+def read_rabbitmq_url(text: str, name: str = "RABBITMQ_URL") -> str:
+    """Return the URL in `text`. Raises ConfigurationError."""
+    url = _trimmed(text)
+    parts = urlsplit(url)
+    try:
+        fits = parts.scheme in ("amqp", "amqps") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is no number: an unescaped / in the password ends the host
+        fits = False
+    if not fits or "@" in parts.path:
+        raise _wrong(name, url, None, RABBITMQ_FORMS)
+    return url
+
+
+def read_kafka_servers(text: str, name: str = "KAFKA_BOOTSTRAP_SERVERS") -> str:
+    """Return the addresses in `text`, without spaces. Raises ConfigurationError."""
+    servers = re.sub(r"\s", "", _trimmed(text))
+    if not all(
+        re.fullmatch(r"[^:/@,]+:\d+|\[[\da-fA-F:]+\]:\d+", one) for one in servers.split(",")
+    ):
+        raise ConfigurationError(
+            f"{name} is not a list of Kafka's addresses (host:port,host:port): correct it, or "
+            "unset it to use the embedded broker."
+        )
+    return servers
 
 
 def _trimmed(text: str) -> str:

@@ -12,7 +12,7 @@ import redis
 from reactive_demo.changes import Batch, Lease
 from reactive_demo.feeds import Session
 from reactive_demo.listener.stats import Recorder
-from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.sinks import Sink
 from reactive_demo.waiting import StopEvent
 
 __all__ = ["CacheHealth"]
@@ -24,7 +24,7 @@ LOST_FILLS = 2
 class CacheHealth:
     """Watches what a listener meets in `cache`."""
 
-    def __init__(self, cache: Cache, recorder: Recorder) -> None:
+    def __init__(self, cache: Sink, recorder: Recorder) -> None:
         self._cache = cache
         self._recorder = recorder
         self._versioned = True
@@ -44,7 +44,14 @@ class CacheHealth:
         return "; ".join(filter(None, notices))
 
     def batches(self, session: Session, lease: Lease | None, stop: StopEvent) -> Iterator[Batch]:
-        """Yield the session's batches; without a fill if the cache is too small for one."""
+        """Yield the session's batches, and release the lead at their end, however that comes."""
+        try:
+            yield from self._batches(session, lease, stop)
+        finally:
+            self._cache.release()
+
+    def _batches(self, session: Session, lease: Lease | None, stop: StopEvent) -> Iterator[Batch]:
+        """Yield the batches; without a fill if the cache is too small for one."""
         self._versioned = lease is not None
         if lease is None or lease.cursor is not None:
             yield from session.batches(lease.cursor if lease else None, stop)

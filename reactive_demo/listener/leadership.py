@@ -20,7 +20,7 @@ from psycopg import sql
 
 from reactive_demo.changes import Lease
 from reactive_demo.feeds import Feed, Session
-from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.sinks import Sink
 
 __all__ = ["Leadership"]
 
@@ -37,7 +37,7 @@ class Leadership:
     """
 
     def __init__(
-        self, feed: Feed, cache: Cache, *, takeover: bool, whatever_database: bool = False
+        self, feed: Feed, cache: Sink, *, takeover: bool, whatever_database: bool = False
     ) -> None:
         self._cache = cache
         self._whatever_database = whatever_database

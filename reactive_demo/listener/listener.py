@@ -35,8 +35,8 @@ from reactive_demo.listener.leadership import Leadership
 from reactive_demo.listener.quarantine import Outcome, Quarantine
 from reactive_demo.listener.stats import Recorder, Stats
 from reactive_demo.listener.status import Status
-from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.signals import Signal
+from reactive_demo.sinks import Sink
 from reactive_demo.waiting import StopEvent
 
 __all__ = ["Applied", "Listener"]
@@ -78,7 +78,7 @@ class Listener:
     def __init__(
         self,
         feed: Feed,
-        cache: Cache,
+        cache: Sink,
         *,
         takeover: bool = False,
         whatever_database: bool = False,

@@ -22,8 +22,8 @@ from redis import exceptions
 
 from reactive_demo.changes import Batch, Lease, State
 from reactive_demo.errors import ReactiveDemoError, first_line
-from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.redis_cache.quarantine_records import MAX_QUARANTINED
+from reactive_demo.sinks import Sink
 
 __all__ = ["Outcome", "Quarantine"]
 
@@ -70,7 +70,7 @@ class Quarantine:
     then the cache has what it had.
     """
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Sink) -> None:
         self._cache = cache
         self._reasons: dict[str, str] = {}
 
@@ -154,7 +154,7 @@ class Quarantine:
         return True
 
     def _isolate(self, key: str, version: str, reason: str) -> None:
-        log.warning("%s is in quarantine: %s", self._cache.redis_key(key), reason)
+        log.warning("%s:%s is in quarantine: %s", self._cache.table, key, reason)
         with suppress(redis.RedisError):  # for `audit`, which may be another process
             self._cache.quarantine_records.add(key, version, reason)
         self._reasons.pop(key, None)

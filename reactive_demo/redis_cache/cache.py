@@ -220,6 +220,9 @@ class Cache:
             arguments += (version, row or "")
         return self._unless_fenced(self._apply(keys=keys, args=[*arguments, self.db]))
 
+    def release(self) -> None:
+        """Do nothing: the next leader's token replaces this one's."""
+
     def forget_cursor(self) -> None:
         """Have the leader fill the cache again: its next batch is refused, and it looks again."""
         self._redis.hdel(self._feed, "cursor", "fence")

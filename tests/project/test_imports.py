@@ -14,7 +14,7 @@ LAYERS = (
     ("settings", "postgres"),
     ("app", "capture"),
     ("feeds",),
-    ("redis_cache",),
+    ("redis_cache", "sinks"),
     ("listener", "screen"),
     ("servers",),
     ("tools",),

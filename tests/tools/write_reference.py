@@ -29,6 +29,7 @@ SECTIONS = {
     "Feeds": ["ChangeTableFeed", "LogFeed", "NotifyFeed", "Options"],
     "The listener": ["Listener", "State", "Stats"],
     "The cache": ["Cache", "ReadThrough"],
+    "Brokers in its place (needs the extra brokers)": ["KafkaSink", "RabbitSink"],
     "Errors": [
         "ReactiveDemoError",
         "ConfigurationError",

@@ -9,6 +9,7 @@ Each server is examined on its own, so that a fault of one hides nothing about t
     database    PostgreSQL: its version, whether LISTEN works, the schema
     log         whether its log can be read, and what slots retain of it
     cache       Redis: its version, whether it accepts writes, what it evicts
+    brokers     RabbitMQ and Kafka: whether chapter 09 can use them
 """
 
 import tempfile
@@ -19,7 +20,7 @@ from pathlib import Path
 from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.servers import connect
 from reactive_demo.settings import Settings
-from reactive_demo.tools.doctor import cache, database, machine
+from reactive_demo.tools.doctor import brokers, cache, database, machine
 from reactive_demo.tools.doctor.report import Line, Report, State
 from reactive_demo.urls import without_password
 
@@ -31,7 +32,7 @@ def examine(settings: Settings | None = None) -> Report:
     lines = [machine.python(), *machine.packages()]
     try:
         settings = settings or Settings.from_environment()
-        lines += [*_servers(settings), *_disk(settings)]
+        lines += [*_servers(settings), *brokers.examine(settings), *_disk(settings)]
     except ReactiveDemoError as error:
         lines += [Line("settings", State.MEND, str(error))]
     return Report((*lines, *machine.programs()))

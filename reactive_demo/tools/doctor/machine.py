@@ -16,7 +16,7 @@ __all__ = ["disk", "packages", "programs", "python", "socket_path"]
 
 OLDEST_PYTHON = (3, 11)
 
-EXTRAS = ("embedded", "notebook", "web")
+EXTRAS = ("embedded", "notebook", "web", "brokers")
 """The extras that the package uses; the others are combinations, or for tests."""
 
 LOW_DISK = 500_000_000

@@ -1,7 +1,7 @@
 """Checks of chapter 07: what was lost, and what came back."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, cast
 
 from psycopg import sql
 
@@ -35,7 +35,7 @@ __all__ = [
 
 def change_is_lost(listener: Listener, profiles: Profiles, username: str) -> Verdict:
     """Check that the cache differs from the database although the listener is live."""
-    row, cached = profiles.get(username), listener.cache.get(username)
+    row, cached = profiles.get(username), _cache(listener).get(username)
     if row == cached:
         raise CheckFailed(
             f"Nothing is lost: database and cache agree about {username}. Stop the listener and "
@@ -47,6 +47,11 @@ def change_is_lost(listener: Listener, profiles: Profiles, username: str) -> Ver
             f"The listener is {listener.status_text}: run the cell that starts it again."
         )
     return Verdict(f"the listener is live, and the cache is wrong about {username}")
+
+
+def _cache(listener: Listener) -> Cache:
+    """Return what this chapter's listeners feed, which might be a broker too."""
+    return cast("Cache", listener.cache)
 
 
 def has_healed(
@@ -70,7 +75,7 @@ def has_healed(
                 f"times, and should have {reconnects} times: run the cells above that do harm. If "
                 "another notebook's listener leads, start this one again."
             )
-        if (cached := listener.cache.get(username)) != row:
+        if (cached := _cache(listener).get(username)) != row:
             return (
                 f"The database has {row}, the cache {cached}; the listener is "
                 f"{listener.status_text}. Is it the one with a ChangeTableFeed, and does no other "

@@ -7,6 +7,7 @@ their own that restarts a PostgreSQL that was stopped as it would one that crash
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -54,13 +55,20 @@ class Servers:
             lock = try_lock(home.with_name(f"{home.name}.lock"))
             if lock is not None:
                 try:
-                    return cls(connect(Settings(None, None, home)), home, lock, may_harm=True)
+                    return cls(connect(_only(home)), home, lock, may_harm=True)
                 except BaseException:
                     os.close(lock)
                     raise
         raise ReactiveDemoError(
             f"{MAX_LABS} fault labs run already: shut down the kernels of those you do not need."
         )
+
+    @property
+    def home(self) -> Path:
+        """The folder of its own servers."""
+        if self._home is None:
+            raise ReactiveDemoError("The lab has started no servers: it has no folder.")
+        return self._home
 
     @property
     def redis_url(self) -> str:
@@ -147,6 +155,11 @@ def reset() -> list[Path]:
     """Delete the data of all labs; return the folders that were removed."""
     found = [home for home in _homes() if home.exists()]
     return [folder for home in found for folder in stack.reset(Settings(None, None, home))]
+
+
+def _only(home: Path) -> Settings:
+    """Return settings with embedded servers in `home`, and brokers of your own if you have some."""
+    return replace(Settings.from_environment(), database_url=None, redis_url=None, home=home)
 
 
 def _homes() -> list[Path]:

@@ -19,6 +19,7 @@ import traitlets
 from reactive_demo.app.profiles import Profiles
 from reactive_demo.changes import State
 from reactive_demo.listener.listener import Applied, Listener
+from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.screen.label import LiveLabel
 from reactive_demo.screen.painter import paint, painter
 from reactive_demo.tutorial.widgets.motion import Motion
@@ -168,7 +169,8 @@ class FlowView(anywidget.AnyWidget):
 
     def _follows(self, label: LiveLabel) -> bool:
         ours, its = self.listener.cache, label.cache
-        return (its.redis_url, its.table) == (ours.redis_url, ours.table)
+        same = isinstance(ours, Cache) and its.redis_url == ours.redis_url
+        return same and its.table == ours.table
 
     def _frame(self, now: float) -> dict[str, Any]:
         state = self.listener.state

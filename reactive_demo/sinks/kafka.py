@@ -1,0 +1,272 @@
+"""KafkaSink: each batch and its position in one transaction of Kafka's.
+
+    Listener(ChangeTableFeed(database_url), KafkaSink(servers)).start()
+
+The partition of a row follows from its key, so the changes of a row stay in order. The producer's
+transactional id is that of the topic: a new leader's producer fences the one before. Readers that
+say `isolation.level=read_committed` see each batch whole or not at all. The position comes last in
+the transaction, and after the broker has all the rest of it: so even a broker that shows what was
+aborted shows no position without its batch.
+
+Needs the extra `brokers`.
+"""
+
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from reactive_demo.errors import ConfigurationError, FencedError, UnavailableError
+from reactive_demo.sinks.broker import BrokerSink, ValueRefusedError
+
+__all__ = ["KafkaSink"]
+
+TIMEOUT = 5.0
+"""Seconds to wait for an answer."""
+
+RECENT = 1_000
+"""Records of the positions' topic among which the newest position is looked for first."""
+
+GONE = b"\x00"
+"""The key of a message about no row in particular: no text of PostgreSQL's contains it."""
+
+FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001
+
+
+class KafkaSink(BrokerSink):
+    """The changes of one table, in a topic of Kafka's, `reactive_demo.<table>` unless named.
+
+    A new topic gets `partitions`; one that exists stays as it is, and so does its retention.
+    """
+
+    def __init__(
+        self,
+        servers: str,
+        table: str = "profile",
+        *,
+        topic: str | None = None,
+        partitions: int = 4,
+    ) -> None:
+        super().__init__(servers, table, topic)
+        if not re.fullmatch(r"[\w.-]{1,230}", self.topic, re.ASCII):
+            raise ConfigurationError(
+                f"Kafka has no topics with the name {self.topic!r}: give one, KafkaSink(..., "
+                "topic=...), of letters, digits, dots and hyphens."
+            )
+        self._partitions = partitions
+        self._positions = f"{self.topic}.position"
+        self._producer: Producer | None = None
+
+    @property
+    def name(self) -> str:
+        """The addresses and the topic."""
+        return f"{self.url}/{self.topic}"
+
+    def open_term(self, kind: str) -> int:
+        """Return the number of a new term: how many there have been."""
+        terms = self._terms(kind)
+        with _translated():
+            _create_topic(self.url, terms, 1)
+            numbers: list[int] = []
+            producer = Producer(_settings(self.url))
+            producer.produce(
+                terms,
+                b"a term",
+                on_delivery=lambda _, sent: numbers.append((sent.offset() or 0) + 1),
+            )
+            if producer.flush(TIMEOUT):
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
+        return numbers[0]
+
+    def current_term(self, kind: str) -> int:
+        """Return the number of the newest term."""
+        with _translated(), _reader(self.url) as reader:
+            place = TopicPartition(self._terms(kind), 0)
+            with suppress(KafkaException):  # there is no such topic
+                return int(reader.get_watermark_offsets(place, timeout=TIMEOUT)[1])
+        return 0
+
+    def seconds_without_leader(self) -> float:
+        """Return how long ago a leader last wrote, by its clock."""
+        with suppress(UnavailableError):
+            return float(time.time() - self._read_position().get("alive", -math.inf))
+        return 0.0
+
+    def _terms(self, kind: str) -> str:
+        return f"{self.topic}.terms.{re.sub(r'[^a-zA-Z0-9]', '-', kind)}"
+
+    def _open(self) -> None:
+        with _translated():
+            _create_topic(self.url, self.topic, self._partitions)
+            _create_topic(self.url, self._positions, 1, **{"cleanup.policy": "compact"})
+            self._producer = Producer(
+                _settings(
+                    self.url,
+                    **{
+                        "transactional.id": self.topic,
+                        "transaction.timeout.ms": 10_000,
+                        "linger.ms": 0,
+                    },
+                )
+            )
+            self._producer.init_transactions(TIMEOUT)
+
+    def _close(self) -> None:
+        if self._producer is not None:
+            with suppress(KafkaException):
+                self._producer.purge()
+        self._producer = None
+
+    def _read_position(self) -> dict[str, Any]:
+        with _translated(), _reader(self.url) as reader:
+            place = TopicPartition(self._positions, 0)
+            first, end = reader.get_watermark_offsets(place, timeout=TIMEOUT)
+            for start in (max(first, end - RECENT), first):
+                reader.assign([TopicPartition(self._positions, 0, start)])
+                if newest := _last(reader):
+                    return dict(json.loads(newest))
+        return {}
+
+    def _send(
+        self, messages: Sequence[tuple[str | None, str]], position: dict[str, Any] | None
+    ) -> None:
+        producer = self._producer
+        if producer is None:
+            raise FencedError("the sink was closed")
+        refused: list[KafkaError] = []
+
+        def note(error: KafkaError | None, _: object) -> None:
+            if error:
+                refused.append(error)
+
+        with _translated():
+            producer.begin_transaction()
+            try:
+                for key, body in messages:
+                    self._produce(producer, key, body, note)
+                _flush(producer, refused)
+                if position is not None:
+                    body = json.dumps({**position, "alive": time.time()})
+                    producer.produce(self._positions, body, b"position", on_delivery=note)
+                    _flush(producer, refused)
+                producer.commit_transaction(TIMEOUT)
+            except KafkaException:
+                with suppress(KafkaException):
+                    producer.abort_transaction(TIMEOUT)
+                raise
+
+    def _produce(
+        self, producer: Producer, key: str | None, body: str, note: Callable[..., None]
+    ) -> None:
+        """Send a message; one about no row in particular goes to all partitions."""
+        if key is not None:
+            _queue(producer, self.topic, body, key.encode(), note)
+            return
+        known = producer.list_topics(self.topic, TIMEOUT).topics[self.topic].partitions
+        for partition in known:
+            _queue(producer, self.topic, body, GONE, note, partition=partition)
+
+
+def _queue(
+    producer: Producer,
+    topic: str,
+    body: str,
+    key: bytes,
+    note: Callable[..., None],
+    *,
+    partition: int = -1,  # by the key
+) -> None:
+    """Put a message into the producer's queue; wait while that is full."""
+    while True:
+        try:
+            producer.produce(topic, body.encode(), key, partition, note)
+        except BufferError:
+            producer.poll(0.1)
+        else:
+            producer.poll(0)
+            return
+
+
+def _flush(producer: Producer, refused: Sequence[KafkaError]) -> None:
+    """Wait until the broker has all. Raises KafkaException."""
+    if producer.flush(TIMEOUT):
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
+    if refused:
+        raise KafkaException(refused[0])
+
+
+def _settings(servers: str, **more: Any) -> dict[str, Any]:
+    """Return a client's settings; what it would print is raised."""
+    quiet = {"log_level": 0, "error_cb": lambda _: None}
+    return {"bootstrap.servers": servers, **quiet, **more}
+
+
+@contextmanager
+def _reader(servers: str) -> Iterator[Consumer]:
+    reader = Consumer(
+        _settings(
+            servers,
+            **{
+                "group.id": "reactive_demo",  # required, and not joined
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 10,
+            },
+        )
+    )
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def _last(reader: Consumer) -> bytes | None:
+    """Return the last message of what is assigned."""
+    newest = None
+    while (message := reader.poll(TIMEOUT)) is not None:
+        if (error := message.error()) is None:
+            newest = message.value()
+        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            return newest
+        else:
+            raise KafkaException(error)
+    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
+
+
+def _create_topic(servers: str, topic: str, partitions: int, **config: str) -> None:
+    """Create the topic if there is none."""
+    admin = AdminClient(_settings(servers))  # which must live until it has its answer
+    if topic in admin.list_topics(timeout=TIMEOUT).topics:
+        return
+    made = admin.create_topics([NewTopic(topic, num_partitions=partitions, config=config)])
+    try:
+        made[topic].result(TIMEOUT)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise the library's errors in place of the client's."""
+    try:
+        yield
+    except TimeoutError:
+        raise UnavailableError("Kafka does not answer: start that server.") from None
+    except KafkaException as error:
+        cause = error.args[0]
+        if cause.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            raise ValueRefusedError(cause.str()) from None
+        if cause.code() in FENCED:
+            raise FencedError("another listener's producer has taken over") from None
+        raise UnavailableError(
+            f"Kafka does not take it ({cause.str()}): see whether that server runs."
+        ) from None

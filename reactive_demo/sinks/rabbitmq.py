@@ -1,0 +1,186 @@
+"""RabbitSink: each batch, confirmed by RabbitMQ, and then its position.
+
+    Listener(ChangeTableFeed(database_url), RabbitSink(rabbitmq_url)).start()
+
+The messages go to a topic exchange, with the row's key as the routing key. An exchange keeps
+nothing: bind a durable queue (`#` for all rows) before the listener starts, and it misses nothing.
+A queue keeps the order in which it was fed, so the changes of a row stay in order.
+
+The blocking client waits for the confirm of each single message; a transaction of AMQP's confirms a
+batch at once. The position is a message in a queue of length 1, where the next one takes its place.
+Who leads is a matter of one more queue, which exists as long as the leader's connection, and which
+no other connection can declare: a leader that was cut off cannot write either.
+
+Needs the extra `brokers`.
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+
+from reactive_demo.errors import FencedError, UnavailableError
+from reactive_demo.sinks.broker import BrokerSink, ValueRefusedError
+
+__all__ = ["RabbitSink"]
+
+TIMEOUT = 5.0
+"""Seconds to wait for an answer."""
+
+HEARTBEAT = 5
+"""Seconds; RabbitMQ gives a silent connection up after two of them."""
+
+NOT_FOUND, LOCKED, REFUSED = 404, 405, 406
+
+LONGEST_KEY = 255
+"""Bytes of a routing key."""
+
+
+class RabbitSink(BrokerSink):
+    """The changes of one table, in the exchange `reactive_demo.<table>` unless one is named."""
+
+    def __init__(self, url: str, table: str = "profile", *, exchange: str | None = None) -> None:
+        super().__init__(url, table, exchange)
+        self._positions = f"{self.topic}.position"
+        self._lead = f"{self.topic}.leader"
+        self._channel: BlockingChannel | None = None
+
+    @property
+    def name(self) -> str:
+        """The address, the virtual host and the exchange."""
+        parts = urlsplit(self.url)
+        return f"{parts.hostname}:{parts.port or 5672}{parts.path}/{self.topic}"
+
+    def open_term(self, kind: str) -> int:
+        """Return the number of a new term: how many there have been."""
+        with _translated(), _channel(self.url) as channel:
+            channel.queue_declare(self._terms(kind), durable=True)
+            channel.confirm_delivery()
+            channel.basic_publish("", self._terms(kind), b"a term", _persistent())
+            return int(channel.queue_declare(self._terms(kind), passive=True).method.message_count)
+
+    def current_term(self, kind: str) -> int:
+        """Return the number of the newest term."""
+        with _translated(), _channel(self.url) as channel:
+            declared = channel.queue_declare(self._terms(kind), durable=True)
+            return int(declared.method.message_count)
+
+    def seconds_without_leader(self) -> float:
+        """Return 0 while a leader is connected, and infinity otherwise."""
+        try:
+            with _channel(self.url) as channel:
+                channel.queue_declare(self._lead, passive=True)
+        except ChannelClosedByBroker as error:
+            return math.inf if error.reply_code == NOT_FOUND else 0.0
+        except (AMQPError, OSError):
+            return 0.0
+        return 0.0
+
+    def _terms(self, kind: str) -> str:
+        return f"{self.topic}.terms {kind}"
+
+    def _open(self) -> None:
+        self._close()
+        with _translated():
+            self._channel = channel = _open(self.url)
+            try:
+                channel.queue_declare(self._lead, exclusive=True)
+            except ChannelClosedByBroker as error:
+                self._close()
+                if error.reply_code != LOCKED:
+                    raise
+                raise UnavailableError(
+                    "Another listener's connection to RabbitMQ is still open: it is tried again."
+                ) from None
+            channel.exchange_declare(self.topic, "topic", durable=True)
+            channel.queue_declare(self._positions, durable=True, arguments={"x-max-length": 1})
+            channel.tx_select()
+
+    def _close(self) -> None:
+        if self._channel is not None:
+            with suppress(AMQPError, OSError):
+                self._channel.connection.close()
+        self._channel = None
+
+    def _read_position(self) -> dict[str, Any]:
+        with _translated():
+            method, _, body = self._leading().basic_get(self._positions)
+            if method is None or body is None:
+                return {}
+            self._leading().basic_nack(method.delivery_tag)  # it stays there
+            self._leading().tx_commit()
+            return dict(json.loads(body))
+
+    def _send(
+        self, messages: Sequence[tuple[str | None, str]], position: dict[str, Any] | None
+    ) -> None:
+        channel = self._leading()
+        with _translated():
+            try:
+                for key, body in messages:
+                    channel.basic_publish(self.topic, _routing(key), body.encode(), _persistent())
+                channel.tx_commit()
+            except ChannelClosedByBroker as error:
+                if error.reply_code != REFUSED:
+                    raise
+                self._channel = channel.connection.channel()  # the lead is the connection's
+                self._channel.tx_select()
+                raise ValueRefusedError(error.reply_text) from None
+            if position is not None:
+                body = json.dumps({**position, "alive": time.time()})
+                channel.basic_publish("", self._positions, body.encode(), _persistent())
+            channel.tx_commit()
+
+    def _leading(self) -> BlockingChannel:
+        """Return the leader's channel. Raises FencedError if it was given up."""
+        if self._channel is None:
+            raise FencedError("the connection to RabbitMQ was closed")
+        return self._channel
+
+
+def _routing(key: str | None) -> str:
+    """Return the routing key: of a long one, the beginning; the message has all of it."""
+    return (key or "").encode()[:LONGEST_KEY].decode(errors="ignore")
+
+
+def _persistent() -> pika.BasicProperties:
+    return pika.BasicProperties(
+        delivery_mode=pika.DeliveryMode.Persistent, content_type="application/json"
+    )
+
+
+def _open(url: str) -> BlockingChannel:
+    parameters = pika.URLParameters(url)
+    parameters.heartbeat = HEARTBEAT
+    parameters.socket_timeout = parameters.stack_timeout = TIMEOUT
+    parameters.blocked_connection_timeout = TIMEOUT
+    return pika.BlockingConnection(parameters).channel()
+
+
+@contextmanager
+def _channel(url: str) -> Iterator[BlockingChannel]:
+    channel = _open(url)
+    try:
+        yield channel
+    finally:
+        with suppress(AMQPError, OSError):
+            channel.connection.close()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise the library's errors in place of the client's."""
+    try:
+        yield
+    except (AMQPError, OSError) as error:
+        said = str(error) or type(error).__name__
+        raise UnavailableError(
+            f"RabbitMQ does not take it ({said}): see whether that server runs."
+        ) from None

@@ -1,0 +1,133 @@
+"""Kafka: a log in partitions, and each reader remembers its place."""
+
+import time
+from contextlib import suppress
+from typing import Any
+
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from reactive_demo.tutorial.brokers.broker import TIMEOUT, Broker, Reader
+
+__all__ = ["Kafka"]
+
+PARTITIONS = 2
+
+
+def settings(url: str, **more: Any) -> dict[str, Any]:
+    """Return a client's settings; it stays silent while the broker is away, and we time out."""
+    quiet = {"log_level": 0, "error_cb": lambda _: None}
+    return {"bootstrap.servers": url, **quiet, **more}
+
+
+def create_topic(url: str, topic: str, partitions: int = PARTITIONS, **config: str) -> None:
+    """Create the topic if there is none."""
+    admin = AdminClient(settings(url))  # which must live until it has its answer
+    wanted = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=config)
+    created = admin.create_topics([wanted])
+    try:
+        created[topic].result(TIMEOUT)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise
+
+
+class LogReader(Reader):
+    """A reader of some of the topic's partitions, whose place is kept under its name."""
+
+    def __init__(self, url: str, topic: str, name: str, share: tuple[int, int]) -> None:
+        self._consumer = Consumer(
+            settings(
+                url,
+                **{
+                    "group.id": f"{topic}.{name}",
+                    "enable.auto.commit": False,
+                    "auto.offset.reset": "earliest",
+                    "isolation.level": "read_committed",
+                    "fetch.wait.max.ms": 10,
+                },
+            )
+        )
+        number, of = share
+        # A group could deal its partitions out by itself, which takes some seconds.
+        parts = self._consumer.list_topics(topic, TIMEOUT).topics[topic].partitions
+        mine = [TopicPartition(topic, part) for part in parts if part % of == number]
+        known = self._consumer.committed(mine, timeout=TIMEOUT)
+        self._consumer.assign(known)
+        self._read: dict[int, int] = {}
+        self._topic = topic
+
+    def read(self, timeout: float = 1.0) -> str | None:
+        """Return the next message of one of the partitions."""
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            message = self._consumer.poll(left)
+            if message is not None and message.error() is None:
+                self._read[message.partition() or 0] = (message.offset() or 0) + 1
+                return (message.value() or b"").decode()
+        return None
+
+    def acknowledge(self) -> None:
+        """Keep the place: one number a partition, and not one for each message."""
+        places = [TopicPartition(self._topic, part, at) for part, at in self._read.items()]
+        if places:
+            self._consumer.commit(offsets=places, asynchronous=False)
+
+    def close(self) -> None:
+        """Leave; the place stays where it was last committed."""
+        self._consumer.close()
+
+
+class Kafka(Broker):
+    """An idempotent producer, and readers that commit their place by hand."""
+
+    name = "Kafka"
+    promise = "for a time that you set; at least once, if the reader commits its place"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._producer: Producer | None = None
+        self._created: set[str] = set()
+
+    def publish(self, topic: str, body: str, key: str = "", transaction: Any = None) -> None:
+        """Append to the partition of `key`, and wait for the broker's answer."""
+        del transaction
+        if self._producer is None:
+            self._producer = Producer(settings(self.url, **{"linger.ms": 0}))
+        self._create(topic)
+        failures: list[KafkaError] = []
+        self._producer.produce(
+            topic,
+            body.encode(),
+            key.encode(),
+            on_delivery=lambda error, _: failures.append(error) if error else None,
+        )
+        if self._producer.flush(TIMEOUT) or failures:
+            raise KafkaException(failures[0] if failures else KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
+
+    def subscribe(
+        self, topic: str, name: str = "reader", share: tuple[int, int] = (0, 1)
+    ) -> Reader:
+        """Continue where the reader `name` last committed its place, or at the beginning."""
+        self._create(topic)
+        return LogReader(self.url, topic, name, share)
+
+    def close(self) -> None:
+        """Forget the connection."""
+        if self._producer is not None:
+            with suppress(KafkaException):
+                self._producer.purge()
+        self._producer = None
+        self._created.clear()
+
+    def _create(self, topic: str) -> None:
+        if topic not in self._created:
+            create_topic(self.url, topic)
+            self._created.add(topic)
