@@ -1,8 +1,8 @@
 """The cache: what Redis holds, and how it is written.
 
 A row is the hash `profile:<username>` with the fields `row` (JSON text) and, from a feed that
-knows them, `version` and `epoch` (decimal text). A deleted row leaves a tombstone for a while: the
-hash without `row`. Each write is published on a channel of the same name, as
+knows it, `version` (`epoch:version`, decimal text). A deleted row leaves a tombstone for a while:
+the hash without `row`. Each write is published on a channel of the same name, as
 `{"version": ..., "row": {...} or null, "db": ...}`: `db` is the number of the Redis database, which
 channels do not tell apart. Any Redis client can read both. The cache never touches PostgreSQL.
 
@@ -25,7 +25,7 @@ from reactive_demo.changes import Batch, Change, Lease, Versioned, into_batches
 from reactive_demo.errors import FencedError, RefusedError
 from reactive_demo.exact_json import dump_row, parse_row
 from reactive_demo.redis_cache.client import open_redis, script
-from reactive_demo.redis_cache.keys import feed_key, row_key
+from reactive_demo.redis_cache.keys import feed_key, row_key, stamp
 from reactive_demo.redis_cache.leaders import Leaders
 from reactive_demo.redis_cache.quarantine_records import QuarantineRecords
 from reactive_demo.redis_cache.rights import LEADER, WRITER, MissingRights, missing_rights
@@ -121,7 +121,7 @@ class Cache:
         TimeoutError after `timeout` seconds.
         """
         deadline, pause = time.monotonic() + timeout, 0.001
-        while version is not None and int(self._held_version(key)) < version:
+        while version is not None and not self._holds(key, version):
             if time.monotonic() > deadline:
                 raise TimeoutError(
                     f"The cache does not have version {version} of {key} after {timeout:g} s: does "
@@ -261,8 +261,13 @@ class Cache:
                 raise row
         return [row if isinstance(row, str) else None for row in rows]
 
-    def _held_version(self, key: str) -> str:
-        return str(self._redis.hget(self.redis_key(key), "version") or "-1")
+    def _holds(self, key: str, version: int) -> bool:
+        """Return whether the cache holds `version` or a later one, of the newest epoch."""
+        held = stamp(cast("str | None", self._redis.hget(self.redis_key(key), "version")))
+        if held is None or int(held.version) < version:
+            return False
+        epoch = cast("str | None", self._redis.hget(self._feed, "epoch"))
+        return int(held.epoch) >= int(epoch or 0)
 
     def _evict_below(self, held: str, epoch: str, version: str) -> None:
         """Remove the rows of older epochs, and of this one those older than `version`."""

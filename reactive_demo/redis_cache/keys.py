@@ -1,6 +1,26 @@
-"""The names of Redis keys. A row's key is its channel too."""
+"""The names of Redis keys, and how to read a row's version. A row's key is its channel too."""
 
-__all__ = ["feed_key", "load_key", "quarantine_key", "row_key", "stream_key"]
+import re
+from typing import NamedTuple
+
+__all__ = ["Stamp", "feed_key", "load_key", "quarantine_key", "row_key", "stamp", "stream_key"]
+
+STAMP = re.compile(r"([0-9]{1,40}):([0-9]{1,40})")
+
+
+class Stamp(NamedTuple):
+    """What the field `version` of a cached row says: `epoch:version`, two decimal numbers."""
+
+    epoch: str
+    """Which life of the database the row is from."""
+    version: str
+    """Greater for each later change of the row in this epoch."""
+
+
+def stamp(field: str | None) -> Stamp | None:
+    """Read the field `version`; None if there is none, or another program or release wrote it."""
+    found = STAMP.fullmatch(field or "")
+    return Stamp(*found.groups()) if found else None
 
 
 def row_key(table: str, key: str) -> str:

@@ -6,6 +6,7 @@ import redis
 
 from reactive_demo.changes import Versioned
 from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.redis_cache.keys import stamp
 
 __all__ = ["held"]
 
@@ -28,4 +29,5 @@ def _read(key: str, reply: object) -> Versioned:
     if isinstance(reply, Exception):
         raise reply
     row, version = reply if isinstance(reply, list) else (None, None)
-    return Versioned(key, row, version or "")
+    known = stamp(version)
+    return Versioned(key, row, known.version if known else "")

@@ -7,7 +7,7 @@ import redis
 from redis.asyncio.client import PubSub
 
 from reactive_demo.redis_cache.client import open_async_redis
-from reactive_demo.redis_cache.keys import feed_key, row_key
+from reactive_demo.redis_cache.keys import feed_key, row_key, stamp
 
 __all__ = ["Cached", "Reader"]
 
@@ -66,4 +66,6 @@ def _cached(reply: Any) -> Cached:
         return Cached(None, None)
     if isinstance(reply, Exception):
         raise reply
-    return Cached(*reply)
+    row, version = reply
+    known = stamp(version)
+    return Cached(row, known and known.version)
