@@ -16,6 +16,7 @@ __all__ = [
     "Sentinels",
     "read_database_url",
     "read_redis_url",
+    "redis_place",
     "redis_seeds",
     "sentinels",
     "without_password",
@@ -151,6 +152,20 @@ def redis_seeds(redis_url: str) -> list[str]:
         return [redis_url]
     before, rest = match["scheme"] + (match["login"] or ""), match["rest"]
     return [f"{before}{host}{rest}" for host in match["hosts"].split(",")]
+
+
+def redis_place(redis_url: str) -> str:
+    """Return the addresses that a URL names, in order, without user and password."""
+    if watched := sentinels(redis_url):
+        addresses = sorted(f"{host}:{port}" for host, port in watched.addresses)
+        return f"{','.join(addresses)}/{watched.name}"
+    places: list[dict[str, Any]] = [dict(parse_url(seed)) for seed in redis_seeds(redis_url)]
+    return ",".join(
+        sorted(
+            str(place.get("path") or f"{place.get('host', 'localhost')}:{place.get('port', 6379)}")
+            for place in places
+        )
+    )
 
 
 def _trimmed(text: str) -> str:

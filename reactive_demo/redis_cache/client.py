@@ -5,9 +5,12 @@ REDIS_URL names a server, nodes of a cluster (`redis://a:7000,b:7001`; one is en
 the server does.
 """
 
-from contextlib import suppress
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import cache
 from importlib.resources import files
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
 from redis.asyncio import Redis as AsyncRedis
@@ -20,21 +23,29 @@ from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.commands.core import Script
 from redis.connection import AbstractConnection, parse_url
-from redis.exceptions import NoPermissionError
+from redis.exceptions import ClusterDownError, NoPermissionError, RedisClusterException
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from reactive_demo.errors import ConfigurationError
 from reactive_demo.urls import Sentinels, redis_seeds, sentinels
 
+if TYPE_CHECKING:
+    from redis.asyncio.client import PubSub as AsyncPubSub
+    from redis.client import PubSub
+
 __all__ = [
     "ClusterNodeError",
+    "any_server",
+    "as_redis_errors",
     "connect_async_redis",
     "connect_redis",
     "database_of",
     "open_async_redis",
     "open_redis",
     "script",
+    "subscribing",
+    "subscribing_async",
 ]
 
 LOST = (redis.ConnectionError,)
@@ -51,6 +62,10 @@ CLUSTER_RETRIES = 3
 
 ON = "cluster_enabled:1"
 
+OF_A_NODE = {"host", "port", "username", "password", "ssl", "decode_responses", "encoding_errors"}
+OF_A_NODE |= {"socket_timeout", "socket_connect_timeout", "socket_keepalive"}
+"""The options of a cluster's client that suit one of a single node."""
+
 IS_CLUSTER = (
     "This Redis is a node of a cluster, which holds only some of the keys: let REDIS_URL name a "
     "Redis or Valkey server that is not part of a cluster."
@@ -65,6 +80,24 @@ class ClusterNodeError(ConfigurationError):
     """The server is a node of a cluster, and this is not meant for one."""
 
 
+class PatientCluster(RedisCluster):
+    """A cluster's client that raises nothing but redis.RedisError when nodes are away."""
+
+    def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command on the node that holds its key."""
+        with as_redis_errors():
+            return super().execute_command(*args, **kwargs)
+
+
+@contextmanager
+def as_redis_errors() -> Iterator[None]:
+    """Raise redis.ClusterDownError where redis-py has an error of no common kind."""
+    try:
+        yield
+    except RedisClusterException as error:
+        raise ClusterDownError(str(error)) from error
+
+
 def open_redis(redis_url: str, *, retries: int = 1) -> redis.Redis:
     """Return a client that gives up after 5 s and tries a dead connection once again.
 
@@ -73,9 +106,10 @@ def open_redis(redis_url: str, *, retries: int = 1) -> redis.Redis:
     """
     retry = Retry(NoBackoff(), retries, supported_errors=LOST)
     if watched := sentinels(redis_url):
-        return _sentinel(Sentinel, watched).master_for(
+        client = _sentinel(Sentinel, watched).master_for(
             watched.name, retry=retry, **_of_a_primary(watched)
         )
+        return cast("redis.Redis", client)
     options = _options(redis_url)
     return redis.Redis.from_url(redis_url, retry=retry, redis_connect_func=_greet, **options)
 
@@ -96,7 +130,8 @@ def connect_redis(redis_url: str) -> redis.Redis:
             with suppress(NoPermissionError):  # that is an answer too
                 client.ping()
         except ClusterNodeError:
-            return cast("redis.Redis", _open_cluster(seeds))
+            with as_redis_errors():
+                return cast("redis.Redis", _open_cluster(seeds))
         except (redis.ConnectionError, redis.TimeoutError) as error:
             client.close()
             failure = error
@@ -112,9 +147,10 @@ def open_async_redis(redis_url: str) -> AsyncRedis:
     """Return the same as `open_redis` for an event loop."""
     retry = AsyncRetry(NoBackoff(), 1, supported_errors=LOST)
     if watched := sentinels(redis_url):
-        return _sentinel(AsyncSentinel, watched).master_for(
+        client = _sentinel(AsyncSentinel, watched).master_for(
             watched.name, retry=retry, **_of_a_primary(watched)
         )
+        return cast("AsyncRedis", client)
     options = _options(redis_url)
     return AsyncRedis.from_url(redis_url, retry=retry, redis_connect_func=_agreet, **options)
 
@@ -147,6 +183,36 @@ async def connect_async_redis(redis_url: str) -> AsyncRedis | AsyncRedisCluster:
     raise failure
 
 
+def any_server(client: redis.Redis) -> redis.Redis:
+    """Return a client of one primary of a cluster; of any other server, `client` itself."""
+    if not isinstance(client, RedisCluster):
+        return client
+    node = random.choice(client.get_primaries())  # noqa: S311
+    return cast("redis.Redis", client.get_redis_connection(node))
+
+
+@contextmanager
+def subscribing(redis_url: str) -> Iterator["PubSub"]:
+    """Connect for subscriptions: every node of a cluster hears what is published on any."""
+    with connect_redis(redis_url) as client, any_server(client).pubsub() as pubsub:
+        yield pubsub
+
+
+@asynccontextmanager
+async def subscribing_async(client: AsyncRedis | AsyncRedisCluster) -> AsyncIterator["AsyncPubSub"]:
+    """Return the same for an event loop and a client that is there already."""
+    if not isinstance(client, AsyncRedisCluster):
+        async with client.pubsub() as pubsub:
+            yield pubsub
+        return
+    with as_redis_errors():
+        await client.initialize()
+    node = random.choice(client.get_primaries())  # noqa: S311
+    options = {name: value for name, value in node.connection_kwargs.items() if name in OF_A_NODE}
+    async with AsyncRedis(**options) as server, server.pubsub() as pubsub:
+        yield pubsub
+
+
 def database_of(redis_url: str) -> int:
     """Return the number of the Redis database that a URL names."""
     if watched := sentinels(redis_url):
@@ -156,14 +222,19 @@ def database_of(redis_url: str) -> int:
 
 def script(client: redis.Redis, *names: str) -> Script:
     """One script of the files `lua/NAME`, one after the other."""
+    return client.register_script(_source(names))
+
+
+@cache
+def _source(names: tuple[str, ...]) -> str:
     folder = files("reactive_demo.redis_cache") / "lua"
-    return client.register_script("".join((folder / name).read_text() for name in names))
+    return "".join((folder / name).read_text() for name in names)
 
 
-def _open_cluster(seeds: list[str]) -> RedisCluster:
+def _open_cluster(seeds: list[str]) -> PatientCluster:
     nodes = [ClusterNode(*address) for address in map(_address, seeds)]
     retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=1), CLUSTER_RETRIES)
-    return RedisCluster(
+    return PatientCluster(
         startup_nodes=nodes, retry=retry, require_full_coverage=False, **_of_a_cluster(seeds)
     )
 

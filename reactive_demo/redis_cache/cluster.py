@@ -11,7 +11,7 @@ The feed's hash, on whichever node it is, says which lease is the newest and whe
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -26,8 +26,8 @@ from redis.crc import key_slot
 from reactive_demo.changes import Batch, Change, Lease, Versioned
 from reactive_demo.errors import FencedError
 from reactive_demo.exact_json import dump_row
-from reactive_demo.redis_cache.client import script
-from reactive_demo.redis_cache.keys import feed_key, marker_key, row_key
+from reactive_demo.redis_cache.client import as_redis_errors, script
+from reactive_demo.redis_cache.keys import feed_key, load_key, marker_key, row_key
 from reactive_demo.redis_cache.one_server import OneServer
 from reactive_demo.redis_cache.rights import MissingRights
 
@@ -78,9 +78,9 @@ class Node(OneServer):
     """A node, as the server of the keys that it holds; its marker is in its slot `slot`."""
 
     def __init__(self, client: redis.Redis, slot: int, table: str, tombstone_life: float) -> None:
-        self._tag = tag_of(slot)
+        self.slot = slot
         super().__init__(client, table, tombstone_life)
-        self.feed = marker_key(table, self._tag)
+        self.feed = marker_key(table, tag_of(slot))
 
     def script(self, *names: str) -> Callable[..., Any]:
         """Return what runs a script on this node, whatever the slots of its keys."""
@@ -89,7 +89,28 @@ class Node(OneServer):
 
     def load_key(self, key: str) -> str:
         """Return the key that a reader holds on this node while it loads a row."""
-        return f"reactive_demo:load:{{{self._tag}}}:{self.table}:{key}"
+        return load_key(self.table, key, tag_of(self.slot))
+
+
+class AskedNode(Node):
+    """A node to which a slot is being migrated: it takes rows of it that are asked for."""
+
+    def __init__(self, node: OneServer, tombstone_life: float) -> None:
+        assert isinstance(node, Node)  # noqa: S101
+        super().__init__(node.client, node.slot, node.table, tombstone_life)
+
+    def script(self, *names: str) -> Callable[..., Any]:
+        """Return what runs a script on this node as if the slot were there already."""
+        run = script(self.client, "on_a_node.lua", *names)
+
+        def ask(keys: list[Any], args: list[Any]) -> Any:
+            self.client.script_load(run.script)
+            with self.client.pipeline(transaction=False) as batch:
+                batch.execute_command("ASKING")  # type: ignore[no-untyped-call]
+                batch.evalsha(run.sha, 1, keys[0], len(keys), *keys, *args)
+                return batch.execute()[1]
+
+        return ask
 
 
 @dataclass
@@ -122,18 +143,18 @@ class Cluster:
         self._record = OneServer(self.client, table, tombstone_life)
         self._take_marker = script(self.client, "take_marker.lua")
         self._lead: Lead | None = None
-        self._topology: Sequence[Share] = ()
-        self._nodes: Sequence[Node] = ()
+        self._known: tuple[Sequence[Share], Sequence[Node]] = ((), ())
+        self._looked = 0.0
         self._unannounced = 0
 
     @property
     def unannounced(self) -> int:
         """Changes that were written and not published."""
-        return self._unannounced + sum(node.unannounced for node in self._nodes)
+        return self._unannounced + sum(node.unannounced for node in self._known[1])
 
     def scan(self) -> Iterator[str]:
         """Yield the keys of all nodes."""
-        return chain.from_iterable(node.scan() for node in self._look()[1])
+        return chain.from_iterable(node.scan() for node in self._look(anew=True)[1])
 
     def put(self, changes: Sequence[Change]) -> None:
         """Write and publish `changes`, each key on its own: nothing spans several slots."""
@@ -184,16 +205,16 @@ class Cluster:
             read = marks[slot].fence if slot in marks else ""
             self._take(slot, read, fence if slot in slots else "", state)
         self._take(None, f"{lease.token}:{lease.sequence}", fence, state)
-        layout = _layout(topology)
+        division = _division(topology)
         if cursor is None:
-            self.client.hset(self.feed, "filled", layout)
+            self.client.hset(self.feed, "filled", division)
         by_slot: list[Node] = [nodes[0]] * SLOTS
         for share, node in zip(_first_shares(topology), nodes, strict=True):
             for one in topology:
                 if one[2:] == share[2:]:
                     by_slot[one.first : one.last + 1] = [node] * (one.last - one.first + 1)
         sequences: dict[OneServer, int] = dict.fromkeys((*nodes, self._record), sequence)
-        is_filled = cursor is None or filled == layout
+        is_filled = cursor is None or filled == division
         self._lead = Lead(token, topology, nodes, by_slot, sequences, is_filled)
         return Lease(token, lease.epoch, cursor, sequence)
 
@@ -225,18 +246,19 @@ class Cluster:
         return self._record.has_cursor()
 
     def missing_rights(self, *, versioned: bool = True) -> MissingRights:
-        """Return what the account may not do: nodes share no accounts, so of the first that lacks."""
-        found = [node.missing_rights(versioned=versioned) for node in self._look()[1]]
+        """Return what the account may not do on the first node where it lacks something."""
+        found = [node.missing_rights(versioned=versioned) for node in self._look(anew=True)[1]]
         return next(filter(None, found), found[0])
 
     def evictions(self) -> tuple[int, int]:
         """Return the sums over all nodes."""
-        found = [node.evictions() for node in self._look()[1]]
+        found = [node.evictions() for node in self._look(anew=True)[1]]
         return sum(limit for limit, _ in found), sum(evicted for _, evicted in found)
 
-    def server_of(self, key: str) -> Node:
+    def server_of(self, key: str, *, anew: bool = False) -> Node:
         """Return the node that holds a row, as far as is known."""
-        topology, nodes = self._look()
+        due = time.monotonic() - self._looked > LOOK_INTERVAL
+        topology, nodes = self._look(anew=anew or due)
         slot = slot_of(row_key(self.table, key))
         owner = next(share for share in topology if share.first <= slot <= share.last)
         addresses = [share[2:] for share in _first_shares(topology)]
@@ -275,20 +297,18 @@ class Cluster:
                 for row in rows:
                     probe.hget(row_key(self.table, row.key), "version")
                 replies = probe.execute(raise_on_error=False)
-            asked: dict[OneServer, list[Versioned]] = {}
+            asked: dict[OneServer | Node, list[Versioned]] = {}
             for row, reply in zip(rows, replies, strict=True):
-                is_asked = isinstance(reply, exceptions.AskError)
-                node = self._node_at(lead, reply.host, reply.port) if is_asked else part
+                asked_for = type(reply) is exceptions.AskError  # MovedError is a kind of it
+                node = self._node_at(lead, *reply.node_addr) if asked_for else part
                 asked.setdefault(node, []).append(row)
             rows = []
             for node, some in asked.items():
                 share = replace(batch, changes=some, cursor=None, evict_below=None)
                 its = replace(held, sequence=lead.sequences[node])
                 try:
-                    if node is part:
-                        newer += node.write(share, its, partial=True)
-                    else:
-                        newer += _asking(node).write(share, its, partial=True)
+                    there = part if node is part else AskedNode(node, self._tombstone_life)
+                    newer += there.write(share, its, partial=True)
                 except redis.ResponseError as error:
                     if ELSEWHERE not in str(error):
                         raise
@@ -325,8 +345,9 @@ class Cluster:
             raise FencedError("another listener is taking the lead")
 
     def _listed(self) -> tuple[frozenset[int], str | None]:
-        """Return the slots of the last lease's markers, and the layout when it was filled last."""
-        markers, filled = self.client.hmget(self.feed, "markers", "filled")
+        """Return the slots of the last lease's markers, and the division at the last fill."""
+        found = self.client.hmget(self.feed, ["markers", "filled"])
+        markers, filled = cast("list[str | None]", found)
         return _numbers(markers), filled
 
     def _read_marks(self, slots: frozenset[int]) -> dict[int, Mark]:
@@ -337,9 +358,8 @@ class Cluster:
             seen |= new
             for slot in new:
                 key = marker_key(self.table, tag_of(slot))
-                fence, epoch, cursor, others = self.client.hmget(
-                    key, "fence", "epoch", "cursor", "markers"
-                )
+                reply = self.client.hmget(key, ["fence", "epoch", "cursor", "markers"])
+                fence, epoch, cursor, others = cast("list[str | None]", reply)
                 if fence is not None:
                     found[slot] = Mark(fence, epoch or "0", cursor, _numbers(others))
                     slots |= found[slot].slots
@@ -355,19 +375,21 @@ class Cluster:
 
     def _look(self, *, anew: bool = False) -> tuple[Sequence[Share], Sequence[Node]]:
         """Return who holds which slots, and the nodes; asked of the cluster if need be."""
-        if anew or not self._nodes:
+        if anew or not self._known[1]:
             topology = self._ask()
-            if topology != self._topology:
-                self._cluster.nodes_manager.initialize(disconnect_startup_nodes_pools=False)
+            self._looked = time.monotonic()
+            if topology != self._known[0]:
+                with as_redis_errors():
+                    self._cluster.nodes_manager.initialize(disconnect_startup_nodes_pools=False)
+                nodes = [self._node(share) for share in _first_shares(topology)]
                 self._unannounced = self.unannounced
-                self._nodes = [self._node(share) for share in _first_shares(topology)]
-                self._topology = topology
-        return self._topology, self._nodes
+                self._known = topology, nodes
+        return self._known
 
     def _ask(self) -> Sequence[Share]:
         """Ask the nodes, until one answers, who holds which slots."""
         failure: redis.RedisError = exceptions.ClusterDownError("not all slots are served")
-        for node in self._cluster.get_nodes():
+        for node in self._cluster.get_nodes():  # type: ignore[no-untyped-call]
             try:
                 client = self._cluster.get_redis_connection(node)
                 reply: Any = client.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
@@ -383,7 +405,7 @@ class Cluster:
         raise failure
 
     def _node(self, share: Share) -> Node:
-        node = self._cluster.get_node(share.host, share.port)
+        node = self._cluster.get_node(share.host, share.port)  # type: ignore[no-untyped-call]
         if node is None:
             raise exceptions.ClusterDownError(f"{share.host}:{share.port} is not known yet")
         client = self._cluster.get_redis_connection(node)
@@ -401,10 +423,6 @@ def tag_of(slot: int) -> str:
     return next(str(n) for n in range(1_000_000) if key_slot(str(n).encode()) == slot)
 
 
-def _asking(node: Node) -> Node:
-    raise NotImplementedError
-
-
 def _first_shares(topology: Sequence[Share]) -> list[Share]:
     """Return the first share of each node, in order."""
     first: dict[Any, Share] = {}
@@ -413,7 +431,7 @@ def _first_shares(topology: Sequence[Share]) -> list[Share]:
     return list(first.values())
 
 
-def _layout(topology: Sequence[Share]) -> str:
+def _division(topology: Sequence[Share]) -> str:
     """Return how the slots are divided, whichever nodes hold the parts: a failover moves none."""
     parts: dict[Any, list[str]] = {}
     for share in topology:
@@ -421,7 +439,7 @@ def _layout(topology: Sequence[Share]) -> str:
     return " ".join(",".join(ranges) for ranges in parts.values())
 
 
-def _may_resume(marks: Sequence[Mark], epoch: str) -> bool:
+def _may_resume(marks: Iterable[Mark], epoch: str) -> bool:
     return all(mark.epoch == epoch and mark.cursor is not None for mark in marks)
 
 

@@ -18,7 +18,7 @@ from reactive_demo.changes import Batch, Change, Lease, Versioned, into_batches
 from reactive_demo.errors import FencedError, RefusedError
 from reactive_demo.exact_json import dump_row
 from reactive_demo.redis_cache.client import script
-from reactive_demo.redis_cache.keys import feed_key, row_key
+from reactive_demo.redis_cache.keys import feed_key, load_key, row_key
 from reactive_demo.redis_cache.rights import LEADER, WRITER, MissingRights, missing_rights
 
 __all__ = ["OneServer"]
@@ -43,7 +43,7 @@ class OneServer:
         self.feed = feed_key(table)
         self._prefix = row_key(table, "")
         self._life = str(round(1000 * tombstone_life))
-        self._acquire_lease = self.script("acquire_lease.lua")
+        self._acquire_lease = script(client, "acquire_lease.lua")
         self._apply = self.script("row.lua", "apply.lua")
         self._evict = self.script("row.lua", "evict.lua")
 
@@ -139,10 +139,14 @@ class OneServer:
                 return int(facts.get("maxmemory", 0)), int(facts.get("evicted_keys", 0))
         return 0, 0
 
-    def server_of(self, key: str) -> "OneServer":
-        """Return the server that holds a row."""
-        del key
+    def server_of(self, _key: str, *, anew: bool = False) -> "OneServer":
+        """Return the server that holds a row; look `anew` where it is."""
+        del anew
         return self
+
+    def load_key(self, key: str) -> str:
+        """Return the key that a reader holds while it loads a row."""
+        return load_key(self.table, key)
 
     def bookkeeping(self) -> list[str]:
         """Return the Redis keys of the feed."""
