@@ -12,6 +12,7 @@ __all__ = [
     "feed_key",
     "key_text",
     "load_key",
+    "marker_key",
     "quarantine_key",
     "row_key",
     "row_pattern",
@@ -82,14 +83,23 @@ def feed_key(table: str) -> str:
     return f"reactive_demo:feed:{table}"
 
 
+def marker_key(table: str, tag: str) -> str:
+    """Return the key of what stands for the feed's hash on a node of a cluster."""
+    return f"reactive_demo:feed:{{{tag}}}:{table}"
+
+
 def quarantine_key(table: str) -> str:
     """Return the key of the rows in quarantine, with their reasons."""
     return f"reactive_demo:aside:{table}"
 
 
-def load_key(table: str, key: str) -> str:
-    """Return the key that one reader holds while it loads a missing row."""
-    return f"reactive_demo:load:{table}:{key}"
+def load_key(table: str, key: str, tag: str = "") -> str:
+    """Return the key that one reader holds while it loads a missing row; on that node."""
+    return (
+        f"reactive_demo:load:{{{tag}}}:{table}:{key}"
+        if tag
+        else f"reactive_demo:load:{table}:{key}"
+    )
 
 
 def stream_key(table: str) -> str:

@@ -14,7 +14,7 @@ import redis
 
 from reactive_demo.errors import first_line
 from reactive_demo.redis_cache.cache import Cache
-from reactive_demo.redis_cache.client import open_redis
+from reactive_demo.redis_cache.client import subscribing
 from reactive_demo.redis_cache.keys import row_pattern
 from reactive_demo.screen.label import ABSENT
 from reactive_demo.screen.painter import paint
@@ -93,7 +93,7 @@ class RowGrid(ipywidgets.HTML):
     def _run(self) -> None:
         while not self._closing.is_set():
             try:
-                with open_redis(self.cache.redis_url) as client, client.pubsub() as pubsub:
+                with subscribing(self.cache.redis_url) as pubsub:
                     pubsub.psubscribe(row_pattern(self.cache.table))
                     self._follow(pubsub)
             except redis.exceptions.NoPermissionError:  # to subscribe: then it polls

@@ -12,7 +12,7 @@ from redis.exceptions import NoPermissionError
 
 from reactive_demo.feeds.installed import LOG, installed
 from reactive_demo.postgres import open_postgres
-from reactive_demo.redis_cache.client import open_redis
+from reactive_demo.redis_cache.client import any_server, connect_redis
 from reactive_demo.redis_cache.keys import feed_key, row_key
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def missing_rights(database_url: str, redis_url: str, table: str, feed: str | No
             parts.append(f"in PostgreSQL, GRANT {'; GRANT '.join(rights)}")
         if LOG in kinds and (replication := lacking_replication(connection)):
             parts.append(replication)
-    with open_redis(redis_url) as client:
-        if refused := denied(client, table):
+    with connect_redis(redis_url) as client:
+        if refused := denied(any_server(client), table):
             parts.append(f"in Redis, {granting(refused)}")
     return f"This account lacks rights that a listener needs: {'; '.join(parts)}." if parts else ""

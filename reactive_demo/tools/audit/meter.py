@@ -13,7 +13,7 @@ from reactive_demo.changes import Versioned, into_batches
 from reactive_demo.log_versions import has_reached, version_at, version_to_await
 from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.cache import Cache
-from reactive_demo.redis_cache.client import open_redis
+from reactive_demo.redis_cache.client import connect_redis
 from reactive_demo.redis_cache.keys import feed_key
 from reactive_demo.tools.audit.held import held
 from reactive_demo.tools.audit.table import Table
@@ -59,7 +59,7 @@ class Sides:
         """Connect to both. Raises NotCapturedError, psycopg.Error or redis.RedisError."""
         with (
             open_postgres(database_url, "audit") as connection,
-            open_redis(cache.redis_url) as client,
+            connect_redis(cache.redis_url) as client,
         ):
             facts = Table(connection, table or cache.table, captured=captured, feed=feed)
             yield cls(facts, cache, client)
