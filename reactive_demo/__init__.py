@@ -75,6 +75,7 @@ _LATER = {
     "ProfileApp": "tutorial.web",
     "ProfileCard": "tutorial.widgets",
     "RabbitSink": "sinks.rabbitmq",
+    "RowGrid": "screen.grid",
     "Windows": "tutorial.widgets",
     "set_stage": "tutorial.chapter_setup",
 }

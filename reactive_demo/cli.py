@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeAlias
 
 import psycopg
 import redis
@@ -20,14 +21,17 @@ from reactive_demo.capture.install import captured_tables, install, uninstall
 from reactive_demo.errors import ConfigurationError, ReactiveDemoError, RefusedError, in_a_sentence
 from reactive_demo.extras import MissingExtraError, naming_the_extra
 from reactive_demo.settings import CHECKOUT, Settings
+from reactive_demo.tutorial.working_copy import FIRST, FOLDER, Refreshed, WorkingCopy
 
 __all__ = ["build_parser", "main"]
 
-NOTEBOOKS = CHECKOUT / "notebooks"
-FIRST_NOTEBOOK = "00_welcome.ipynb"
+FEEDS = ("change-table", "log")
 
 QUIET_LAB = Path(__file__).parent / "tutorial" / "jupyter"
 """A Jupyter configuration without the news pop-up."""
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,12 +62,31 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
+    _add_course(commands)
+    _add_pipeline(commands)
+    _add_tools(commands)
+    return parser
+
+
+def _add_course(commands: Commands) -> None:
+    """Add what runs the course and its servers."""
     lab = commands.add_parser(
         "lab",
-        help="start or join the servers and open JupyterLab",
+        help="start or join the servers and open the course in JupyterLab",
+        description="Open the course in a copy, the folder `my-course` of the clone. What you "
+        "change there is kept; chapters that you have not changed are updated with the originals.",
         epilog="All other arguments are passed on to `jupyter lab`.",
     )
     lab.set_defaults(run=_lab)
+
+    renew = commands.add_parser("renew", help="replace chapters of your copy by the originals")
+    renew.add_argument(
+        "chapters",
+        nargs="*",
+        metavar="CHAPTER",
+        help="a number, such as 02; default: all. What you have changed is put by beside it.",
+    )
+    renew.set_defaults(run=_renew)
 
     run = commands.add_parser(
         "run", help="run a program with DATABASE_URL and REDIS_URL set, while the servers run"
@@ -71,8 +94,33 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("program", nargs=argparse.REMAINDER, metavar="-- CMD ...")
     run.set_defaults(run=_run)
 
+    reset = commands.add_parser("reset", help="delete the embedded servers' data")
+    reset.set_defaults(run=_reset)
+
+    cluster = commands.add_parser(
+        "cluster",
+        help="run a PostgreSQL pair and a Redis Cluster until SIGTERM or Ctrl-C, to break them",
+        epilog="They are empty, and leave nothing when they stop. Use the URLs that are printed in "
+        "another terminal; `kill`, `promote`, `start` (the killed one, as it was) and `follow` "
+        "(as a fresh standby), entered in this one, are for PostgreSQL, `kill redis` and "
+        "`start redis` for the cluster.",
+    )
+    cluster.add_argument(
+        "--synchronous", action="store_true", help="let each commit wait for the standby"
+    )
+    cluster.set_defaults(run=_cluster)
+
+
+def _add_pipeline(commands: Commands) -> None:
+    """Add what puts a pipeline on a table, and runs it."""
     install_ = commands.add_parser("install", help="start capturing the changes of a table")
     install_.add_argument("--table", default="profile", help="default: profile, created if absent")
+    install_.add_argument(
+        "--feed",
+        choices=FEEDS,
+        help="how listeners will learn of changes: from a change table that a trigger writes, or "
+        "from PostgreSQL's log; default: as before, else change-table",
+    )
     install_.add_argument(
         "--exclude",
         action="append",
@@ -89,9 +137,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     listen = commands.add_parser("listen", help="run a listener until SIGTERM or Ctrl-C")
     listen.add_argument("--table", default="profile")
+    _add_feed(listen)
     listen.set_defaults(run=_listen)
 
     serve = commands.add_parser("serve", help="run the profile app until SIGTERM or Ctrl-C")
+    _add_feed(serve)
     serve.add_argument("--port", type=int, default=8000, help="default: 8000; 0 is any free one")
     serve.add_argument("--address", default="127.0.0.1", help="default: 127.0.0.1")
     serve.add_argument(
@@ -108,8 +158,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     resync = commands.add_parser("resync", help="fill the cache again from its table")
     resync.add_argument("--table", default="profile")
+    _add_feed(resync)
     resync.set_defaults(run=_resync)
 
+
+def _add_tools(commands: Commands) -> None:
+    """Add what examines a pipeline."""
     audit = commands.add_parser(
         "audit",
         help="compare every cached row with its row in the table",
@@ -118,6 +172,7 @@ def build_parser() -> argparse.ArgumentParser:
         "Of a table with more than 100,000 rows, a random sample of that size is compared.",
     )
     audit.add_argument("--table", default="profile")
+    _add_feed(audit)
     audit.add_argument("--repair", action="store_true", help="repair the wrong rows, then exit")
     audit.add_argument("--json", action="store_true", help="print the report as JSON")
     audit.add_argument(
@@ -144,32 +199,64 @@ def build_parser() -> argparse.ArgumentParser:
     faults = commands.add_parser(
         "faults", help="break both pipelines in every way, and report what each one loses"
     )
+    faults.add_argument(
+        "--feed",
+        choices=FEEDS,
+        default=FEEDS[0],
+        help="what the durable pipeline reads; default: change-table",
+    )
     faults.set_defaults(run=_faults)
 
-    reset = commands.add_parser("reset", help="delete the embedded servers' data")
-    reset.set_defaults(run=_reset)
-    return parser
+
+def _add_feed(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--feed", choices=FEEDS, help="needed only if the table is installed for both"
+    )
+
+
+def _feed(options: argparse.Namespace) -> str | None:
+    """Return the kind of feed, as the library calls it."""
+    return options.feed and str(options.feed).replace("-", " ")
 
 
 def _lab(options: argparse.Namespace) -> int:
-    if not NOTEBOOKS.is_dir():
-        raise ConfigurationError(
-            f"There are no notebooks in {CHECKOUT}: run this in a clone of the repository, because "
-            "the installed package does not contain them."
-        )
+    course = WorkingCopy(CHECKOUT)
+    refreshed = course.refresh()
     if find_spec("jupyterlab") is None:
         raise MissingExtraError("`reactive-demo lab` needs", "all")
+    _tell(refreshed)
     servers = _connect()
     command = [
         *(sys.executable, "-m", "jupyterlab"),
-        f"--ServerApp.root_dir={NOTEBOOKS}",
-        f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}",
+        f"--ServerApp.root_dir={course.folder}",
+        f"--LabApp.default_url=/lab/tree/{FIRST}",
         *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
         *options.extra,
     ]
     known = os.environ.get("JUPYTER_CONFIG_PATH")
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, [str(QUIET_LAB), known]))
     return _become(servers, command)
+
+
+def _tell(refreshed: Refreshed) -> None:
+    """Print to the error stream what has become of the reader's chapters."""
+    for done, chapters in (("added", refreshed.added), ("updated", refreshed.updated)):
+        if chapters:
+            names = ", ".join(Path(chapter).stem for chapter in chapters)
+            print(f"reactive-demo: {done} to {FOLDER}/: {names}", file=sys.stderr)
+    for chapter in refreshed.kept:
+        print(
+            f"reactive-demo: there is a newer version of {chapter}, and you have changed yours: "
+            f"take the newer one with `reactive-demo renew {Path(chapter).name[:2]}`, which puts "
+            "yours by.",
+            file=sys.stderr,
+        )
+
+
+def _renew(options: argparse.Namespace) -> None:
+    for name, aside in WorkingCopy(CHECKOUT).renew(options.chapters):
+        if name.endswith(".ipynb") or aside:
+            print(f"{FOLDER}/{name} is new" + (f"; yours is now {aside}" if aside else "") + ".")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -189,15 +276,18 @@ def _run(options: argparse.Namespace) -> int:
 
 def _install(options: argparse.Namespace) -> None:
     from reactive_demo.tools.rights import lacking_to_install  # noqa: PLC0415
+    from reactive_demo.tools.services import kind_installed  # noqa: PLC0415
 
     with _connect() as servers:
+        feed = _feed(options) or kind_installed(servers.database_url, options.table)
         try:
-            install(servers.database_url, options.table, exclude=options.exclude)
+            install(servers.database_url, options.table, feed=feed, exclude=options.exclude)
         except RefusedError as error:
             rights = lacking_to_install(servers.database_url, options.table)
             needs = f" This account needs GRANT {'; GRANT '.join(rights)}." if rights else ""
             raise RefusedError(f"{error}{needs}") from None
-    print(f"The changes of the table {options.table} are now captured.")
+    where = "published in PostgreSQL's log" if feed == "log" else "captured"
+    print(f"The changes of the table {options.table} are now {where}.")
 
 
 def _uninstall(options: argparse.Namespace) -> None:
@@ -209,7 +299,7 @@ def _uninstall(options: argparse.Namespace) -> None:
             _confirm_uninstall(tables)
         uninstall(servers.database_url, options.table)
         what = f"the rows of {options.table}" if options.table else "all rows"
-        print(f"The triggers were dropped; {what} stayed as they were.")
+        print(f"Capture was taken off; {what} stayed as they were.")
         for table in tables:
             if options.cache:
                 removed = remove_cache(servers.redis_url, table)
@@ -239,7 +329,7 @@ def _listen(options: argparse.Namespace) -> None:
     from reactive_demo.tools.services import listen  # noqa: PLC0415
 
     with _connect(probe=False) as servers:
-        listen(servers.database_url, servers.redis_url, options.table)
+        listen(servers.database_url, servers.redis_url, options.table, feed=_feed(options))
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -253,6 +343,7 @@ def _serve(options: argparse.Namespace) -> None:
             address=options.address,
             hosts=options.allow_host,
             listening=not options.no_listener,
+            feed=_feed(options),
         )
 
 
@@ -260,7 +351,7 @@ def _resync(options: argparse.Namespace) -> None:
     from reactive_demo.tools.services import resync  # noqa: PLC0415
 
     with _connect() as servers:
-        count = resync(servers.database_url, servers.redis_url, options.table)
+        count = resync(servers.database_url, servers.redis_url, options.table, feed=_feed(options))
     print(f"The cache holds {count:,} rows of {options.table}.")
 
 
@@ -270,7 +361,11 @@ def _audit(options: argparse.Namespace) -> int:
     try:
         with _connect() as servers:
             report = command.run(
-                servers, options.table, repairs=options.repair, again=options.again
+                servers,
+                options.table,
+                feed=_feed(options),
+                repairs=options.repair,
+                again=options.again,
             )
     except Exception as error:  # noqa: BLE001  (status 1 would mean that rows are wrong)
         print(f"reactive-demo: {command.reason(error)}", file=sys.stderr)
@@ -296,13 +391,19 @@ def _bench(options: argparse.Namespace) -> None:
         )
 
 
-def _faults(_: argparse.Namespace) -> int:
+def _faults(options: argparse.Namespace) -> int:
     from reactive_demo.tutorial.faults import FaultLab, run_all, table  # noqa: PLC0415
 
-    with FaultLab() as lab:
+    with FaultLab(feed=str(_feed(options))) as lab:
         outcomes = run_all(lab, progress=lambda outcome: print(outcome.did, flush=True))
     print(f"\n{table(outcomes)}")
     return 1 if any(outcome.durable.lost for outcome in outcomes) else 0
+
+
+def _cluster(options: argparse.Namespace) -> None:
+    from reactive_demo.servers.topology import run  # noqa: PLC0415
+
+    run(synchronous=options.synchronous)
 
 
 def _reset(_: argparse.Namespace) -> None:

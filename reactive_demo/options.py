@@ -19,7 +19,7 @@ class Options:
     """Give up connecting to PostgreSQL after this long; libpq rounds up to a second."""
     silence_timeout: float = 20.0
     """Give up a connection on which PostgreSQL has been silent for this long when asked."""
-    max_backoff: float = 2.0
+    max_backoff: float = 1.0
     """The longest pause between two attempts to reach a server."""
     standby_poll: float = 1.0
     """Between a standby's attempts to lead."""
@@ -54,3 +54,9 @@ class Options:
     """Changes examined in one step of pruning."""
     prune_pause: float = 0.05
     """Between two steps, while there is much to prune."""
+
+    retained_log_share: float = 0.5
+    """Warn when a slot retains more than this share of what the server lets it
+    (`max_slot_wal_keep_size`) ..."""
+    retained_log_bytes: int = 1_000_000_000
+    """... or, where that is not limited, more than so many bytes."""

@@ -31,17 +31,8 @@ CREATE TABLE IF NOT EXISTS reactive.captured (
     pruned_xid  xid8   NOT NULL DEFAULT '0' -- what it deleted, or transactions before, may be forgotten
 );
 
--- CREATE INDEX IF NOT EXISTS would wait for every writer, even where the index exists. Earlier
--- versions kept one row for each key, and truncations in reactive.captured.
+-- CREATE INDEX IF NOT EXISTS would wait for every writer, even where the index exists.
 DO $$ BEGIN
-    IF EXISTS (SELECT FROM pg_catalog.pg_constraint c
-               WHERE c.conrelid OPERATOR(pg_catalog.=) 'reactive.change'::pg_catalog.regclass
-                 AND c.contype OPERATOR(pg_catalog.=) 'p') THEN
-        ALTER TABLE reactive.change DROP CONSTRAINT change_pkey;
-        ALTER TABLE reactive.change ALTER COLUMN key DROP NOT NULL;
-        ALTER TABLE reactive.captured DROP COLUMN truncated_version, DROP COLUMN truncated_xid;
-        UPDATE reactive.captured SET incarnation = pg_catalog.gen_random_uuid();
-    END IF;
     IF pg_catalog.to_regclass('reactive.change_xid') IS NULL THEN
         CREATE INDEX change_xid ON reactive.change (table_name, xid);
     END IF;

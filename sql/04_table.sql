@@ -139,3 +139,30 @@ BEGIN
     END IF;
 END
 $$;
+
+-- What to leave out of a table: `exclude`, or without it what is left out already. Refuses what
+-- cannot be.
+CREATE OR REPLACE FUNCTION reactive.columns_left_out(relation regclass, exclude text[]) RETURNS text[]
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    name text := reactive.name_of(relation);
+    bad text;
+BEGIN
+    IF exclude IS NULL AND to_regclass('reactive.published') IS NOT NULL THEN
+        exclude := (SELECT p.excluded FROM reactive.published p WHERE p.table_name = name);
+    END IF;
+    exclude := coalesce(
+        exclude, (SELECT c.excluded FROM reactive.captured c WHERE c.table_name = name), '{}');
+    SELECT e INTO bad FROM unnest(exclude) e
+    WHERE e = ANY (reactive.key_columns(relation)) OR NOT EXISTS (
+        SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attname = e AND a.attnum > 0);
+    IF FOUND THEN
+        RAISE EXCEPTION 'the column % cannot be left out of %', quote_ident(bad), name
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Leave out columns that the table has and that are not part of its key.';
+    END IF;
+    RETURN exclude;
+END
+$$;

@@ -140,21 +140,10 @@ DECLARE
     name text := reactive.name_of(relation);
     keys text[] := reactive.key_columns(relation);
     function text := reactive.function_of(name);
-    unknown text;
     remade boolean;
 BEGIN
     PERFORM reactive.check_table(relation);
-    exclude := coalesce(
-        exclude, (SELECT c.excluded FROM reactive.captured c WHERE c.table_name = name), '{}');
-    SELECT e INTO unknown FROM unnest(exclude) e
-    WHERE e = ANY (keys) OR NOT EXISTS (
-        SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attname = e AND a.attnum > 0);
-    IF FOUND THEN
-        RAISE EXCEPTION 'the column % cannot be left out of %', quote_ident(unknown), name
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'Leave out columns that the table has and that are not part of its key.';
-    END IF;
-
+    exclude := reactive.columns_left_out(relation, exclude);
     remade := reactive.make_capture_function(relation);
     PERFORM FROM reactive.captured c
     WHERE c.table_name = name AND c.key_columns = keys AND c.excluded = exclude AND NOT remade

@@ -5,7 +5,9 @@
 --
 --   owner      owns the database and its tables, and installs
 --   app        writes the table, and reads rows that the cache misses (ReadThrough)
---   listener   reads the table and the change log, and prunes the log; also for resync and audit
+--   listener   reads the table and the change log, and prunes the log; also for resync and audit.
+--              To read PostgreSQL's log (install --feed log) it needs ALTER ROLE ... REPLICATION
+--              too, which only an administrator can give: see SECURITY.md for how much that is
 --   viewer     needs nothing here: it reads Redis (docs/accounts.md has the accounts of Redis)
 
 \set ON_ERROR_STOP on
@@ -25,5 +27,11 @@ GRANT UPDATE (pruned_xid) ON reactive.captured TO :listener;
 GRANT INSERT ON reactive.change TO :listener;
 GRANT USAGE ON SEQUENCE reactive.version TO :listener;
 GRANT EXECUTE ON FUNCTION reactive.record_change(text, text), reactive.ring(bigint, text) TO :listener;
+
+-- Of a table that is followed in the log: how it is published. The app reads what the cache misses.
+SELECT to_regclass('reactive.published') IS NOT NULL AS has_log \gset
+\if :has_log
+GRANT SELECT ON reactive.published TO :app, :listener;
+\endif
 
 COMMIT;

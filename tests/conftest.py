@@ -13,12 +13,16 @@ import psycopg
 import pytest
 import redis
 
-from reactive_demo import Cache, ChangeTableFeed, Listener, Profiles, Stack, connect, install
+from reactive_demo import Cache, Listener, Profiles, Stack, connect
 from reactive_demo.feeds import Feed
+from reactive_demo.options import Options
+from reactive_demo.servers.cluster import EmbeddedCluster
 from reactive_demo.tutorial.chapter_setup import install_article
 from tools import course
 from tools.databases import new_database
+from tools.durable import CHANGE_TABLE, Durable
 from tools.redis_server import RedisServer
+from tools.required import required
 from tools.servers import Door
 from tools.waiting import until
 
@@ -27,6 +31,17 @@ WORLD = "REACTIVE_DEMO_TEST_WORLD"
 """The variable that tells the workers where the run's folder is."""
 
 _numbers = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests that break a topology be run as often as one likes."""
+    parser.addoption("--seeds", type=int, default=1, help="how often each topology is broken")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that takes a `seed` once for each."""
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(metafunc.config.getoption("--seeds")))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -131,10 +146,23 @@ EMPTY = """
 
 
 @pytest.fixture
-def captured_database(empty_database: str) -> str:
-    """A database with capture on the table `profile`."""
-    install(empty_database)
-    return empty_database
+def durable() -> Durable:
+    """What `database` has and `listen` follows; a module may have its tests run with both."""
+    return CHANGE_TABLE
+
+
+@pytest.fixture
+def options() -> Options:
+    """How fast its listeners go."""
+    return Options()
+
+
+@pytest.fixture
+def captured_database(empty_database: str, durable: Durable) -> Iterator[str]:
+    """A database whose table `profile` a durable feed can follow."""
+    durable.install(empty_database)
+    yield empty_database
+    durable.release(empty_database)
 
 
 @pytest.fixture
@@ -179,6 +207,23 @@ def valkey_url(stack: Stack) -> str:
     return stack.redis_url
 
 
+@pytest.fixture(scope="session")
+def shared_cluster() -> Iterator[EmbeddedCluster]:
+    """Three primaries and their replicas, for tests that break nothing."""
+    path = Path(tempfile.mkdtemp(prefix="rd-cluster-", dir="/tmp"))
+    with EmbeddedCluster(path) as cluster:
+        yield cluster
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def redis_cluster(shared_cluster: EmbeddedCluster) -> EmbeddedCluster:
+    """That cluster, empty."""
+    for node in shared_cluster.primaries:
+        node.client.flushall()
+    return shared_cluster
+
+
 @pytest.fixture
 def cache_url(valkey_url: str) -> str:
     """The server of `cache` and `client`; a module may choose another."""
@@ -213,17 +258,19 @@ def profiles(database: str) -> Iterator[Profiles]:
 
 
 @pytest.fixture
-def listen() -> Iterator[Callable[..., Listener]]:
+def listen(durable: Durable, options: Options) -> Iterator[Callable[..., Listener]]:
     """Start listeners that end with the test: `listen(database, cache)`, or `listen(feed, cache)`.
 
-    They follow the cache's table, by the change table unless a feed is given.
+    They follow the cache's table, by the test's durable feed unless another is given.
     """
     started: list[Listener] = []
 
     def listen(
         source: str | Feed, cache: Cache, *, takeover: bool = False, state: str = "live"
     ) -> Listener:
-        feed = ChangeTableFeed(source, cache.table) if isinstance(source, str) else source
+        feed = source
+        if isinstance(feed, str):
+            feed = durable.follow(feed, cache.table, options=options)
         started.append(Listener(feed, cache, takeover=takeover))
         started[-1].start().wait_until(state)
         return started[-1]
@@ -282,15 +329,10 @@ def chromium() -> str:
     return required("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-def required(name: str, *aliases: str) -> str:
-    """The path of a program; the test is skipped without it, and fails where CI asks for it."""
-    for candidate in (name, *aliases):
-        if path := shutil.which(candidate):
-            return path
-    message = f"there is no {name} on this machine: install it to run this test"
-    if name in os.environ.get("REACTIVE_DEMO_REQUIRE", "").split(","):
-        pytest.fail(message)
-    pytest.skip(message)
+@pytest.fixture(scope="session")
+def proxy_program() -> str:
+    """The path of an HAProxy on this machine."""
+    return required("haproxy")
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reactive_demo.changes import Change, conflate, decode
+from reactive_demo.changes import Change
 from reactive_demo.exact_json import dump_row, parse_row
+from reactive_demo.feeds.notifications import conflate, decode
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 keys = st.sampled_from(["ada", "bob", "eve"])

@@ -7,6 +7,7 @@ from typing import Any, Self
 import psycopg
 from psycopg.rows import dict_row
 
+from reactive_demo.app.increments import Increments
 from reactive_demo.app.pool import Pool
 from reactive_demo.errors import ReactiveDemoError, RefusedError
 from reactive_demo.postgres import PatientConnection, open_postgres, translated
@@ -34,11 +35,12 @@ class Profiles:
         self.wrote: Signal[[str, float, float]] = Signal()
         """Sent after each increment: username, when the write began, and when it was done."""
         self._pool = Pool(lambda: _connect(database_url))
+        self._increments = Increments()
 
     def increment(self, username: str, counter: str) -> int | None:
         """Add one to a counter, making the profile if there is none.
 
-        Return the version to pass to `Cache.wait_for`; None where the table is not captured.
+        Return the version to pass to `Cache.wait_for`; None where no durable feed can follow.
 
         Raises ReactiveDemoError for a counter that is none of `COUNTERS`.
         """
@@ -58,13 +60,14 @@ class Profiles:
         began = time.time()
         try:
             wait = None if lock_timeout is None else f"{max(1, round(1000 * lock_timeout))}ms"
-            rows = self._execute(INCREMENT, wait, usernames, counters)
+            with translated(self.database_url), self._pool.lend() as connection:
+                found = self._increments.run(connection, wait, usernames, counters)
         except UnicodeEncodeError as error:
             raise RefusedError(f"The database's encoding cannot write {error.object!r}.") from None
         if self.wrote:
             for username in set(usernames):
                 self.wrote(username, began, time.time())
-        versions = dict(zip(order, (row["version"] for row in rows), strict=True))
+        versions = dict(zip(order, found, strict=True))
         return [versions[number] for number in range(len(increments))]
 
     def get(self, username: str) -> dict[str, Any] | None:
@@ -123,15 +126,6 @@ def _connect(database_url: str) -> PatientConnection:
 
 
 # Qualified throughout: these sessions may be a pooler's, and are not pinned to pg_catalog.
-INCREMENT = """
-    SELECT reactive.increment(i.who, i.counter) AS version
-    FROM (SELECT pg_catalog.set_config('lock_timeout', COALESCE(
-        %s::pg_catalog.text, pg_catalog.current_setting('lock_timeout')), true)) AS s (wait),
-    ROWS FROM (
-        pg_catalog.unnest(%s::pg_catalog.text[]), pg_catalog.unnest(%s::pg_catalog.text[])
-    ) AS i (who, counter)
-    WHERE s.wait IS NOT NULL
-"""
 GET = "SELECT * FROM public.profile WHERE username OPERATOR(pg_catalog.=) %s::pg_catalog.text"
 DELETE = """
     DELETE FROM public.profile WHERE username OPERATOR(pg_catalog.=) %s::pg_catalog.text

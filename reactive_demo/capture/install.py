@@ -17,8 +17,9 @@ from tenacity import (
 )
 
 from reactive_demo.capture.lock_waits import watched
-from reactive_demo.capture.publication import forget_slots, publish, unpublish, unpublish_all
+from reactive_demo.capture.publication import publish, unpublish, unpublish_all
 from reactive_demo.capture.schema import check_trust, resolve
+from reactive_demo.capture.slots import drop_slots, slots_of
 from reactive_demo.errors import ConfigurationError, LockTimeoutError, RefusedError, first_line
 from reactive_demo.postgres import open_postgres, unavailable
 
@@ -29,9 +30,10 @@ __all__ = [
     "captured_tables",
     "change_schema",
     "execute_files",
+    "forget_slots",
     "install",
     "read_sql",
-    "uncapture",
+    "take_off",
     "uninstall",
 ]
 
@@ -90,14 +92,12 @@ def install(
             publish(connection, name, columns)
             uncapture(connection, name)
             return
-        left_out = unpublish(connection, name)
-        was_published[:] = [] if left_out is None else [name]
-        exclude = left_out if columns is None else columns
-        connection.execute("SELECT reactive.capture(%s::regclass, %s)", [name, exclude])
+        connection.execute("SELECT reactive.capture(%s::regclass, %s)", [name, columns])
+        was_published[:] = [name] if unpublish(connection, name) else []
 
     change_schema(database_url, f"table {table}", work, lock_wait=lock_wait)
     for name in was_published:
-        _forget_slots(database_url, name)
+        forget_slots(database_url, name)
 
 
 def uninstall(database_url: str, table: str | None = None, *, lock_wait: float = LOCK_WAIT) -> None:
@@ -109,13 +109,14 @@ def uninstall(database_url: str, table: str | None = None, *, lock_wait: float =
     # Each in a transaction of its own. A writer locks first the table, then the change table, and a
     # listener the other way round: one transaction that locked all of them would deadlock.
     for name in captured_tables(database_url, lock_wait=lock_wait) if table is None else [table]:
-        change(f"table {name}", partial(_take_off, table=name))
+        change(f"table {name}", partial(take_off, table=name))
     if table is None:
         change("schema reactive", _drop_schema)
-    _forget_slots(database_url, table)
+    forget_slots(database_url, table)
 
 
-def _take_off(connection: psycopg.Connection, table: str) -> None:
+def take_off(connection: psycopg.Connection, table: str) -> None:
+    """Take capture off the table, and drop its publication. `forget_slots` does the rest."""
     uncapture(connection, table)
     if (name := resolve(connection, table)) is not None:
         unpublish(connection, name)
@@ -126,10 +127,24 @@ def _drop_schema(connection: psycopg.Connection) -> None:
     connection.execute("DROP SCHEMA IF EXISTS reactive CASCADE")
 
 
-def _forget_slots(database_url: str, table: str | None) -> None:
-    """Drop the slots that keep the log for `table`, or for any, and the listeners' hold on them."""
-    with _answering(database_url):
-        forget_slots(database_url, table)
+def forget_slots(database_url: str, table: str | None) -> None:
+    """Drop the slots that keep the log for `table`, or for any; no transaction can do that.
+
+    Raises RefusedError if this account may not: the rest is done by then.
+    """
+    with _answering(database_url), open_postgres(database_url, "install") as connection:
+        name = None if table is None else resolve(connection, table)
+        if table is not None and name is None:
+            return
+        try:
+            drop_slots(connection, name)
+        except psycopg.errors.InsufficientPrivilege as error:
+            slots = ", ".join(slot.name for slot in slots_of(connection, name))
+            raise RefusedError(
+                f"Nothing is published any more, but the slots {slots} still keep the log, and "
+                f"this account may not drop them ({error.diag.message_primary}): have a superuser "
+                "run `SELECT pg_drop_replication_slot(...)` for each, once no listener reads it."
+            ) from None
 
 
 def captured_tables(database_url: str, *, lock_wait: float = LOCK_WAIT) -> list[str]:

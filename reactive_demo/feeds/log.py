@@ -13,25 +13,27 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from reactive_demo.capture.slots import drop_slot, free_slot, slot_name
+from reactive_demo.capture.slots import drop_slot, free_slot, shown_size, slot_name
 from reactive_demo.changes import Batch, State, UnreadableRow, Versioned
 from reactive_demo.errors import NotCapturedError, RefusedError, first_line
-from reactive_demo.feeds.log_changes import Changes, is_visible, version_at
+from reactive_demo.feeds.log_changes import Changes, is_visible
 from reactive_demo.feeds.log_rows import Layout
 from reactive_demo.feeds.pgoutput import Relation, decode
 from reactive_demo.feeds.queries import query
 from reactive_demo.feeds.replication import Keepalive, Replication, SlotMade, lsn_number
-from reactive_demo.feeds.rows import Rows, fill_batches
-from reactive_demo.feeds.session import Session
+from reactive_demo.feeds.rows import fill_batches
+from reactive_demo.feeds.session import DurableFeed, DurableSession
 from reactive_demo.feeds.statements import Statements
-from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTINGS, describe_published, listed, text
-from reactive_demo.options import Options
+from reactive_demo.feeds.table import describe_published, listed, text
+from reactive_demo.hosts import at_host_of
+from reactive_demo.log_versions import CURSOR, version_at
 from reactive_demo.waiting import StopEvent
 
 __all__ = ["LogFeed"]
 
-CURSOR = "lsn:"
-NO_VERSION = sql.SQL("NULL")
+READING: dict[str, Any] = {"incarnation": "log_incarnation", "version": sql.SQL("NULL")}
+"""How its statements differ from those of the change table."""
+
 SHOWN = 3
 """Of the transactions that a new slot waits for, how many are named."""
 
@@ -41,61 +43,38 @@ WAIT_SHOWN = 0.25
 BURST = 2_000
 """Messages that are read before others get their turn: the heartbeat, the cache."""
 
+LOOKED_UP = 50
+"""Rows that are looked up at once: nobody knows beforehand how large they are."""
+
 VISIBLE_POLL = 0.001
 """Seconds between two looks whether a transaction can be seen."""
 
 
-class LogFeed:
+class LogFeed(DurableFeed):
     """The changes of any table published by `install(..., feed="log")` (see `sql/07_log.sql`)."""
 
     kind = "log"
-
-    def __init__(
-        self, database_url: str, table: str = "profile", *, options: Options | None = None
-    ) -> None:
-        self.database_url = database_url
-        self.table = table
-        self.options = options or Options()
 
     def open(self) -> "LogSession":
         """Connect. Raises NotCapturedError if the table is not published."""
         return LogSession(self)
 
-    def __repr__(self) -> str:
-        return f"LogFeed({self.table})"
 
-
-class LogSession(Session):
+class LogSession(DurableSession):
     """A connection that looks up what is asked, and another that streams once this one leads."""
 
     def __init__(self, feed: LogFeed) -> None:
-        super().__init__(feed.database_url, feed.table, None, feed.options)
+        super().__init__(feed, None, describe_published, **READING)
         self._feed = feed
         self._stream: Replication | None = None
-        try:
-            self._table = describe_published(self.connection, feed.table)
-            self.connection.execute(SETTINGS)
-            # A leader that is frozen does not keep the lead.
-            idle = f"SET idle_session_timeout = '{3 * self.options.heartbeat:g}s'"
-            within = (
-                f"SET idle_in_transaction_session_timeout = '{self.options.silence_timeout:g}s'"
-            )
-            self.connection.execute(f"{idle}; {within}".encode())
-            self._statements = self._statements_on(self.connection)
-            self._incarnation = str(self._statements.one("incarnation")[0])
-            self._rows = Rows(self._statements, self.options, self._check_unchanged)
-        except BaseException:
-            self.connection.close()
-            raise
+        self._warning = ""
+        within = self.options.silence_timeout
+        self.connection.execute(f"SET idle_in_transaction_session_timeout = '{within:g}s'".encode())
 
     def __exit__(self, *exc: object) -> None:
         if self._stream is not None:
             self._stream.close()
         super().__exit__(*exc)
-
-    def incarnation(self) -> str:
-        """Return what a cursor belongs to: server, timeline, database, publication and schema."""
-        return self._incarnation
 
     def can_resume(self, cursor: str) -> bool:
         """Return whether the slot is there and has kept everything after `cursor`."""
@@ -104,37 +83,18 @@ class LogSession(Session):
         wanted = {"slot": self._slot, "position": cursor.removeprefix(CURSOR)}
         return self.connection.execute(query("resumable"), wanted).fetchone() is not None
 
-    def batches(
-        self, cursor: str | None, stopping: StopEvent, *, fill: bool = True
-    ) -> Iterator[Batch]:
-        """Yield what changed after `cursor`, and then what changes, until `stopping`.
-
-        Raises NotCapturedError when the table or its publication are altered.
-        """
-        try:
-            self._stream = self._open_stream()
-            if cursor is None:
-                made = yield from self._make_slot(self._stream, stopping)
-                if made is None:
-                    return
-                if fill:
-                    yield from self._fill(self._stream, made)
-                yield Batch(State.CATCHING_UP, evict_below="0", progress="removing what is gone")
-                self._check_unchanged()
-                yield Batch(State.CATCHING_UP, cursor=f"{CURSOR}{made.lsn}")
-                start = made.lsn
-            else:
-                start = int(cursor.removeprefix(CURSOR))
-            free_slot(self.connection, self._slot)
-            ((publication,),) = self.connection.execute(query("publication"), [self._table.name])
-            self._stream.start(self._slot, publication, start)
-            yield from self._follow(self._stream, start, stopping)
-        except SCHEMA_CHANGED as error:
-            raise NotCapturedError(f"The table was made anew ({first_line(error)}).") from error
+    def _begin(self, stopping: StopEvent, *, fill: bool) -> Generator[Batch, None, str | None]:
+        """Make the slot anew, and read the table as it was where the slot begins."""
+        self._stream = stream = self._open_stream()
+        made = yield from self._make_slot(stream, stopping)
+        if made is not None and fill:
+            yield from self._fill(stream, made)
+        return None if made is None else f"{CURSOR}{made.lsn}"
 
     def _open_stream(self) -> Replication:
         try:
-            return Replication(self._feed.database_url, self._feed.table, self.options)
+            here = at_host_of(self.connection, self._feed.database_url)
+            return Replication(here, self._feed.table, self.options)
         except psycopg.OperationalError as error:
             ((may, user),) = self.connection.execute(query("may_replicate"))
             if may:
@@ -184,15 +144,21 @@ class LogSession(Session):
             # that the table has now. So nobody may alter it, and a new snapshot is asked.
             lock = sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE")
             self.connection.execute(lock.format(self._table.table))
-            self._statements_on(stream.connection).check_unchanged(self._incarnation)
+            there = Statements(self._table, stream.connection, **READING)
+            there.check_unchanged(self._incarnation)
             total = max(int(self._statements.one("estimate")[0]), 0)
             pages = ([(key, row, version, None) for key, row, *_ in p] for p in self._rows.pages())
             yield from fill_batches(pages, total, self.options)
 
     # Following the log
 
-    def _follow(self, stream: Replication, start: int, stopping: StopEvent) -> Iterator[Batch]:
+    def _follow(self, cursor: str, stopping: StopEvent) -> Iterator[Batch]:
         """Read what is there, hand it over, confirm it, and wait for more."""
+        self._stream = stream = self._stream or self._open_stream()
+        start = int(cursor.removeprefix(CURSOR))
+        free_slot(self.connection, self._slot)
+        ((publication,),) = self.connection.execute(query("publication"), [self._table.name])
+        stream.start(self._slot, publication, start)
         ((end,),) = self.connection.execute(query("log_end"))
         missed, told, state = lsn_number(end), monotonic(), State.CATCHING_UP
         changes = Changes(self._layout, self._ask_key, start)
@@ -210,6 +176,7 @@ class LogSession(Session):
             due = monotonic() - told >= self.options.heartbeat
             if due:  # a sign of life: is this still the leader, does Redis still hold the data,
                 self._check_unchanged()  # and is the table what it was?
+                self._note_retained()
                 told = monotonic()
             if changes.end >= missed or (due and not heard):
                 state = State.LIVE
@@ -220,9 +187,29 @@ class LogSession(Session):
             if not heard:
                 stream.wait(stopping, max(0.0, told + self.options.heartbeat - monotonic()))
 
+    def _note_retained(self) -> None:
+        """Note how much log the slot retains; warn before the disk is full, or the slot is lost."""
+        found = self.connection.execute(query("retained"), [self._slot]).fetchone()
+        retained, more = found or (None, None)
+        self.retained_log, self._warning = retained, ""
+        limit = self.options.retained_log_bytes
+        allowed = ""
+        if retained is not None and more is not None:
+            limit = round(self.options.retained_log_share * (retained + more))
+            allowed = f" of the {shown_size(retained + more)} that it may (max_slot_wal_keep_size)"
+        if retained is not None and retained > limit:
+            self._warning = (
+                f"the slot retains {shown_size(retained)} of log{allowed}: end the transaction "
+                "that has been open for long, or see why the cache is slow"
+            )
+
     def _is_full(self, changes: Changes) -> bool:
         options = self.options
-        return len(changes.rows) >= options.batch_rows or changes.size >= options.batch_bytes
+        return (
+            len(changes.rows) >= options.batch_rows
+            or changes.size >= options.batch_bytes
+            or len(changes.missing) >= LOOKED_UP
+        )
 
     def _hand_over(
         self, state: State, changes: Changes, *, is_sign: bool = False
@@ -246,7 +233,7 @@ class LogSession(Session):
             evict_below=changes.truncated,
             received=changes.received,
             changed_at=changes.changed_at,
-            progress="" if state is State.LIVE else "reading the log",
+            progress=self._warning if state is State.LIVE else "reading the log",
         )
         changes.clear()
         yield batch
@@ -295,14 +282,6 @@ class LogSession(Session):
         )
         ((key,),) = self.connection.execute(statement, parts)
         return str(key)
-
-    def _statements_on(self, connection: psycopg.Connection[Any]) -> Statements:
-        return Statements(
-            self._table, connection, incarnation="log_incarnation", version=NO_VERSION
-        )
-
-    def _check_unchanged(self) -> None:
-        self._statements.check_unchanged(self._incarnation)
 
 
 def _writer(pid: int, age: int | None) -> str:

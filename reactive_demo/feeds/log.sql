@@ -19,7 +19,9 @@ SELECT concat_ws('/', s.system_identifier, d.oid, left(pg_walfile_name(pg_curren
         {columns_fingerprint},
         (SELECT string_agg(concat_ws(':', c.oid, c.relfilenode, c.relreplident), ',' ORDER BY c.oid)
          FROM pg_partition_tree(r.oid) b JOIN pg_class c ON c.oid = b.relid WHERE r.relkind = 'p'),
-        (SELECT count(*) FROM pg_inherits i WHERE i.inhparent = r.oid))), 12))
+        (SELECT count(*) FROM pg_inherits i WHERE i.inhparent = r.oid),
+        (SELECT count(*) FROM pg_publication_rel o WHERE o.prpubid = p.oid),
+        (SELECT count(*) FROM pg_publication_namespace n WHERE n.pnpubid = p.oid))), 12))
 FROM pg_control_system() s, pg_database d, reactive.published k
 JOIN pg_class r ON r.oid = to_regclass(k.table_name)
 JOIN pg_publication p ON p.pubname = reactive.publication_of(k.table_name)
@@ -51,3 +53,29 @@ SELECT w.pid, round(extract(epoch FROM clock_timestamp() - a.xact_start))::int
 FROM (SELECT unnest(pg_blocking_pids(%s)) UNION SELECT pid FROM pg_stat_activity
       WHERE backend_xid IS NOT NULL AND backend_type = 'client backend') w (pid)
 LEFT JOIN pg_stat_activity a USING (pid) ORDER BY a.xact_start
+
+-- name: installed
+-- The kinds of feed that a table is installed for.
+SELECT 'change table' FROM pg_trigger
+WHERE tgrelid = to_regclass(%(table)s) AND tgname = 'reactive_capture'
+UNION ALL
+SELECT 'log' FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
+WHERE r.prrelid = to_regclass(%(table)s) AND starts_with(p.pubname::text, 'reactive_')
+
+-- name: log_insert_end
+-- Where the next record of the log will be, as a number.
+SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')
+
+-- name: table_writers
+-- The other transactions that have a lock to write a table, or a partition of it.
+SELECT DISTINCT l.virtualtransaction || ' ' || coalesce(l.pid::text, '') FROM pg_locks l
+WHERE l.locktype = 'relation' AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND l.relation IN (SELECT to_regclass(%(table)s) UNION
+      SELECT relid FROM pg_partition_tree(to_regclass(%(table)s)))
+  AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+
+-- name: retained
+-- How many bytes of the log the slot %s retains, and how many more it may before it is lost.
+SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint, safe_wal_size
+FROM pg_replication_slots WHERE slot_name = %s

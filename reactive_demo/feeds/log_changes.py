@@ -15,20 +15,9 @@ from reactive_demo.feeds.pgoutput import (
     Tuple,
     Upsert,
 )
+from reactive_demo.log_versions import version_at
 
-__all__ = ["Changes", "is_visible", "version_at"]
-
-PLACES = 10
-"""Digits for the position of a change in its transaction."""
-
-
-def version_at(lsn: int, position: int) -> str:
-    """Return the version of a change: where its transaction's commit is, and its place therein.
-
-    Not the change's own position in the log: a transaction may have written before a snapshot that
-    does not contain it, since it committed later.
-    """
-    return str(lsn * 10**PLACES + position)
+__all__ = ["Changes", "is_visible"]
 
 
 def is_visible(xid: int, snapshot: str) -> bool:

@@ -11,8 +11,9 @@ from typing import Any
 import psycopg
 
 from reactive_demo.capture.schema import resolve
-from reactive_demo.changes import Batch, State, conflate, decode
+from reactive_demo.changes import Batch, State
 from reactive_demo.errors import NotCapturedError
+from reactive_demo.feeds.notifications import conflate, decode
 from reactive_demo.feeds.queries import query
 from reactive_demo.feeds.session import Session
 from reactive_demo.options import Options
@@ -30,7 +31,7 @@ class NotifyFeed:
     one column.
     """
 
-    kind = "notify"
+    kind = leads_as = "notify"
 
     def __init__(
         self,

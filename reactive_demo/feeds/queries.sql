@@ -57,8 +57,8 @@ SELECT c.key, c.row, {version_of_key}, NULL FROM (
 
 -- name: estimate
 -- About how many rows the table has.
-SELECT coalesce(sum(reltuples), 0)::bigint FROM pg_class WHERE oid IN
-    (SELECT relid FROM pg_partition_tree(%(table)s) WHERE isleaf)
+SELECT coalesce(sum(reltuples), 0)::bigint FROM pg_class WHERE relkind = 'r' AND oid IN
+    (SELECT to_regclass(%(table)s) UNION SELECT relid FROM pg_partition_tree(%(table)s))
 
 -- name: arm
 SELECT pg_try_advisory_lock(reactive.bell(%(table)s))

@@ -1,19 +1,23 @@
 """What a feed is, and its sessions: connections that listen and yield batches of changes."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import psycopg
 from psycopg import sql
 
-from reactive_demo.changes import Batch
+from reactive_demo.changes import Batch, State
+from reactive_demo.errors import NotCapturedError, first_line
+from reactive_demo.feeds.rows import Rows
+from reactive_demo.feeds.statements import Statements
+from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTINGS, CapturedTable
 from reactive_demo.options import Options
 from reactive_demo.postgres import open_postgres
 from reactive_demo.waiting import StopEvent
 
-__all__ = ["Feed", "Session"]
+__all__ = ["DurableFeed", "DurableSession", "Feed", "Session"]
 
 
 class Session:
@@ -28,13 +32,14 @@ class Session:
     follower = ""
     """What it leads as: the name of the leader's lock, set once it leads."""
 
-    def __init__(
-        self, database_url: str, table: str, channel: str | None, options: Options
-    ) -> None:
+    retained_log: int | None = None
+    """Bytes of the log that its slot retained at the last heartbeat, if it has one."""
+
+    def __init__(self, database_url: str, name: str, channel: str | None, options: Options) -> None:
         self.options = options
         self.connection = open_postgres(
             database_url,
-            f"listen {table}",
+            f"listen {name}",
             connect_timeout=max(1, round(options.connect_timeout)),
             silence_timeout=options.silence_timeout,
         )
@@ -104,13 +109,89 @@ class Session:
         return heard
 
 
+class DurableSession(Session):
+    """A session with a cursor: what commits while it is away is read once it is back."""
+
+    def __init__(
+        self,
+        feed: "DurableFeed",
+        channel: str | None,
+        describe: Callable[["psycopg.Connection[Any]", str], CapturedTable],
+        **statements: Any,
+    ) -> None:
+        name = feed.table if channel else f"{feed.table} by the {feed.kind}"
+        super().__init__(feed.database_url, name, channel, feed.options)
+        try:
+            self._table = describe(self.connection, feed.table)
+            # A leader that is frozen does not keep the lead.
+            idle = f"SET idle_session_timeout = '{3 * self.options.heartbeat:g}s'"
+            self.connection.execute(f"{SETTINGS}; {idle}".encode())
+            self._statements = Statements(self._table, self.connection, **statements)
+            self._incarnation = str(self._statements.one("incarnation")[0])
+            self._rows = Rows(self._statements, self.options, self._check_unchanged)
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def incarnation(self) -> str:
+        """Return what a cursor belongs to: this server, timeline, database, capture and schema."""
+        return self._incarnation
+
+    def batches(
+        self, cursor: str | None, stopping: StopEvent, *, fill: bool = True
+    ) -> Iterator[Batch]:
+        """Yield the same. Raises NotCapturedError when capture is taken off, or put on anew."""
+        try:
+            if cursor is None:
+                cursor = yield from self._begin(stopping, fill=fill)
+                if cursor is None:
+                    return
+                yield Batch(State.CATCHING_UP, evict_below="0", progress="removing what is gone")
+                self._check_unchanged()
+                yield Batch(State.CATCHING_UP, cursor=cursor)
+            yield from self._follow(cursor, stopping)
+        except SCHEMA_CHANGED as error:
+            raise NotCapturedError(f"The table was made anew ({first_line(error)}).") from error
+
+    def _begin(self, stopping: StopEvent, *, fill: bool) -> Generator[Batch, None, str | None]:
+        """Read the table, if it is to `fill`; return the cursor, or None if stopped meanwhile."""
+        raise NotImplementedError
+
+    def _follow(self, cursor: str, stopping: StopEvent) -> Iterator[Batch]:
+        """Yield what changed after `cursor`, and then what changes, until `stopping`."""
+        raise NotImplementedError
+
+    def _check_unchanged(self) -> None:
+        self._statements.check_unchanged(self._incarnation)
+
+
 class Feed(Protocol):
     """A source of changes of one table."""
 
     kind: str
-    """At most one listener leads for each kind, table and cache."""
+    """How it learns of changes."""
+    leads_as: str
+    """At most one listener leads for each such name, table and cache."""
     table: str
     options: Options
 
     def open(self) -> AbstractContextManager[Session]:
         """Connect; every change that commits from now on is heard."""
+
+
+class DurableFeed:
+    """The changes of one table, none of which is lost."""
+
+    kind: str
+    leads_as = "change table"
+    """The same for all, since they write the same rows: two that lead would fence each other."""
+
+    def __init__(
+        self, database_url: str, table: str = "profile", *, options: Options | None = None
+    ) -> None:
+        self.database_url = database_url
+        self.table = table
+        self.options = options or Options()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.table})"

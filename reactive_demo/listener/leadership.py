@@ -41,8 +41,8 @@ class Leadership:
     ) -> None:
         self._cache = cache
         self._whatever_database = whatever_database
-        self._kind = feed.kind
-        self.role = f"reactive_demo lead {feed.kind} {feed.table} {cache.name} {cache.table}"
+        self._kind = feed.leads_as
+        self.role = f"reactive_demo lead {feed.leads_as} {feed.table} {cache.name} {cache.table}"
         """What the advisory lock is named after."""
         self._takeover = takeover
         self._term: int | None = None
@@ -66,13 +66,17 @@ class Leadership:
         is published is no listener: it is ignored, once Redis has seen no leader for three
         heartbeats.
         """
-        (taken, pid, user, name, may_listen), *_ = session.connection.execute(
+        (taken, pid, user, name, may_listen, is_alike), *_ = session.connection.execute(
             sql.SQL(TRY_LEAD).format(role=sql.Literal(self.role), holds=sql.SQL(HOLDS))
         )
         if taken:
             return ""
         if may_listen is not False:
-            return "another listener leads"
+            return (
+                "another listener leads"
+                if is_alike
+                else f"a listener of another feed leads ({name})"
+            )
         reason = f"process {pid} of {user} ({name or 'no name'}) holds the leader's lock"
         if self._cache.leaders.seconds_without_leader() < 3 * session.options.heartbeat:
             return reason
@@ -118,7 +122,8 @@ HOLDS = """
 TRY_LEAD = """
     SELECT pg_try_advisory_lock(k.key), a.pid, a.usename, a.application_name,
            has_table_privilege(a.usesysid, to_regclass('reactive.change'), 'SELECT') OR coalesce(
-               has_table_privilege(a.usesysid, to_regclass('reactive.published'), 'SELECT'), false)
+               has_table_privilege(a.usesysid, to_regclass('reactive.published'), 'SELECT'), false),
+           coalesce(a.application_name = current_setting('application_name'), true)
     FROM hashtextextended({role}, 0) AS k (key)
     LEFT JOIN pg_locks l ON {holds} LEFT JOIN pg_stat_activity a ON a.pid = l.pid
     LIMIT 1

@@ -235,6 +235,7 @@ class Listener:
             if not batch.is_empty:
                 self._write(batch, lease)
                 lease = lease and replace(lease, sequence=lease.sequence + 1)
+            self._recorder.retained_log = session.retained_log
             # Live is one who has written all there was.
             self._become(batch.state, batch.progress or self._health.notice)
             if batch.state is State.LIVE:

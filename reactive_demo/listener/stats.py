@@ -50,6 +50,8 @@ class Stats:
     """Connections made again after one was lost."""
     catch_ups: int = 0
     """Times it had more to read than what had just changed: what it missed, or the whole table."""
+    retained_log: int | None = field(default=None, compare=False)
+    """Bytes of PostgreSQL's log that a LogFeed's slot retained at the last heartbeat."""
     announce: Hop = field(default=Hop(), compare=False)
     """From the change, before its commit, to the listener that has heard it."""
     apply: Hop = field(default=Hop(), compare=False)
@@ -89,6 +91,7 @@ class Recorder:
     def __init__(self) -> None:
         self._counts = Stats()
         self._announce, self._apply, self._latency = Window(), Window(), Window()
+        self.retained_log: int | None = None
 
     def count(self, **more: int) -> None:
         """Add to the counts of these names."""
@@ -108,6 +111,7 @@ class Recorder:
         """What was counted until now."""
         return replace(
             self._counts,
+            retained_log=self.retained_log,
             announce=self._announce.hop,
             apply=self._apply.hop,
             latency=self._latency.hop,

@@ -1,6 +1,71 @@
-"""The names of Redis keys. A row's key is its channel too."""
+"""The names of Redis keys, and how to read a row's version. A row's key is its channel too."""
 
-__all__ = ["feed_key", "load_key", "quarantine_key", "row_key", "stream_key"]
+import json
+import re
+from datetime import date, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+__all__ = [
+    "Key",
+    "Stamp",
+    "feed_key",
+    "key_text",
+    "load_key",
+    "marker_key",
+    "quarantine_key",
+    "row_key",
+    "row_pattern",
+    "stamp",
+    "stream_key",
+]
+
+STAMP = re.compile(r"([0-9]{1,40}):([0-9]{1,40})")
+
+
+class Stamp(NamedTuple):
+    """What the field `version` of a cached row says: `epoch:version`, two decimal numbers."""
+
+    epoch: str
+    """Which life of the database the row is from."""
+    version: str
+    """Greater for each later change of the row in this epoch."""
+
+
+def stamp(field: str | None) -> Stamp | None:
+    """Read the field `version`; None if there is none, or another program or release wrote it."""
+    found = STAMP.fullmatch(field or "")
+    return Stamp(*found.groups()) if found else None
+
+
+Part = str | int | UUID | date
+"""The value of a key's column."""
+
+Key = Part | tuple[Part, ...] | list[Part]
+"""A primary key as callers write it: of several columns, a tuple or a list in their order."""
+
+
+def key_text(key: Key) -> str:
+    """Return the primary key as text, as `reactive.key_expression` in `sql/04_table.sql` makes it.
+
+    Raises TypeError for a type whose text depends on the column, rather than miss the row.
+    """
+    if not (isinstance(key, tuple | list) and key):
+        part = _part(key)
+        return part if isinstance(part, str) else json.dumps(part)
+    return key_text(key[0]) if len(key) == 1 else json.dumps([*map(_part, key)], ensure_ascii=False)
+
+
+def _part(value: object) -> str | int:
+    """Return what JSON has for the value of a key's column."""
+    if isinstance(value, str | int):
+        return value
+    if isinstance(value, UUID | date) and not isinstance(value, datetime):
+        return str(value)
+    raise TypeError(
+        f"{value!r} cannot be a key or a part of one: pass text, a whole number, a bool, a UUID or "
+        "a date, or the whole key as the text that Cache.scan() yields."
+    )
 
 
 def row_key(table: str, key: str) -> str:
@@ -8,9 +73,19 @@ def row_key(table: str, key: str) -> str:
     return f"{table}:{key}"
 
 
+def row_pattern(table: str) -> str:
+    """Return the pattern that the keys, and channels, of the rows of `table` match."""
+    return re.sub(r"([*?\[\]\\])", r"\\\1", row_key(table, "")) + "*"
+
+
 def feed_key(table: str) -> str:
     """Return the key of the feed's hash: fencing token, epoch, cursor, newest term."""
     return f"reactive_demo:feed:{table}"
+
+
+def marker_key(table: str, tag: str) -> str:
+    """Return the key of what stands for the feed's hash on a node of a cluster."""
+    return f"reactive_demo:feed:{{{tag}}}:{table}"
 
 
 def quarantine_key(table: str) -> str:
@@ -18,9 +93,13 @@ def quarantine_key(table: str) -> str:
     return f"reactive_demo:aside:{table}"
 
 
-def load_key(table: str, key: str) -> str:
-    """Return the key that one reader holds while it loads a missing row."""
-    return f"reactive_demo:load:{table}:{key}"
+def load_key(table: str, key: str, tag: str = "") -> str:
+    """Return the key that one reader holds while it loads a missing row; on that node."""
+    return (
+        f"reactive_demo:load:{{{tag}}}:{table}:{key}"
+        if tag
+        else f"reactive_demo:load:{table}:{key}"
+    )
 
 
 def stream_key(table: str) -> str:

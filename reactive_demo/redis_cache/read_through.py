@@ -12,20 +12,26 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import Any, Self
 
 import psycopg
 import redis
+from psycopg import sql
 
 from reactive_demo.app.pool import Pool
 from reactive_demo.errors import NotCapturedError
 from reactive_demo.exact_json import parse_row
-from reactive_demo.feeds.statements import Statements
-from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTING_VALUES, can_be, describe
+from reactive_demo.feeds.installed import LOG, describe_installed
+from reactive_demo.feeds.settled import Settling
+from reactive_demo.feeds.statements import VERSION_OF_KEY, Statements
+from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTING_VALUES, can_be
+from reactive_demo.log_versions import version_at
 from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.cache import Cache
-from reactive_demo.redis_cache.client import open_redis, script
-from reactive_demo.redis_cache.keys import feed_key, load_key
+from reactive_demo.redis_cache.keys import Key, key_text
+from reactive_demo.redis_cache.loads import Loads
+from reactive_demo.redis_cache.store import open_store
 
 __all__ = ["ReadThrough"]
 
@@ -45,6 +51,9 @@ SETTINGS_OF_A_READ = {
 """For one transaction only: behind a pooler, the session is not ours.
 
 A loader that is frozen may store nothing any more, and must not hold up a TRUNCATE."""
+
+VERSION_OF_READ = sql.SQL("%(version)s::pg_catalog.text")
+"""In the log, a key has no version that could be looked up: the read as a whole has one."""
 
 SETTINGS_BY_COLUMN = [list(SETTINGS_OF_A_READ), list(SETTINGS_OF_A_READ.values())]
 SET_FOR_ONE_TRANSACTION = """
@@ -84,39 +93,44 @@ class ReadThrough:
         self.wait_timeout = wait_timeout
         self._load_ms = round(1000 * min(LOAD_TIMEOUT, cache.tombstone_life / 2))
         self._pool = Pool(lambda: Reader(database_url, self.table))
-        self._redis = open_redis(cache.redis_url)
-        self._begin = script(self._redis, "begin_load.lua")
-        self._load = script(self._redis, "row.lua", "load.lua")
 
-    def get(self, key: str) -> dict[str, Any] | None:
+    @cached_property
+    def _loads(self) -> Loads:
+        """What the cache lets this reader do; it connects."""
+        cache = self.cache
+        return Loads(open_store(cache.redis_url, cache.table, cache.tombstone_life))
+
+    def get(self, key: Key) -> dict[str, Any] | None:
         """Return the row, its columns at top level, or None if there is none.
 
         Raises NotCapturedError; redis.RedisError; psycopg.OperationalError when PostgreSQL does not
         answer within 5 s, psycopg.DataError for a row that it cannot show.
         """
-        keys = [
-            feed_key(self.cache.table),
-            self.cache.redis_key(key),
-            load_key(self.cache.table, key),
-        ]
-        token = uuid.uuid4().hex
+        name, token = key_text(key), uuid.uuid4().hex
         deadline, pause = time.monotonic() + self.wait_timeout, 0.001
         while True:
-            reply: Any = self._begin(keys=keys, args=[token, self._load_ms])
-            answer, value = reply
+            answer, value = self._loads.begin(name, token, self._load_ms)
             if answer == "held":
                 return _row(value)
             if answer == "load":
-                return _row(self._load_row(key, keys, token, value))
+                return _row(self._load_row(name, token, value))
             if answer == "alone" or time.monotonic() > deadline:
-                return _row(self._read(key, lambda *_: None))
+                return _row(self._read(name, lambda *_: None))
             time.sleep(pause)
             pause = min(2 * pause, 0.02)
+
+    def refresh(self, key: Key) -> None:
+        """Store the row as the database has it now, unless the cache has a newer one."""
+        name, token = key_text(key), uuid.uuid4().hex
+        epoch = self._loads.begin_anew(name, token, self._load_ms)
+        if epoch is not None:
+            self._load_row(name, token, epoch)
 
     def close(self) -> None:
         """Close the connections; a call after that makes new ones."""
         self._pool.close()
-        self._redis.close()
+        if "_loads" in self.__dict__:
+            self._loads.close()
 
     def __enter__(self) -> Self:
         return self
@@ -127,21 +141,12 @@ class ReadThrough:
     def __repr__(self) -> str:
         return f"ReadThrough({self.table})"
 
-    def _load_row(self, key: str, keys: list[str], token: str, epoch: str) -> str | None:
+    def _load_row(self, key: str, token: str, epoch: str) -> str | None:
         """Read the row and store it; let go of the load's lock, whatever happens."""
 
         def store(incarnation: str, row: str | None, version: str) -> None:
             life = str(round(1000 * self.absent_life))
-            arguments: list[str | int] = [
-                token,
-                epoch,
-                incarnation,
-                life,
-                version,
-                row or "",
-                self.cache.db,
-            ]
-            self._load(keys=keys, args=arguments)
+            self._loads.store(key, [token, epoch, incarnation, life, version, row or ""])
 
         try:
             return self._read(key, store)
@@ -170,14 +175,20 @@ class Reader:
         self._connection = open_postgres(
             database_url, f"read {table}", pinned=False, prepare_threshold=None
         )
+        self._connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         self.was_used = False
         self._is_stale = False
         try:
             own = self._connection.execute("SELECT pg_catalog.current_setting('search_path')")
             self._connection.own_search_path = str(own.fetchall()[0][0])
             with self._transaction():
-                self._table = describe(self._connection, table)
-            self._statements = Statements(self._table, self._connection)
+                kind, self._table = describe_installed(self._connection, table)
+            self._settling = Settling(self._connection, self._table.name) if kind == LOG else None
+            incarnation = "incarnation" if kind != LOG else "log_incarnation"
+            version = VERSION_OF_KEY if kind != LOG else VERSION_OF_READ
+            self._statements = Statements(
+                self._table, self._connection, incarnation=incarnation, version=version
+            )
         except BaseException:
             self._connection.close()
             raise
@@ -195,7 +206,9 @@ class Reader:
         self.was_used = True
         try:
             with self._transaction():
-                incarnation, row, version = self._statements.one("read_one", key=key)
+                read_at = self._version_of_read()
+                found = self._statements.one("read_one", key=key, version=read_at)
+                incarnation, row, version = found
                 store(incarnation, row, version)
                 return None if row is None else str(row)
         except (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError):
@@ -211,6 +224,16 @@ class Reader:
         except SCHEMA_CHANGED as error:
             self._is_stale = True
             raise NotCapturedError(f"The table was made anew ({error}).") from error
+
+    def _version_of_read(self) -> str:
+        """Return the version of what is read next, by a snapshot taken then.
+
+        It is greater than that of each change that the read will see, and smaller than that of any
+        other: `feeds/settled.py` has the proof. '' while a writer takes long: then nothing is
+        stored. A change table needs none.
+        """
+        end = None if self._settling is None else self._settling.end()
+        return "" if end is None else version_at(end, 0)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

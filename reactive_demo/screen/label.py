@@ -5,6 +5,7 @@ from typing import Any
 import ipywidgets
 
 from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.redis_cache.keys import Key, key_text
 from reactive_demo.screen.painter import paint
 
 __all__ = ["ABSENT", "LiveLabel"]
@@ -19,10 +20,10 @@ class LiveLabel(ipywidgets.Label):
     Further options are ipywidgets.Label's.
     """
 
-    def __init__(self, cache: Cache, key: str, column: str, **options: Any) -> None:
+    def __init__(self, cache: Cache, key: Key, column: str, **options: Any) -> None:
         super().__init__(value=ABSENT, **options)
         self.cache = cache
-        self.key = key
+        self.key = key_text(key)
         self.column = column
         self._subscription = cache.subscribe(key, self._show)
 

@@ -29,6 +29,9 @@ from reactive_demo.errors import (
     first_line,
 )
 from reactive_demo.extras import MissingExtraError
+from reactive_demo.hosts import with_primary_asked_for
+from reactive_demo.postgres import open_postgres
+from reactive_demo.redis_cache.client import connect_redis
 from reactive_demo.servers.libpq_environment import shielded
 from reactive_demo.servers.server_dir import ServerDir, lock, try_lock
 from reactive_demo.settings import Settings
@@ -145,8 +148,9 @@ def connect(
     urls, embedded = _use(wanted)
     if "postgres" in urls:
         urls["postgres"] = shielded(urls["postgres"])
+    own = settings.database_url
     return Stack(
-        settings.database_url or urls.get("postgres", ""),
+        with_primary_asked_for(own) if own else urls.get("postgres", ""),
         settings.redis_url or urls.get("valkey", ""),
         embedded,
         settings,
@@ -325,7 +329,7 @@ def _clear(directory: ServerDir) -> list[Path]:
 
 def _probe_database(url: str) -> None:
     try:
-        psycopg.connect(url, connect_timeout=5).close()
+        open_postgres(url, "connect", pinned=False, target_session_attrs="any").close()
     except (psycopg.Error, ValueError) as error:  # ValueError: a host name that cannot be one
         raise UnavailableError(
             f"DATABASE_URL ({without_password(url)}) does not answer ({first_line(error)}): start "
@@ -335,26 +339,10 @@ def _probe_database(url: str) -> None:
 
 def _probe_redis(url: str) -> None:
     try:
-        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
-            with suppress(NoPermissionError):  # that is an answer too
-                client.ping()
-            clustered = _is_cluster(client)
+        with connect_redis(url) as client, suppress(NoPermissionError):  # that is an answer too
+            client.ping()
     except (redis.RedisError, ValueError, OSError) as error:
         raise UnavailableError(
             f"REDIS_URL ({without_password(url)}) does not answer ({first_line(error)}): start "
             "that server, correct REDIS_URL, or unset REDIS_URL to use the embedded one."
         ) from None
-    if clustered:
-        raise ConfigurationError(
-            f"REDIS_URL ({without_password(url)}) is a node of a Redis Cluster, which is not "
-            "supported: let it name a server that holds all keys."
-        )
-
-
-def _is_cluster(client: redis.Redis) -> bool:
-    """Return whether the server is a node of a cluster; False if the account may not know."""
-    try:
-        facts: Mapping[str, object] = client.info("cluster")
-    except redis.ResponseError:
-        return False
-    return bool(facts.get("cluster_enabled"))

@@ -31,7 +31,10 @@ class Sink(Protocol):
     """The side of a cache that a listener writes. `Cache` is one."""
 
     table: str
-    unannounced: int
+
+    @property
+    def unannounced(self) -> int:
+        """Changes that were written and not announced, for want of a right."""
 
     @property
     def name(self) -> str:

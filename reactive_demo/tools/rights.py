@@ -4,13 +4,15 @@ Nothing is changed: PostgreSQL is asked, and Redis refuses a command while it is
 runs.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.exceptions import NoPermissionError
 
+from reactive_demo.feeds.installed import LOG, installed
 from reactive_demo.postgres import open_postgres
-from reactive_demo.redis_cache.client import open_redis
+from reactive_demo.redis_cache.client import any_server, connect_redis
 from reactive_demo.redis_cache.keys import feed_key, row_key
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ __all__ = [
     "denied",
     "granting",
     "lacking",
+    "lacking_replication",
     "lacking_to_install",
     "missing_rights",
 ]
@@ -33,6 +36,9 @@ LISTENER = (
     ("{table}", "SELECT"),
 )
 """What a listener does in PostgreSQL; UPDATE and DELETE are for pruning."""
+
+LOG_LISTENER = (("reactive.published", "SELECT"), ("{table}", "SELECT"))
+"""What a listener does that reads the log; it needs REPLICATION too."""
 
 HARMLESS = {"HGET", "HMGET", "SCAN", "TIME", "PUBLISH"}
 """Commands that may be given even if they cannot be queued; nobody hears that message."""
@@ -82,14 +88,28 @@ TO_INSTALL = """
 """
 
 
-def lacking(connection: "psycopg.Connection[Any]", table: str) -> list[str]:
+def lacking(
+    connection: "psycopg.Connection[Any]", table: str, kinds: Sequence[str] = ()
+) -> list[str]:
     """Return what a listener of `table` needs and this account lacks, as GRANT writes it.
 
-    A bare name is one in the schema public.
+    A bare name is one in the schema public; `kinds` are the feeds that it is installed for.
     """
-    relations = [relation.format(table=table) for relation, _ in LISTENER]
-    verbs = [verb for _, verb in LISTENER]
+    needs = LOG_LISTENER if list(kinds) == [LOG] else LISTENER
+    relations = [relation.format(table=table) for relation, _ in needs]
+    verbs = [verb for _, verb in needs]
     return _asked(connection, LACKING, {"relations": relations, "verbs": verbs})
+
+
+def lacking_replication(connection: "psycopg.Connection[Any]") -> str:
+    """Return the statement that lets this account read the log, or ''."""
+    with connection.transaction():
+        found = connection.execute(
+            "SELECT pg_catalog.quote_ident(r.rolname) FROM pg_catalog.pg_roles r"
+            " WHERE r.rolname OPERATOR(pg_catalog.=) current_user"
+            " AND NOT r.rolreplication AND NOT r.rolsuper"
+        ).fetchone()
+    return f"ALTER ROLE {found[0]} REPLICATION" if found else ""
 
 
 def lacking_to_install(database_url: str, table: str) -> list[str]:
@@ -163,13 +183,16 @@ def granting(refused: dict[str, str]) -> str:
     return f"ACL SETUSER ... {' '.join(dict.fromkeys(refused.values()))}"
 
 
-def missing_rights(database_url: str, redis_url: str, table: str) -> str:
+def missing_rights(database_url: str, redis_url: str, table: str, feed: str | None = None) -> str:
     """Return one sentence that names all rights that a listener of `table` lacks, or ''."""
     parts = []
     with open_postgres(database_url, "rights") as connection:
-        if rights := lacking(connection, table):
+        kinds = [feed] if feed else installed(connection, table)
+        if rights := lacking(connection, table, kinds):
             parts.append(f"in PostgreSQL, GRANT {'; GRANT '.join(rights)}")
-    with open_redis(redis_url) as client:
-        if refused := denied(client, table):
+        if LOG in kinds and (replication := lacking_replication(connection)):
+            parts.append(replication)
+    with connect_redis(redis_url) as client:
+        if refused := denied(any_server(client), table):
             parts.append(f"in Redis, {granting(refused)}")
     return f"This account lacks rights that a listener needs: {'; '.join(parts)}." if parts else ""

@@ -11,15 +11,17 @@ import redis
 
 from reactive_demo.changes import State, into_batches
 from reactive_demo.errors import ReactiveDemoError, UnavailableError
-from reactive_demo.feeds import ChangeTableFeed
+from reactive_demo.feeds.installed import CHANGE_TABLE, InstalledFeed, installed
 from reactive_demo.listener.listener import Listener
 from reactive_demo.options import Options
+from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.cache import Cache
-from reactive_demo.redis_cache.client import open_redis
-from reactive_demo.redis_cache.keys import feed_key, quarantine_key
+from reactive_demo.redis_cache.client import connect_redis
+from reactive_demo.redis_cache.keys import quarantine_key, row_key
+from reactive_demo.redis_cache.store import open_store, reading
 from reactive_demo.tools.rights import missing_rights
 
-__all__ = ["cache_keys", "ended_by_signal", "listen", "remove_cache", "resync"]
+__all__ = ["cache_keys", "ended_by_signal", "kind_installed", "listen", "remove_cache", "resync"]
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +30,12 @@ SCANNED_AT_ONCE = 500
 
 
 def listen(
-    database_url: str, redis_url: str, table: str, *, options: Options | None = None
+    database_url: str,
+    redis_url: str,
+    table: str,
+    *,
+    feed: str | None = None,
+    options: Options | None = None,
 ) -> None:
     """Run a listener for `table` until SIGTERM or SIGINT, and log its state when that changes.
 
@@ -42,15 +49,28 @@ def listen(
             ended.set()
 
     with suppress(ReactiveDemoError, psycopg.Error, redis.RedisError):  # the listener tries again
-        if missing := missing_rights(database_url, redis_url, table):
+        if missing := missing_rights(database_url, redis_url, table, feed):
             log.warning("%s: %s", table, missing)
-    feed = ChangeTableFeed(database_url, table, options=options)
-    with Listener(feed, Cache(redis_url, table)) as listener:
+    source = InstalledFeed(database_url, table, feed=feed, options=options)
+    with Listener(source, Cache(redis_url, table)) as listener:
         listener.observe(log_status)
         ended.wait()
 
 
-def resync(database_url: str, redis_url: str, table: str, timeout: float = 3600) -> int:
+def kind_installed(database_url: str, table: str) -> str:
+    """Return the kind of feed that `table` is installed for; else the one for any server."""
+    with open_postgres(database_url, "look up") as connection:
+        return (installed(connection, table) or [CHANGE_TABLE])[0]
+
+
+def resync(
+    database_url: str,
+    redis_url: str,
+    table: str,
+    timeout: float = 3600,
+    *,
+    feed: str | None = None,
+) -> int:
     """Fill the cache of `table` again; return how many rows it holds then.
 
     The leader fills it; without one, a listener runs until it is done. It follows this database
@@ -60,8 +80,8 @@ def resync(database_url: str, redis_url: str, table: str, timeout: float = 3600)
     """
     cache = Cache(redis_url, table)
     cache.forget_cursor()
-    feed = ChangeTableFeed(database_url, table)
-    with Listener(feed, cache, whatever_database=True) as listener:
+    source = InstalledFeed(database_url, table, feed=feed)
+    with Listener(source, cache, whatever_database=True) as listener:
         deadline = time.monotonic() + timeout
         while not cache.has_cursor():
             listener.check()
@@ -77,26 +97,30 @@ def cache_keys(redis_url: str, table: str) -> list[str]:
     """Return the Redis keys of the caches of `table`, under each name that it may be called by."""
     bare = table.removeprefix("public.")
     found: list[str] = []
-    with open_redis(redis_url) as client:
-        for name in {table, bare, f"public.{bare}"} if "." not in bare else {table}:
-            cache = Cache(redis_url, name)
-            for keys in into_batches(map(cache.redis_key, cache.scan()), SCANNED_AT_ONCE):
-                with client.pipeline(transaction=False) as batch:
+    for name in {table, bare, f"public.{bare}"} if "." not in bare else {table}:
+        store = open_store(redis_url, name, 0)
+        with store.client as client:
+            names = (row_key(name, key) for key in store.scan())
+            for keys in into_batches(names, SCANNED_AT_ONCE):
+                with reading(client) as batch:
                     for key in keys:
                         batch.type(key)
                     kinds = batch.execute()
                 found += [key for key, kind in zip(keys, kinds, strict=True) if kind == "hash"]
-            cache.close()
-            found += [key for key in (feed_key(name), quarantine_key(name)) if client.exists(key)]
+            own = [*store.bookkeeping(), quarantine_key(name)]
+            found += [key for key in own if client.exists(key)]
     return found
 
 
 def remove_cache(redis_url: str, table: str) -> int:
     """Delete these keys; return how many there were."""
     keys = cache_keys(redis_url, table)
-    with open_redis(redis_url) as client:
+    with connect_redis(redis_url) as client:
         for some in into_batches(keys, SCANNED_AT_ONCE):
-            client.unlink(*some)
+            with reading(client) as batch:
+                for key in some:
+                    batch.unlink(key)
+                batch.execute()
     return len(keys)
 
 

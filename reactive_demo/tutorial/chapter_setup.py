@@ -9,8 +9,9 @@ from reactive_demo.capture.install import (
     PROFILE,
     change_schema,
     execute_files,
+    forget_slots,
     install,
-    uncapture,
+    take_off,
 )
 from reactive_demo.changes import Change, into_batches
 from reactive_demo.errors import ReactiveDemoError, first_line
@@ -37,12 +38,17 @@ DROP_TIMEOUT = 20.0
 """Seconds."""
 
 
-def set_stage(stack: Stack, *usernames: str, captured: bool = False) -> None:
+def set_stage(
+    stack: Stack, *usernames: str, captured: bool = False, feed: str = "change table"
+) -> None:
     """Install the article's trigger, and delete `usernames` from database and cache.
 
-    With `captured`, install capture instead, for a ChangeTableFeed.
+    With `captured`, install capture instead, for a ChangeTableFeed; or for another `feed`, "log".
     """
-    (install if captured else install_article)(stack.database_url)
+    if captured:
+        install(stack.database_url, feed=feed)
+    else:
+        install_article(stack.database_url)
     with Profiles(stack.database_url) as profiles:
         for username in usernames:
             profiles.delete(username)
@@ -59,9 +65,10 @@ def install_article(database_url: str) -> None:
 
     def work(connection: psycopg.Connection) -> None:
         execute_files(connection, [*PROFILE, "03_notify.sql"])
-        uncapture(connection, "public.profile")
+        take_off(connection, "public.profile")
 
     change_schema(database_url, "table profile", work)
+    forget_slots(database_url, "public.profile")
 
 
 def install_bare(database_url: str) -> None:
@@ -135,6 +142,9 @@ def drop_database(stack: Stack, name: str, *, timeout: float = DROP_TIMEOUT) -> 
 
 
 def _drop(connection: psycopg.Connection, name: str, timeout: float) -> None:
+    if connection.execute(HAS_SLOTS, [name]).fetchone():  # a database with slots cannot be dropped
+        password = connection.info.password or None
+        forget_slots(make_conninfo(connection.info.dsn, dbname=name, password=password), None)
     connection.execute(SQL("SET statement_timeout = {}").format(round(1000 * timeout)))
     try:
         connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
@@ -146,6 +156,9 @@ def _drop(connection: psycopg.Connection, name: str, timeout: float) -> None:
             "and try again."
         ) from None
     connection.execute("RESET statement_timeout")
+
+
+HAS_SLOTS = "SELECT FROM pg_replication_slots WHERE database = %s LIMIT 1"
 
 
 def _is_anothers(connection: psycopg.Connection, name: str) -> bool:

@@ -15,7 +15,7 @@ def examine(url: str) -> list[Line]:
 
 def test_a_server_that_is_well(database_url: str) -> None:
     lines = examine(database_url)
-    assert [line.state for line in lines] == [State.OK] * 4
+    assert [line.state for line in lines] == [State.OK] * 5
     assert lines[0].words.startswith("18.")
     assert lines[1].words == "a notification came back"
 

@@ -6,10 +6,11 @@ import psycopg
 import pytest
 import redis
 
-from reactive_demo import Cache, ChangeTableFeed, Listener, ReadThrough, install
+from reactive_demo import Cache, Listener, ReadThrough
 from reactive_demo.options import Options
 from reactive_demo.tools.audit import audit, command
 from tools.agreement import cached
+from tools.durable import BOTH, Durable, change_table_only
 from tools.waiting import until
 
 SOME, MANY = 40, 2 * Options().batch_rows + 1
@@ -17,14 +18,19 @@ SOME, MANY = 40, 2 * Options().batch_rows + 1
 Listen = Callable[..., Listener]
 
 
+@pytest.fixture(params=BOTH)
+def durable(request: pytest.FixtureRequest) -> Durable:
+    return request.param
+
+
 @pytest.fixture
-def shares(connection: psycopg.Connection, database: str, cache: Cache) -> Cache:
+def shares(connection: psycopg.Connection, database: str, cache: Cache, durable: Durable) -> Cache:
     """The cache of a captured table, a row of which cannot be shown where `n` is 0."""
     connection.execute(
         "CREATE TABLE share (id text PRIMARY KEY, n int,"
         " per_head int GENERATED ALWAYS AS (100 / n))"
     )
-    install(database, "share")
+    durable.install(database, "share")
     return Cache(cache.redis_url, "share")
 
 
@@ -79,13 +85,13 @@ def test_a_cache_is_filled_with_all_rows_that_can_be_shown(
 
 
 def test_a_row_too_large_for_json_goes_into_quarantine(
-    database: str, connection: psycopg.Connection, cache: Cache, listen: Listen
+    database: str, connection: psycopg.Connection, cache: Cache, listen: Listen, durable: Durable
 ) -> None:
     connection.execute(
         "CREATE TABLE note (id int PRIMARY KEY,"
         " body text GENERATED ALWAYS AS (repeat('ab', id * 1000000000)))"
     )
-    install(database, "note")
+    durable.install(database, "note")
     notes = Cache(cache.redis_url, "note")
     listener = listen(database, notes)
     connection.execute("INSERT INTO note VALUES (0), (1)")
@@ -94,11 +100,11 @@ def test_a_row_too_large_for_json_goes_into_quarantine(
 
 
 def test_keys_from_before_a_change_of_type_are_gone(
-    database: str, connection: psycopg.Connection, cache: Cache, listen: Listen
+    database: str, connection: psycopg.Connection, cache: Cache, listen: Listen, durable: Durable
 ) -> None:
     connection.execute("CREATE TABLE part (id text PRIMARY KEY)")
     connection.execute("INSERT INTO part VALUES ('a1'), ('2')")
-    install(database, "part")
+    durable.install(database, "part")
     parts = Cache(cache.redis_url, "part")
     with_letters = listen(database, parts)
     until("both are there", lambda: set(cached(parts)) == {"a1", "2"})
@@ -111,6 +117,7 @@ def test_keys_from_before_a_change_of_type_are_gone(
     assert not listener.quarantine
 
 
+@change_table_only
 def test_a_reader_through_the_cache_is_told_why(
     database: str,
     connection: psycopg.Connection,
@@ -129,6 +136,7 @@ def test_a_reader_through_the_cache_is_told_why(
         until("it can be read", lambda: through.get("17") == {"id": "17", "n": 4, "per_head": 25})
 
 
+@change_table_only
 def test_an_audit_of_it_says_why_it_ends(
     database: str, connection: psycopg.Connection, shares: Cache, listen: Listen
 ) -> None:
@@ -139,13 +147,15 @@ def test_an_audit_of_it_says_why_it_ends(
     assert "PostgreSQL cannot show a row (division by zero)" in command.reason(raised.value)
 
 
-def test_wide_rows_are_read_fewer_at_a_time(database: str, connection: psycopg.Connection) -> None:
+def test_wide_rows_are_read_fewer_at_a_time(
+    database: str, connection: psycopg.Connection, durable: Durable
+) -> None:
     connection.execute("CREATE TABLE page (id int PRIMARY KEY, body text)")
     connection.execute(
         "INSERT INTO page SELECT n, repeat('x', 10000) FROM generate_series(1, 600) n"
     )
-    install(database, "page")
+    durable.install(database, "page")
     options = Options(page_bytes=100_000)
-    with ChangeTableFeed(database, "page", options=options).open() as session:
+    with durable.follow(database, "page", options=options).open() as session:
         pages = [len(page) for page in session._rows.pages()]
     assert (sum(pages), pages[0], max(pages[1:])) == (600, options.batch_rows, 9)

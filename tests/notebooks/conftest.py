@@ -1,53 +1,14 @@
-"""Notebooks in real kernels, cell by cell."""
+"""Kernels, and servers on which nobody has worked."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 
 import psycopg
 import pytest
 import redis
-from jupyter_core.utils import run_sync
-from nbclient import NotebookClient
-from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_notebook
 
 from reactive_demo import Stack
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class Kernel:
-    """A kernel that runs cells in the notebooks' folder."""
-
-    def __init__(self) -> None:
-        self._client = NotebookClient(
-            new_notebook(cells=[new_code_cell()]),
-            timeout=60,
-            kernel_name="python3",
-            resources={"metadata": {"path": str(ROOT / "notebooks")}},
-        )
-
-    @contextmanager
-    def running(self) -> Iterator["Kernel"]:
-        """Start it, and shut it down."""
-        with self._client.setup_kernel():
-            yield self
-
-    def run(self, cell: NotebookNode) -> list[NotebookNode]:
-        """Run a copy of the cell and return its outputs; CellExecutionError if it fails."""
-        copy = new_code_cell(cell.source, metadata=cell.metadata)
-        self._client.execute_cell(copy, 0)
-        return list(copy.outputs)
-
-    def ask(self, source: str) -> str:
-        """Return what `source` prints."""
-        return "".join(output.text for output in self.run(new_code_cell(source)))
-
-    def restart(self) -> None:
-        """Start over, as *Kernel -> Restart* does."""
-        run_sync(self._client.km.restart_kernel)(now=True)
-        run_sync(self._client.kc.wait_for_ready)(timeout=60)
+from tools.kernels import Kernel
 
 
 @pytest.fixture

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from reactive_demo import install
 from reactive_demo.tutorial.fault_proxy import FaultProxy
+from tools.durable import Durable
 from tools.servers import PostgresServer
 
 
 @pytest.fixture
-def own_postgres(folder: Path) -> Iterator[PostgresServer]:
-    """A PostgreSQL that nobody else uses, with capture on `profile`."""
+def own_postgres(folder: Path, durable: Durable) -> Iterator[PostgresServer]:
+    """A PostgreSQL that nobody else uses, whose table `profile` can be followed."""
     server = PostgresServer(folder)
     server.start()
-    install(server.url)
+    durable.install(server.url)
     yield server
     server.stop()
 

@@ -9,7 +9,8 @@ import pytest
 import redis
 
 from reactive_demo import Cache, LiveLabel
-from reactive_demo.changes import Change, decode
+from reactive_demo.changes import Change
+from reactive_demo.feeds.notifications import decode
 from tools.waiting import until
 
 ROW = {"username": "ada", "followings_count": 0, "followers_count": 0, "likes_count": 2**60}
@@ -103,7 +104,7 @@ def test_a_subscriber_that_hears_a_change_finds_it_in_the_cache(
 def test_a_change_without_a_version_is_written_whatever_is_there(
     cache: Cache, client: redis.Redis
 ) -> None:
-    client.hset("profile:ada", mapping={"row": '{"old": 1}', "version": "99", "epoch": "9"})
+    client.hset("profile:ada", mapping={"row": '{"old": 1}', "version": "9:99"})
     client.set("profile:bob", "not even a hash")
     client.expire("profile:ada", 1000)
     cache.put([Change("ada", ROW), Change("bob", ROW)])

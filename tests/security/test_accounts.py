@@ -22,6 +22,8 @@ from reactive_demo import (
     install,
     uninstall,
 )
+from reactive_demo.errors import RefusedError
+from reactive_demo.feeds.installed import InstalledFeed
 from reactive_demo.options import Options
 from reactive_demo.servers.engines import postgres_programs
 from reactive_demo.tools.audit import audit, repair
@@ -35,6 +37,7 @@ from tools.waiting import until
 
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", (ROOT / "docs/accounts.md").read_text(), re.DOTALL)
 ROLES = BLOCKS[0][1]
+MORE_ROLES = next(text for _, text in BLOCKS if "REPLICATION" in text)
 ACL = dict(BLOCKS)["redis"]
 
 
@@ -60,16 +63,20 @@ def shop(stack: Stack) -> Iterator[str]:
             connection.execute(ROLES)
         owner = make_conninfo(url, user="shop_owner")
         install(owner)
-        psql = [postgres_programs() / "psql", owner, "-v", "table=public.profile"]
-        psql += ["-v", "app=shop_app", "-v", "listener=shop_listener"]
-        psql += ["-f", ROOT / "sql/roles.sql"]
-        subprocess.run(psql, check=True, capture_output=True, text=True)
+        grant_roles(owner)
         yield url
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("ALTER DATABASE shop OWNER TO CURRENT_USER")
             for name in ("owner", "app", "listener"):
                 role = Identifier(f"shop_{name}")
                 connection.execute(SQL("DROP OWNED BY {0} CASCADE; DROP ROLE {0}").format(role))
+
+
+def grant_roles(owner: str) -> None:
+    psql = [postgres_programs() / "psql", owner, "-v", "table=public.profile"]
+    psql += ["-v", "app=shop_app", "-v", "listener=shop_listener"]
+    psql += ["-f", ROOT / "sql/roles.sql"]
+    subprocess.run(psql, check=True, capture_output=True, text=True)
 
 
 @pytest.fixture
@@ -151,6 +158,44 @@ def test_a_listener_that_may_not_delete_keeps_running(
             assert listener.stats.reconnects == 0
         finally:
             connection.execute("GRANT DELETE ON reactive.change TO shop_listener")
+
+
+def test_the_log_s_listener_and_the_app_do_their_work(accounts: Accounts) -> None:
+    owner = accounts.database("owner")
+    cache = Cache(accounts.redis("listener"))
+    listener = Listener(InstalledFeed(accounts.database("listener")), cache)
+    install(owner, feed="log")
+    grant_roles(owner)
+    try:
+        with listener:
+            until("it says why", lambda: "shop_listener REPLICATION" in listener.status_text)
+            with psycopg.connect(accounts.superuser, autocommit=True) as connection:
+                connection.execute(MORE_ROLES)
+            listener.wait_until("live", 20)
+            app, reading = accounts.database("app"), Cache(accounts.redis("app"))
+            with Profiles(app) as profiles, ReadThrough(app, reading) as rows:
+                reading.wait_for("ada", profiles.increment("ada", "likes"))
+                assert reading.get("ada") == profiles.get("ada")
+                with redis.Redis.from_url(accounts.redis_url) as client:
+                    client.unlink(cache.redis_key("ada"))
+                assert rows.get("ada") == profiles.get("ada") == reading.get("ada")
+        url = accounts.database("listener")
+        with redis.Redis.from_url(accounts.redis_url) as client:
+            client.hset(cache.redis_key("ada"), "row", '{"likes_count": -1}')
+        report = audit(url, cache, again=(0.1,))
+        assert [difference.key for difference in report.wrong] == ["ada"]
+        assert repair(url, cache, report).agrees
+        assert resync(url, accounts.redis("listener"), "profile") >= 1
+        with psycopg.connect(accounts.superuser, autocommit=True) as connection:
+            connection.execute("ALTER ROLE shop_owner NOREPLICATION")
+        with pytest.raises(RefusedError, match=r"the slots reactive_.* still keep the log"):
+            install(owner)
+        with psycopg.connect(accounts.superuser, autocommit=True) as connection:
+            connection.execute("ALTER ROLE shop_owner REPLICATION")
+    finally:
+        uninstall(owner, "profile")
+        install(owner)
+        grant_roles(owner)
 
 
 def test_no_account_may_do_more(accounts: Accounts) -> None:

@@ -10,13 +10,13 @@ import psycopg
 import pytest
 import redis
 
-from reactive_demo import Profiles, Stack, install
+from reactive_demo import Profiles, Stack, install, uninstall
 from reactive_demo.capture.install import captured_tables
 from reactive_demo.cli import main
 from servers.homes import Home, answer
 
 COMMANDS = ["lab", "run", "install", "uninstall", "listen", "resync", "audit", "doctor", "bench"]
-COMMANDS += ["faults", "reset", "serve"]
+COMMANDS += ["cluster", "faults", "renew", "reset", "serve"]
 
 ALL_BUT_TABLES = """
     SELECT 'schema', nspname::text FROM pg_namespace WHERE nspname !~ '^pg_'
@@ -180,6 +180,34 @@ def test_uninstall_says_what_stays_in_redis_and_removes_it_if_asked_to(
     assert client.keys("*") == ["profile:list"]
     assert main(["uninstall", *scope]) == 0
     assert "in Redis" not in capsys.readouterr().out
+
+
+def test_the_commands_find_out_that_a_table_is_followed_in_the_log(
+    use: str, client: redis.Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        assert main(["install", "--feed", "log"]) == 0
+        assert main(["install"]) == 0  # as before
+        assert capsys.readouterr().out.count("are now published in PostgreSQL's log") == 2
+        with Profiles(use) as profiles:
+            profiles.increment("ada", "likes")
+        assert main(["resync"]) == 0
+        assert "The cache holds 1 rows of profile." in capsys.readouterr().out
+        assert main(["audit"]) == 0
+        assert "nobody reads it" in capsys.readouterr().out
+        client.hset("profile:ada", "row", "{}")
+        assert main(["audit", "--again", "0.1"]) == 1
+        assert main(["audit", "--again", "0.1", "--repair"]) == 0
+        with psycopg.connect(use, autocommit=True) as connection:
+            connection.execute("SELECT reactive.capture('profile')")
+            assert main(["resync"]) == 1
+            assert "installed for both feeds" in capsys.readouterr().err
+            assert main(["resync", "--feed", "log"]) == 0
+            assert main(["uninstall", "--yes"]) == 0
+            slots = "SELECT FROM pg_replication_slots WHERE database = current_database()"
+            assert connection.execute(slots).fetchall() == []
+    finally:
+        uninstall(use)
 
 
 @pytest.mark.long

@@ -52,10 +52,8 @@ def make_sink(kind: str, url: str, topic: str) -> Iterator[Callable[..., BrokerS
     sinks: list[BrokerSink] = []
 
     def made(**options: Any) -> BrokerSink:
-        if kind == "rabbitmq":
-            sinks.append(RabbitSink(url, exchange=topic, **options))
-        else:
-            sinks.append(KafkaSink(url, topic=topic, partitions=2, **options))
+        make = RabbitSink if kind == "rabbitmq" else KafkaSink
+        sinks.append(make(url, topic=topic, **options))
         return sinks[-1]
 
     yield made

@@ -30,7 +30,7 @@ import sys
 from reactive_demo import ChangeTableFeed, KafkaSink, Listener, RabbitSink
 from reactive_demo.waiting import wait_until
 _, database_url, kind, url, topic = sys.argv
-sink = RabbitSink(url, exchange=topic) if kind == "rabbitmq" else KafkaSink(url, topic=topic)
+sink = (RabbitSink if kind == "rabbitmq" else KafkaSink)(url, topic=topic)
 listener = Listener(ChangeTableFeed(database_url), sink).start()
 listener.wait_until("live", 20)
 print("live", flush=True)

@@ -44,3 +44,12 @@ def terminate(connection: "psycopg.Connection[Any]", application: str) -> None:
     """End these backends, and wait until they are gone."""
     for pid in backends(connection, application):
         connection.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+
+def retained(connection: "psycopg.Connection[Any]") -> int:
+    """How many bytes of the log the slots of this database have not confirmed; 0 without one."""
+    ((count,),) = connection.execute(
+        "SELECT coalesce(max(pg_current_wal_flush_lsn() - confirmed_flush_lsn), 0)"
+        " FROM pg_replication_slots WHERE database = current_database()"
+    )
+    return int(count)

@@ -23,6 +23,7 @@ from tools.waiting import until
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python"}
+STILL = "image/svg+xml"
 VIEW = "application/vnd.jupyter.widget-view+json"
 VARIES = "nbval-ignore-output"
 SKIPPED = "nbval-skip"
@@ -30,8 +31,8 @@ SKIPPED = "nbval-skip"
 LOOK = """
 import json
 from ipywidgets.widgets.widget import _instances
-print(json.dumps({name: widget.to_html() for name, widget in _instances.items()
-                  if hasattr(widget, "to_html")}))
+print(json.dumps({name: widget.to_svg() for name, widget in _instances.items()
+                  if hasattr(widget, "to_svg")}))
 """
 """What the widgets look like at the end."""
 
@@ -60,7 +61,7 @@ def show_last(notebook: NotebookNode, looks: dict[str, str]) -> None:
         for output in cell.get("outputs", []):
             view = output.get("data", {}).get(VIEW, {}).get("model_id")
             if view in looks and VARIES in cell.metadata.get("tags", []):
-                output.data["text/html"] = looks[view]
+                output.data[STILL] = looks[view]
 
 
 def clean(notebook: NotebookNode) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 from playwright.sync_api import Page, expect
 
+from reactive_demo.tutorial.working_copy import FOLDER
 from tools.course import ROOT, copy_course
 from tools.execute_notebooks import SKIPPED
 from tools.waiting import until
@@ -27,10 +28,11 @@ class Lab:
     url: str
     token: str
     notebooks: Path
+    """Those of the reader's copy."""
 
     def address(self, notebook: str, workspace: str) -> str:
         """Return the address at which `notebook` opens in the workspace."""
-        path = f"{self.url}lab/workspaces/{workspace}/tree/{notebook}"
+        path = f"{self.url}lab/workspaces/{workspace}/tree/notebooks/{notebook}"
         return f"{path}?token={self.token}"
 
 
@@ -39,6 +41,7 @@ def start_lab(folder: Path, *arguments: str) -> tuple[subprocess.Popen[bytes], L
     checkout = folder / "checkout"
     for name in ("reactive_demo", "sql"):
         shutil.copytree(ROOT / name, checkout / name)
+    shutil.copy(ROOT / "README.md", checkout)
     copy_course(checkout / "notebooks")
     _leave_out_unanswered_checks(checkout / "notebooks")
     command = [sys.executable, "-m", "reactive_demo", "lab", *OPTIONS, *arguments]
@@ -75,7 +78,7 @@ def serve(
         os.killpg(server.pid, signal.SIGKILL)
         raise
     facts = _facts(runtime)
-    return server, Lab(facts["url"], facts["token"], checkout / "notebooks")
+    return server, Lab(facts["url"], facts["token"], checkout / FOLDER / "notebooks")
 
 
 def await_kernel(page: Page) -> None:
@@ -94,11 +97,7 @@ def await_kernel(page: Page) -> None:
 
 
 def run_all(page: Page, timeout: float = 120) -> None:
-    """Run all cells, for at most `timeout` seconds; none may write to stderr.
-
-    The numbers beside the cells would not tell when they are done: a notebook is committed with
-    the numbers of an earlier run.
-    """
+    """Run all cells, for at most `timeout` seconds; none may write to stderr."""
     page.evaluate(
         """seconds => Promise.race([
             window.jupyterapp.commands.execute("notebook:run-all-cells"),

@@ -295,14 +295,14 @@ def shows_the_same_each_time(notebook: Notebook) -> Iterator[str]:
 
 @rule
 def reads_without_a_kernel(notebook: Notebook) -> Iterator[str]:
-    """Widgets have a picture in HTML: on GitHub there is no kernel, and no widget state."""
+    """Widgets have a still picture: on GitHub there is no kernel, and no widget state."""
     if "widgets" in notebook.node.metadata:
         yield "metadata.widgets is there, and GitHub refuses it: make notebooks"
     for cell in notebook.code:
         if any(VIEW in output.get("data", {}) for output in cell.outputs):
             yield f"{cell.id} keeps a view that needs a kernel: make notebooks"
         if re.search(r"\b[HV]Box\(children=", _shown(cell)):
-            yield f"{cell.id} shows a Box(children=...): give the widget a __repr__ and HTML"
+            yield f"{cell.id} shows a Box(children=...): it needs a __repr__ and a picture"
 
 
 @rule

@@ -4,13 +4,13 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 import psutil
 import psycopg
 
-from reactive_demo import Cache
 from reactive_demo.servers.engines import PostgreSQL
 from reactive_demo.servers.run_as import RunAs
 from reactive_demo.servers.server_dir import ServerDir
@@ -36,6 +36,10 @@ class PostgresServer:
     @property
     def data(self) -> Path:
         return self._place.data
+
+    @property
+    def sockets(self) -> Path:
+        return self._sockets
 
     def start(self) -> None:
         self._server.prepare()
@@ -66,6 +70,20 @@ class PostgresServer:
         words = [program, "-h", self._sockets, "-U", "reactive_demo", "-D", to, "-c", "fast"]
         self._account.run(words, check=True, capture_output=True)
 
+    def standby(self, folder: Path) -> "PostgresServer":
+        """A server that follows this one until it is promoted; start it."""
+        folder.mkdir(mode=0o711)
+        other = PostgresServer(folder, f"primary_conninfo=host={self._sockets} user=reactive_demo")
+        self.backup(other.data)
+        (other.data / "standby.signal").touch()
+        self._account.own(other.data)
+        return other
+
+    def promote(self) -> None:
+        """Have a standby take writes, on a timeline of its own."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("SELECT pg_promote()")
+
     def restore(self, backup: Path, *, recover: bool) -> None:
         """Put a backup in the place of the data; `recover` begins a new timeline."""
         self.data.rename(self.folder / "lost")
@@ -80,7 +98,8 @@ class PostgresServer:
         try:
             self._server.probe(self.url)
             with psycopg.connect(self.url) as connection:
-                return not connection.execute("SELECT pg_is_in_recovery()").fetchone()[0]
+                recovers = connection.execute("SELECT pg_is_in_recovery()").fetchone()[0]
+                return not recovers or (self.data / "standby.signal").exists()
         except psycopg.OperationalError:
             return False
 
@@ -98,6 +117,11 @@ class Door:
     def open(self) -> None:
         self._link.symlink_to(self._servers)
 
+    def lead_to(self, sockets: Path) -> None:
+        """Lead to another server from now on."""
+        self._link.unlink()
+        self._link.symlink_to(sockets)
+
     def shut(self) -> None:
         """Let no connection in, and end those that are there."""
         self._link.unlink()
@@ -106,7 +130,11 @@ class Door:
 
 
 LISTEN = """
-import sys
+import sys, time
+seconds = float(sys.argv.pop())
+if seconds:
+    right = time.time
+    time.time = lambda: right() + seconds
 from reactive_demo.options import Options
 from reactive_demo.tools.services import listen
 _, database_url, redis_url, heartbeat = sys.argv
@@ -115,11 +143,22 @@ listen(database_url, redis_url, "profile", options=Options(heartbeat=float(heart
 
 
 class Process:
-    """A listener in a process of its own, as `reactive-demo listen` runs it."""
+    """A listener in a process of its own, as `reactive-demo listen` runs it.
 
-    def __init__(self, database_url: str, cache: Cache, heartbeat: float = 2.0) -> None:
-        words = [sys.executable, "-c", LISTEN, database_url, cache.redis_url, str(heartbeat)]
-        self._process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    `prefix` says where it runs, and `clock` by how many seconds its clock is wrong.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        redis_url: str,
+        heartbeat: float = 2.0,
+        *,
+        prefix: Sequence[str] = (),
+        clock: float = 0.0,
+    ) -> None:
+        words = [sys.executable, "-c", LISTEN, database_url, redis_url, str(heartbeat), str(clock)]
+        self._process = subprocess.Popen([*prefix, *words], stderr=subprocess.PIPE, text=True)
         self.words: list[str] = []
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
@@ -129,7 +168,11 @@ class Process:
         return self._process.pid
 
     def wait_until(self, words: str, timeout: float = 20) -> None:
-        until(f"it says {words}", lambda: words in "".join(self.words[-1:]), timeout)
+        until(f"it says {words}", lambda: words in self.last_words, timeout)
+
+    @property
+    def last_words(self) -> str:
+        return "".join(self.words[-1:])
 
     def freeze(self) -> None:
         self._process.send_signal(signal.SIGSTOP)

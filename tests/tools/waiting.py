@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 
-def until(what: str, condition: Callable[[], Any], timeout: float = 5) -> None:
+def until(
+    what: str, condition: Callable[[], Any], timeout: float = 5, *, pause: float = 0.01
+) -> None:
     """Wait until `condition()` is true; an AssertionError names `what` did not happen in time."""
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout:g} s in vain: {what}"
-        time.sleep(0.01)
+        time.sleep(pause)

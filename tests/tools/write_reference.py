@@ -40,6 +40,7 @@ SECTIONS = {
     ],
     "On the screen (needs the extra notebook)": [
         "LiveLabel",
+        "RowGrid",
         "ProfileCard",
         "Windows",
         "BurstButton",

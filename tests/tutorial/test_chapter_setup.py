@@ -7,7 +7,16 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from reactive_demo import Cache, Profiles, ReactiveDemoError, Stack, set_stage
+from reactive_demo import (
+    Cache,
+    Listener,
+    LogFeed,
+    Profiles,
+    ReactiveDemoError,
+    Stack,
+    install,
+    set_stage,
+)
 from reactive_demo.changes import Change
 from reactive_demo.tutorial.chapter_setup import drop_database, fresh_database
 from reactive_demo.tutorial.checks.ch04 import stage_is_set
@@ -42,6 +51,37 @@ def test_the_stage_is_the_article_s_or_captured_and_nobody_is_on_it(
     assert profiles.get("ada") is None
     assert cache.get("ada") is None
     (is_captured if captured else stage_is_set)(database)
+
+
+def test_what_was_followed_in_the_log_leaves_nothing(
+    database: str, valkey_url: str, cache: Cache, connection: psycopg.Connection
+) -> None:
+    there = Stack(database, valkey_url, {})
+    set_stage(there, "ada", captured=True, feed="log")
+    with Listener(LogFeed(database), cache) as listener:
+        listener.wait_until("live")
+    assert connection.execute(IN_LOG).fetchall() == [("publication",), ("slot",)]
+    set_stage(there, "ada")
+    assert connection.execute(IN_LOG).fetchall() == []
+    stage_is_set(database)
+
+
+IN_LOG = """
+    SELECT 'publication' FROM pg_publication
+    UNION ALL SELECT 'slot' FROM pg_replication_slots WHERE database = current_database()
+"""
+
+
+def test_a_database_with_slots_is_dropped_too(stack: Stack, cache: Cache) -> None:
+    url = fresh_database(stack, "chapter_t")
+    install(url, feed="log")
+    with Listener(LogFeed(url), cache) as listener:
+        listener.wait_until("live")
+        fresh_database(stack, "chapter_t")
+    install(url, feed="log")
+    with Listener(LogFeed(url), cache) as listener:
+        listener.wait_until("live")
+    drop_database(stack, "chapter_t")
 
 
 def guest(stack: Stack, *rights: str) -> Stack:

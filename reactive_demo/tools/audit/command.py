@@ -19,13 +19,18 @@ BAR_DELAY = 1.0
 
 
 def run(
-    servers: Stack, table: str, *, repairs: bool = False, again: Sequence[float] = AGAIN
+    servers: Stack,
+    table: str,
+    *,
+    feed: str | None = None,
+    repairs: bool = False,
+    again: Sequence[float] = AGAIN,
 ) -> Report:
     """Compare; with `repairs`, repair the wrong rows. Raises as `audit` and `repair` do."""
     cache = Cache(servers.redis_url, table)
     try:
         with _progress_bar() as progress:
-            report = audit(servers.database_url, cache, again=again, progress=progress)
+            report = audit(servers.database_url, cache, feed=feed, again=again, progress=progress)
         if repairs and not report.agrees:
             report = repair(servers.database_url, cache, report)
         return report

@@ -10,9 +10,11 @@ import redis
 from redis.exceptions import NoPermissionError
 
 from reactive_demo.changes import Versioned, into_batches
+from reactive_demo.log_versions import has_reached, version_at, version_to_await
 from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.cache import Cache
-from reactive_demo.redis_cache.client import open_redis
+from reactive_demo.redis_cache.client import connect_redis
+from reactive_demo.redis_cache.keys import feed_key
 from reactive_demo.tools.audit.held import held
 from reactive_demo.tools.audit.table import Table
 from reactive_demo.tools.audit.verdict import Difference, Look, Pair, Report, differs, wrong
@@ -27,6 +29,9 @@ AGAIN = (1.0, 5.0)
 
 PORTION = 500
 """Keys read at once."""
+
+PATIENCE = 6.0
+"""Seconds that the leader may take to read the log: three heartbeats, by default."""
 
 Progress = Callable[[int, int], None]
 """Called with how many keys are compared so far, and of how many."""
@@ -49,22 +54,52 @@ class Sides:
         table: str | None = None,
         *,
         captured: bool = True,
+        feed: str | None = None,
     ) -> Iterator["Sides"]:
         """Connect to both. Raises NotCapturedError, psycopg.Error or redis.RedisError."""
         with (
             open_postgres(database_url, "audit") as connection,
-            open_redis(cache.redis_url) as client,
+            connect_redis(cache.redis_url) as client,
         ):
-            yield cls(Table(connection, table or cache.table, captured=captured), cache, client)
+            facts = Table(connection, table or cache.table, captured=captured, feed=feed)
+            yield cls(facts, cache, client)
 
     def differing(self, keys: Iterable[str]) -> dict[str, Pair]:
         """Return the pairs that differ now."""
         found: dict[str, Pair] = {}
         for portion in into_batches(keys, PORTION):
+            if self.table.in_log:
+                found |= self._behind(portion)
+                continue
             rows = held(self._client, self.cache, portion)
             stored = self.table.look_up(portion)
             found |= _differing(Pair(stored[key], rows[key]) for key in portion)
         return found
+
+    def _behind(self, keys: Sequence[str]) -> dict[str, Pair]:
+        """Return the pairs that differ although the leader has read the log so far.
+
+        A cached row with a version beyond that is a later one.
+        """
+        stored = self.table.look_up(keys)
+        end = self.table.log_end()
+        self._await_position(end)
+        rows = held(self._client, self.cache, keys)
+        newest = int(version_at(end, 0))
+        return _differing(
+            Pair(stored[key], rows[key])
+            for key in keys
+            if not (rows[key].version.isdecimal() and int(rows[key].version) > newest)
+        )
+
+    def _await_position(self, end: int) -> None:
+        """Wait until the cache's cursor is there, if a leader is at work."""
+        deadline = time.monotonic() + PATIENCE
+        while self.cache.leaders.seconds_without_leader() < PATIENCE:
+            cursor = str(self._client.hget(feed_key(self.cache.table), "cursor") or "")
+            if has_reached(version_to_await(end, end), -1, cursor) or time.monotonic() > deadline:
+                return
+            time.sleep(0.02)
 
     def stored(self, share: float) -> Iterator[list[Pair]]:
         """Yield the table's rows, or a share of them, each with its cached row."""
@@ -94,7 +129,7 @@ class Sides:
             for pair in portion:
                 version, reason = aside.get(pair.stored.key, ("", ""))
                 if difference := differs(pair):
-                    known = version == pair.stored.version
+                    known = self.table.in_log or version == pair.stored.version
                     found.append(replace(difference, reason=reason if known else ""))
         return sorted(found, key=lambda difference: difference.key)
 
@@ -105,6 +140,7 @@ def audit(
     table: str | None = None,
     *,
     captured: bool = True,
+    feed: str | None = None,
     limit: int = LIMIT,
     again: Sequence[float] = AGAIN,
     progress: Progress = lambda _done, _total: None,
@@ -114,11 +150,11 @@ def audit(
     Rows that differ are compared `again` after some seconds: wrong is only what differs then too
     and has not changed in between. The table is the cache's unless you name another; with
     `captured=False` it need not be captured, and is compared without versions, as suits a
-    NotifyFeed. Nothing is written.
+    NotifyFeed. `feed` is needed only if it is installed for two. Nothing is written.
 
     Raises NotCapturedError, psycopg.Error or redis.RedisError.
     """
-    with Sides.open(database_url, cache, table, captured=captured) as sides:
+    with Sides.open(database_url, cache, table, captured=captured, feed=feed) as sides:
         rows = sides.table.count()
         share = min(1.0, limit / max(rows, 1))
         seen: set[str] = set()
@@ -148,6 +184,8 @@ def audit(
             looks,
             sides.told(found[key] for key in amiss),
             captured=captured,
+            feed=feed,
+            slots=sides.table.slots() if sides.table.in_log else (),
         )
 
 

@@ -2,7 +2,9 @@
 
 The keys of a captured table are recorded in the change table as if they had changed. So each row
 travels like any other change: with a newer version than before, read and written by the leader,
-under the same guard. The article's way has no guard: there the row is simply written.
+under the same guard. A row whose changes are read in the log is loaded as read-through does it:
+with a version that any later change beats. The article's way has no guard: the row is simply
+written.
 """
 
 import json
@@ -15,6 +17,7 @@ from reactive_demo.feeds import ChangeTableFeed
 from reactive_demo.listener.listener import Listener
 from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.redis_cache.read_through import ReadThrough
 from reactive_demo.tools.audit.meter import Sides
 from reactive_demo.tools.audit.verdict import Pair, Report
 
@@ -33,10 +36,15 @@ def repair(database_url: str, cache: Cache, report: Report, *, timeout: float = 
     Raises NotCapturedError, psycopg.Error, redis.RedisError, or the error that ends the listener.
     """
     keys = [difference.key for difference in report.wrong]
-    with Sides.open(database_url, cache, report.table, captured=report.captured) as sides:
+    with Sides.open(
+        database_url, cache, report.table, captured=report.captured, feed=report.feed
+    ) as sides:
         pairs = sides.differing(keys)
         foreign = [key for key, pair in pairs.items() if not pair.stored.version]
-        if sides.table.versioned:
+        if sides.table.in_log:
+            cache.put([Change(key, None) for key in foreign])
+            pairs = _load(database_url, sides, pairs, timeout)
+        elif sides.table.versioned:
             _record(database_url, report.table, [key for key in pairs if key not in foreign])
             cache.put([Change(key, None) for key in foreign])  # the table can have no such key
             feed = ChangeTableFeed(database_url, report.table)
@@ -47,6 +55,21 @@ def repair(database_url: str, cache: Cache, report: Report, *, timeout: float = 
             pairs = sides.differing(pairs)
         wrong = sides.told(pairs.values())
     return replace(report, wrong=wrong, repaired=len(keys) - len(pairs))
+
+
+def _load(
+    database_url: str, sides: Sides, pairs: Mapping[str, Pair], timeout: float
+) -> dict[str, Pair]:
+    """Store each row as it is now; again while somebody writes the table for long."""
+    life, deadline = sides.cache.tombstone_life, time.monotonic() + timeout
+    with ReadThrough(database_url, sides.cache, sides.table.name, absent_life=life) as rows:
+        while True:
+            for key, pair in pairs.items():
+                if pair.stored.version:
+                    rows.refresh(key)
+            pairs = sides.differing(pairs)
+            if not pairs or time.monotonic() > deadline:
+                return dict(pairs)
 
 
 def _record(database_url: str, table: str, keys: Iterable[str]) -> None:

@@ -6,9 +6,12 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from reactive_demo.capture.slots import Slot, slots_of
 from reactive_demo.changes import Versioned
+from reactive_demo.feeds.installed import LOG, describe_installed
+from reactive_demo.feeds.queries import query
 from reactive_demo.feeds.statements import VERSION_OF_KEY
-from reactive_demo.feeds.table import SETTINGS, can_be, describe, describe_uncaptured
+from reactive_demo.feeds.table import SETTINGS, can_be, describe_uncaptured
 
 __all__ = ["Table"]
 
@@ -24,15 +27,34 @@ class Table:
     """
 
     def __init__(
-        self, connection: "psycopg.Connection[Any]", name: str, *, captured: bool = True
+        self,
+        connection: "psycopg.Connection[Any]",
+        name: str,
+        *,
+        captured: bool = True,
+        feed: str | None = None,
     ) -> None:
         self._connection = connection
         self.versioned = captured
         """Whether its changes have versions."""
-        self._facts = facts = (describe if captured else describe_uncaptured)(connection, name)
+        if captured:
+            kind, facts = describe_installed(connection, name, feed)
+        else:
+            kind, facts = "", describe_uncaptured(connection, name)
+        self._facts = facts
+        self.in_log = kind == LOG
+        """Whether its changes are read in the log."""
         self.name = facts.name
         """Schema-qualified and quoted."""
         connection.execute(SETTINGS)
+
+    def log_end(self) -> int:
+        """Return where the log ends: whatever was read until now committed before."""
+        return int(self._connection.execute(query("log_insert_end")).fetchall()[0][0])
+
+    def slots(self) -> list[Slot]:
+        """Return the slots that keep the log of its changes."""
+        return slots_of(self._connection, self.name)
 
     def count(self) -> int:
         """Return the number of rows."""
@@ -85,4 +107,6 @@ class Table:
             return {**self.look_up(keys[:half]), **self.look_up(keys[half:])}
 
     def _version(self) -> sql.Composable:
+        if self.in_log:
+            return sql.SQL("'0'")  # nobody knows the version of a row as it is
         return VERSION_OF_KEY if self.versioned else sql.SQL("''")

@@ -8,6 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from reactive_demo.capture.slots import Slot
 from reactive_demo.changes import Versioned
 
 __all__ = ["Difference", "Kind", "Look", "Pair", "Report", "differs", "wrong"]
@@ -82,6 +83,10 @@ class Report:
     """Keys that were wrong and have been repaired."""
     captured: bool = True
     """Whether the table is captured, and its changes have versions."""
+    feed: str | None = None
+    """The kind of feed that was asked for, if any."""
+    slots: Sequence[Slot] = ()
+    """The slots that keep the log of its changes."""
 
     @property
     def agrees(self) -> bool:
@@ -121,6 +126,7 @@ class Report:
             lines.append("Nothing is wrong.")
         if self.drawn:
             lines.append(self._estimate(self.drawn))
+        lines += [f"The slot {slot}." for slot in self.slots]
         return "\n".join(lines)
 
     def __str__(self) -> str:

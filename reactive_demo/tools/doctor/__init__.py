@@ -7,6 +7,7 @@ Each server is examined on its own, so that a fault of one hides nothing about t
     report      the lines of a report, and how it looks
     machine     Python, packages, disk, programs
     database    PostgreSQL: its version, whether LISTEN works, the schema
+    log         whether its log can be read, and what slots retain of it
     cache       Redis: its version, whether it accepts writes, what it evicts
     brokers     RabbitMQ and Kafka: whether chapter 09 can use them
 """

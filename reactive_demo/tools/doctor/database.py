@@ -2,12 +2,15 @@
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from reactive_demo.errors import first_line
+from reactive_demo.feeds.installed import installed
 from reactive_demo.postgres import open_postgres
+from reactive_demo.tools.doctor import log
 from reactive_demo.tools.doctor.report import Line, State
 from reactive_demo.tools.rights import lacking
 
@@ -31,7 +34,9 @@ def examine(url: str, kind: str, here: str) -> Iterator[Line]:
             yield version(connection.info.server_version, kind, here)
             yield _loop_back(connection, second)
             yield schema(connection)
-            yield rights(lacking(connection, "profile"))
+            yield rights(lacking(connection, "profile", _kinds(connection)))
+            if not _is_replica(connection):
+                yield from log.examine(connection)
     except (psycopg.Error, ValueError) as error:  # ValueError: a host name that cannot be one
         yield away(error, here)
 
@@ -90,7 +95,7 @@ def replica() -> Line:
     """Return the line for a server in recovery."""
     words = (
         "this is a replica, which accepts neither LISTEN nor writes: let DATABASE_URL name the "
-        "primary (with several hosts, add target_session_attrs=read-write)."
+        "primary, or all hosts, of which the primary is found."
     )
     return Line(LISTEN, State.MEND, words)
 
@@ -122,6 +127,18 @@ def rights(missing: list[str]) -> Line:
     return Line("rights", State.WARNING, words)
 
 
+def _kinds(connection: psycopg.Connection) -> list[str]:
+    with connection.transaction():
+        connection.execute(
+            "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)"
+        )
+        return installed(connection, "public.profile")
+
+
+def _is_replica(connection: psycopg.Connection) -> bool:
+    return connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone() == (True,)
+
+
 def _loop_back(connection: psycopg.Connection, second: psycopg.Connection) -> Line:
     recovering, pid = connection.execute(
         "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.pg_backend_pid()"
@@ -138,12 +155,15 @@ def _loop_back(connection: psycopg.Connection, second: psycopg.Connection) -> Li
 
 
 def _connect(url: str) -> psycopg.Connection:
-    """Connect as it suits a pooler, to a replica as well; what is said here is qualified."""
-    return open_postgres(
-        url,
-        "doctor",
-        pinned=False,
-        connect_timeout=CONNECT_TIMEOUT,
-        prepare_threshold=None,
-        target_session_attrs="any",
-    )
+    """Connect as it suits a pooler, to a replica if need be; what is said here is qualified."""
+    options: dict[str, Any] = {
+        "pinned": False,
+        "connect_timeout": CONNECT_TIMEOUT,
+        "prepare_threshold": None,
+    }
+    try:
+        return open_postgres(url, "doctor", **options)
+    except psycopg.OperationalError as error:
+        if "hot standby" not in str(error):
+            raise
+        return open_postgres(url, "doctor", target_session_attrs="any", **options)

@@ -1,5 +1,5 @@
 """Checks of chapter 00."""
 
-from reactive_demo.tutorial.checks.pipeline import cache_follows, card_shows, is_captured
+from reactive_demo.tutorial.checks.pipeline import cache_follows, card_shows
 
-__all__ = ["cache_follows", "card_shows", "is_captured"]
+__all__ = ["cache_follows", "card_shows"]

@@ -7,12 +7,14 @@ from reactive_demo.app.profiles import Profiles
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.tutorial.checks.verdict import CheckFailed, Verdict, until, until_right
 from reactive_demo.tutorial.race import Measured
+from reactive_demo.tutorial.strategies import Strategy
 
 __all__ = [
     "both_agree",
     "cache_is_ahead",
     "cache_is_behind",
     "each_call_costs_the_delay",
+    "reader_sees",
     "reads_its_own_writes",
     "until",
 ]
@@ -66,6 +68,18 @@ def each_call_costs_the_delay(figures: Sequence[Measured]) -> Verdict:
                 f"although each call takes {1000 * one.delay:g} ms: measure again."
             )
     return Verdict("each call that a writer waits for costs the delay once")
+
+
+def reader_sees(profiles: Profiles, strategy: Strategy, username: str, likes: int) -> Verdict:
+    """Check that a reader is shown the likes in the database, at least as many as asked for."""
+    copy, row = strategy.read(username), profiles.get(username)
+    shown, stored = (found["likes_count"] if found else 0 for found in (copy, row))
+    if not shown == stored >= likes:
+        raise CheckFailed(
+            f"A reader is shown {shown} likes of {username}, the database has {stored}, and this "
+            f"step ends with {likes} or more in both. Run its cells, in order."
+        )
+    return Verdict(f"a reader is shown what the database holds about {username}")
 
 
 def reads_its_own_writes(like: Callable[[str], Any], profiles: Profiles, username: str) -> Verdict:

@@ -10,9 +10,8 @@ from reactive_demo.tutorial.faults.board import FaultBoard
 __all__ = [
     "durable_lost_nothing",
     "keys_were_late",
+    "losses",
     "meter_finds",
-    "neither_lost",
-    "one_side_lost",
     "sides_agree",
 ]
 
@@ -41,26 +40,22 @@ def sides_agree(lab: FaultLab, timeout: float = 5, *, likes: int = 0) -> Verdict
     return Verdict("both caches hold what their tables hold")
 
 
-def one_side_lost(board: FaultBoard, name: str) -> Verdict:
-    """Check that the fault `name` cost the article's way something, and the durable way nothing."""
+def losses(board: FaultBoard, name: str) -> Verdict:
+    """Check that the fault `name` cost the durable way nothing, and the article's what it must."""
     outcome = _last(board, name)
     _kept([outcome])
-    if not outcome.article.lost:
-        raise CheckFailed(f"{name}: the article's way lost nothing this time: click once more.")
-    changes = "1 change" if outcome.article.lost == 1 else f"{outcome.article.lost} changes"
-    return Verdict(f"the article's way lost {changes}, the durable way none")
-
-
-def neither_lost(board: FaultBoard, name: str) -> Verdict:
-    """Check that the fault `name` cost neither side anything."""
-    outcome = _last(board, name)
-    _kept([outcome])
-    if outcome.article.lost:
+    lost = outcome.article.lost
+    if lost and not outcome.fault.loses:
         raise CheckFailed(
-            f"{name}: the article's way lost {outcome.article.lost}, and should not have: what "
-            "does `lab.article.listener` say?"
+            f"{name}: the article's way lost {lost}, and should not have: what does "
+            "`lab.article.listener` say?"
         )
-    return Verdict("late at most, and nothing is lost on either side")
+    if not outcome.fault.loses:
+        return Verdict("late at most, and nothing is lost on either side")
+    if not lost:
+        raise CheckFailed(f"{name}: the article's way lost nothing this time: click once more.")
+    changes = "1 change" if lost == 1 else f"{lost} changes"
+    return Verdict(f"the article's way lost {changes}, the durable way none")
 
 
 def durable_lost_nothing(board: FaultBoard, name: str = "") -> Verdict:

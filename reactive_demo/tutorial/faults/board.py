@@ -13,10 +13,11 @@ from reactive_demo.screen.painter import paint
 from reactive_demo.tutorial.faults.actions import FAULTS, Fault
 from reactive_demo.tutorial.faults.lab import FaultLab
 from reactive_demo.tutorial.faults.pipeline import NAMES, Pipeline
-from reactive_demo.tutorial.faults.runs import Outcome, break_it, html
+from reactive_demo.tutorial.faults.runs import Outcome, break_it, in_words
 from reactive_demo.tutorial.faults.score import Score
+from reactive_demo.tutorial.faults.still import about, board_picture
 from reactive_demo.tutorial.widgets.background import Background
-from reactive_demo.tutorial.widgets.fallback import HtmlFallback
+from reactive_demo.tutorial.widgets.fallback import StillPicture
 from reactive_demo.tutorial.widgets.flow import FlowView
 
 __all__ = ["FaultBoard"]
@@ -28,13 +29,8 @@ LIKE = "Like all"
 Said = tuple[str, str]
 """What was done, and what to watch."""
 
-ABOUT = {
-    "article": ("The article's way", "the row travels in the notification"),
-    "durable": ("The durable way", "a table says what changed, the notification only wakes"),
-}
 
-
-class FaultBoard(HtmlFallback, ipywidgets.VBox):
+class FaultBoard(StillPicture, ipywidgets.VBox):
     """Buttons that break the two pipelines of `lab` for real, and a view of what that does.
 
     One thing happens at a time, and the buttons are disabled meanwhile. With `flows`, each side
@@ -57,18 +53,16 @@ class FaultBoard(HtmlFallback, ipywidgets.VBox):
         self._said: Said = ("", "")
         self.said = ipywidgets.HTML()
         self._say("Nothing is broken yet.", "Both sides show 0 lost.")
-        self.sides = {one.name: Side(one) for one in lab.pipelines}
-        self.flows = [FlowView(one.listener, ABOUT[one.name][0]) for one in lab.pipelines if flows]
-        self.table = ipywidgets.HTML()
+        self.sides = {one.name: Side(one, flow=flows) for one in lab.pipelines}
+        self.results = {fault.name: ipywidgets.HTML() for fault in FAULTS}
         style = (files("reactive_demo.tutorial.faults") / "board.css").read_text(encoding="utf-8")
         super().__init__(
             [
                 ipywidgets.HTML(f"<style>{style}</style>"),
-                ipywidgets.HBox(list(self.buttons.values()), _dom_classes=["rd-lab-buttons"]),
                 self.said,
-                ipywidgets.HBox(list(self.sides.values()), _dom_classes=["rd-lab-sides"]),
-                self.table,
-                ipywidgets.HBox(self.flows, _dom_classes=["rd-lab-sides"]),
+                ipywidgets.HBox(
+                    [self._controls(), *self.sides.values()], _dom_classes=["rd-lab-sides"]
+                ),
             ],
             _dom_classes=["rd-lab"],
         )
@@ -95,17 +89,26 @@ class FaultBoard(HtmlFallback, ipywidgets.VBox):
         self._end_observing()
         for side in self.sides.values():
             side.close()
-        for flow in self.flows:
-            flow.close()
         super().close()
 
     def __repr__(self) -> str:
         return f"FaultBoard({len(FAULTS)} faults)"
 
-    def to_html(self) -> str:
-        """Return the board as it is now as plain HTML, for readers without a kernel."""
-        cells = "".join(f"<td>{side.to_html()}</td>" for side in self.sides.values())
-        return f"<table><tr>{cells}</tr></table>{self._outcomes_html()}"
+    def to_svg(self) -> str:
+        """Return the board as it is now as a picture, for readers without a kernel."""
+        return board_picture([one.pipeline for one in self.sides.values()], self.outcomes)
+
+    def _controls(self) -> ipywidgets.VBox:
+        """Return the buttons, and beside each fault's what it did to the two sides."""
+        head = ipywidgets.HTML(_result("the article's way", "the durable way"))
+        rows = [ipywidgets.HBox([self.buttons[LIKE], head], _dom_classes=["rd-lab-row"])]
+        rows += [
+            ipywidgets.HBox([self.buttons[name], result], _dom_classes=["rd-lab-row"])
+            for name, result in self.results.items()
+        ]
+        rest = [self.buttons[ALL], self.buttons[REPAIR]]
+        rows.append(ipywidgets.HBox(rest, _dom_classes=["rd-lab-row"]))
+        return ipywidgets.VBox(rows, _dom_classes=["rd-lab-controls"])
 
     # What the buttons do, in a background thread
 
@@ -142,13 +145,11 @@ class FaultBoard(HtmlFallback, ipywidgets.VBox):
 
     def _break(self, fault: Fault) -> Said:
         self._say(f"{fault.name} …", fault.watch)
-        self.outcomes.append(break_it(self.lab, fault))
-        paint(self.table, value=self._outcomes_html())
+        outcome = break_it(self.lab, fault)
+        self.outcomes.append(outcome)
+        sides = in_words(outcome.article), in_words(outcome.durable)
+        paint(self.results[fault.name], value=_result(*sides))
         return self.last.did, fault.watch
-
-    def _outcomes_html(self) -> str:
-        newest = {outcome.fault.name: outcome for outcome in self.outcomes}
-        return html(newest.values()) if newest else ""
 
     def _break_all(self) -> Said:
         for fault in FAULTS:
@@ -157,7 +158,7 @@ class FaultBoard(HtmlFallback, ipywidgets.VBox):
         article = sum(outcome.article.lost for outcome in self.full_run)
         durable = sum(outcome.durable.lost for outcome in self.full_run)
         lost = f"the article's way lost {article} changes, the durable way {durable}"
-        return f"{len(FAULTS)} faults: {lost}.", "The table below tells of each fault."
+        return f"{len(FAULTS)} faults: {lost}.", "Beside each button is what its fault did."
 
     def _repair(self) -> Said:
         article, durable = (pipeline.repair() for pipeline in self.lab.pipelines)
@@ -173,9 +174,9 @@ class FaultBoard(HtmlFallback, ipywidgets.VBox):
 
 
 class Side(ipywidgets.VBox):
-    """One pipeline: its listener, its score, and its profiles as the cache has them."""
+    """One pipeline: its listener, its score, its profiles as the cache has them, its changes."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, *, flow: bool) -> None:
         self.pipeline = pipeline
         self._numbers = ipywidgets.HTML(_numbers(pipeline.score))
         self._state = ipywidgets.Label(_dom_classes=["rd-state"])
@@ -190,7 +191,8 @@ class Side(ipywidgets.VBox):
             )
             for label in self._labels
         ]
-        name, note = ABOUT[pipeline.name]
+        name, note = about(pipeline)
+        self._flows = [FlowView(pipeline.listener, compact=True)] if flow else []
         super().__init__(
             [
                 ipywidgets.HTML(
@@ -199,6 +201,7 @@ class Side(ipywidgets.VBox):
                 self._state,
                 self._numbers,
                 ipywidgets.Box(self._tiles, _dom_classes=["rd-lab-tiles"]),
+                *self._flows,
             ],
             _dom_classes=["rd-lab-card", f"rd-lab-{pipeline.name}"],
         )
@@ -219,14 +222,16 @@ class Side(ipywidgets.VBox):
         """Stop following the cache."""
         for label in self._labels:
             label.close()
+        for flow in self._flows:
+            flow.close()
         super().close()
 
-    def to_html(self) -> str:
-        """Return the score as plain HTML."""
-        names = ("Lost", "Stale now", "Worst staleness")
-        cells = zip(names, _in_words(self.pipeline.score), strict=True)
-        rows = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in cells)
-        return f"<table><caption>{ABOUT[self.pipeline.name][0]}</caption>{rows}</table>"
+
+def _result(article: str, durable: str) -> str:
+    return (
+        f'<div class="rd-lab-result"><span>{escape(article)}</span>'
+        f"<span>{escape(durable)}</span></div>"
+    )
 
 
 def _in_words(score: Score) -> Sequence[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Self
 
+from reactive_demo.errors import ConfigurationError
 from reactive_demo.postgres import PatientConnection, open_postgres
 from reactive_demo.servers import Stack
 from reactive_demo.tutorial.chapter_setup import drop_database, fresh_database
@@ -22,16 +23,29 @@ POLL = 0.05
 
 DATABASE = "reactive_demo_faults"
 
+FEEDS = ("change table", "log")
+
 
 class FaultLab:
     """Two pipelines, each with a table of its own, that get the same writes; ends with `close()`.
 
     It starts servers of its own. Given a `stack`, it works in a database and under keys of its own
     there, and faults that would harm other users of those servers raise ReactiveDemoError unless
-    it `may_harm`. A process has one lab, the newest.
+    it `may_harm`. The durable pipeline reads the change table, or with `feed="log"` the log. A
+    process has one lab, the newest.
     """
 
-    def __init__(self, stack: Stack | None = None, *, may_harm: bool = False) -> None:
+    def __init__(
+        self,
+        stack: Stack | None = None,
+        *,
+        may_harm: bool = False,
+        feed: str = "change table",
+    ) -> None:
+        if feed not in FEEDS:
+            raise ConfigurationError(f"There is no feed {feed!r}: use one of {', '.join(FEEDS)}.")
+        self.feed = feed
+        """The durable one: `change table` or `log`."""
         self._stack = stack
         self._may_harm = may_harm
         self._closing = threading.Event()
@@ -59,7 +73,7 @@ class FaultLab:
             if not self.servers.are_own:
                 undo.callback(drop_database, self.servers.stack, DATABASE)
             for name in ("article", "durable"):
-                pipeline = Pipeline(url, self.servers.redis_url, name)
+                pipeline = Pipeline(url, self.servers.redis_url, name, self.feed)
                 undo.callback(pipeline.close)
                 self.pipelines.append(pipeline.start())
             self.article, self.durable = self.pipelines

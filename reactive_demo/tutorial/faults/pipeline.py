@@ -9,8 +9,9 @@ import psycopg
 import redis
 from psycopg import sql
 
-from reactive_demo.capture.install import install, read_sql
-from reactive_demo.feeds import ChangeTableFeed, NotifyFeed
+from reactive_demo.capture.install import install, read_sql, uninstall
+from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.feeds import ChangeTableFeed, Feed, LogFeed, NotifyFeed
 from reactive_demo.listener.listener import Listener
 from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.cache import Cache
@@ -38,13 +39,16 @@ RECOVERY_TIMEOUT = 20.0
 class Pipeline:
     """A table and its path to Redis; the listener reaches PostgreSQL by a wire that can be cut."""
 
-    def __init__(self, database_url: str, redis_url: str, name: str) -> None:
+    def __init__(
+        self, database_url: str, redis_url: str, name: str, feed: str = "change table"
+    ) -> None:
         self.database_url = database_url
         self.name = name
         """`article` or `durable`."""
         self.table = table = f"lab_{name}"
         """The name of the table, and of the cache."""
         self.durable = name == "durable"
+        self.reads_log = self.durable and feed == "log"
         self.cache = Cache(redis_url, table)
         impatient = f"{'&' if '?' in redis_url else '?'}socket_timeout={LOOK_TIMEOUT}"
         self._eyes = Cache(redis_url + impatient, table)
@@ -59,13 +63,9 @@ class Pipeline:
         ).format(sql.Identifier("public", table))
         self._make_table()
         self.wire = FaultProxy.to_postgres(database_url)
-        feed: Any = (
-            ChangeTableFeed(self.wire.url, table)
-            if self.durable
-            else NotifyFeed(self.wire.url, table, channel="profile_change")
-        )
-        self.listener = Listener(feed, self.cache)
-        self._cached: dict[str, int | None] = {}
+        self.listener = Listener(self._feed(), self.cache)
+        self.cached: dict[str, int | None] = {}
+        """The likes that the cache showed at the last look."""
 
     def start(self) -> Self:
         """Start the listener, and wait until all profiles are cached."""
@@ -81,6 +81,9 @@ class Pipeline:
             self.listener.stop()
         finally:
             self.wire.close()
+            if self.reads_log:  # a slot would keep the log, and the database
+                with suppress(ReactiveDemoError, psycopg.Error):
+                    uninstall(self.database_url, self.table)
             with suppress(redis.RedisError):
                 forget(self.cache.redis_url, self.table)
             self._eyes.close()
@@ -123,14 +126,14 @@ class Pipeline:
         """See how far the cache is behind; while Redis does not answer, use what it said last."""
         with suppress(redis.ConnectionError, redis.TimeoutError):
             rows = self._eyes.get_many([*NAMES, MARKER])
-            self._cached = {key: row["likes_count"] if row else None for key, row in rows.items()}
-        self.staleness.compare(self._cached, time.monotonic())
+            self.cached = {key: row["likes_count"] if row else None for key, row in rows.items()}
+        self.staleness.compare(self.cached, time.monotonic())
         return self.score
 
     @property
     def fewest_likes(self) -> int:
         """The fewest likes of any cached profile, at the last look."""
-        return min(self._cached.get(name) or 0 for name in NAMES)
+        return min(self.cached.get(name) or 0 for name in NAMES)
 
     @property
     def score(self) -> Score:
@@ -156,7 +159,8 @@ class Pipeline:
 
     def audit(self, **options: Any) -> Report:
         """Compare the table with the cache."""
-        return audit(self.database_url, self.cache, captured=self.durable, **options)
+        captured = self.durable and not self.reads_log
+        return audit(self.database_url, self.cache, captured=captured, **options)
 
     def repair(self) -> int:
         """Repair the cache; return how many profiles were wrong."""
@@ -165,6 +169,14 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"Pipeline({self.name}, {self.listener.status_text})"
+
+    def _feed(self) -> Feed:
+        """Return what the listener follows, by the wire."""
+        if self.reads_log:
+            return LogFeed(self.wire.url, self.table)
+        if self.durable:
+            return ChangeTableFeed(self.wire.url, self.table)
+        return NotifyFeed(self.wire.url, self.table, channel="profile_change")
 
     def _make_table(self) -> None:
         with open_postgres(self.database_url, "lab") as connection:
@@ -182,7 +194,7 @@ class Pipeline:
                 trigger = read_sql("03_notify.sql").replace(".profile", f".{self.table}")
                 connection.execute(trigger.encode())
         if self.durable:
-            install(self.database_url, self.table)
+            install(self.database_url, self.table, feed="log" if self.reads_log else "change table")
         forget(self.cache.redis_url, self.table)
 
 

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 
 from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.tutorial.faults.actions import FAULTS, Fault
 from reactive_demo.tutorial.faults.lab import FaultLab
 from reactive_demo.tutorial.faults.score import Score
 
-__all__ = ["Outcome", "break_it", "fault_named", "html", "in_words", "run_all", "table"]
+__all__ = ["Outcome", "break_it", "fault_named", "in_words", "run_all", "table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +81,6 @@ def table(outcomes: Iterable[Outcome]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
-    )
-
-
-def html(outcomes: Iterable[Outcome]) -> str:
-    """Return the outcomes as a table in HTML."""
-    rows = "".join(
-        f'<tr><th scope="row">{escape(o.fault.name)}</th>'
-        f"<td>{in_words(o.article)}</td><td>{in_words(o.durable)}</td></tr>"
-        for o in outcomes
-    )
-    return (
-        '<table class="rd-lab-table"><thead><tr><th scope="col">Fault</th>'
-        '<th scope="col">The article\'s way</th><th scope="col">The durable way</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table>"
     )
 
 

@@ -6,55 +6,41 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from reactive_demo.tutorial.race.looks import LOOKS, milliseconds
 from reactive_demo.tutorial.race.race import Measured
+from reactive_demo.tutorial.widgets.style import PLOT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["FigureTable", "Plot", "milliseconds"]
+__all__ = ["FigureTable", "Plot"]
 
 # The first import builds a list of fonts, and says so where only a warning belongs.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
-PAPER, INK, PALE = "#f7f9fa", "#1b2529", "#cfd8dc"
-LOOKS = {  # colours that all eyes can tell apart, and markers that show where lines overlap
-    "write-through, cache first": ("#b3261e", "s", 11),
-    "write-through, database first": ("#e08e00", "D", 8),
-    "cache-aside": ("#6a1b9a", "^", 5),
-    "write-behind": ("#2e7d32", "v", 9),
-    "reactive": ("#1565c0", "o", 6),
-}
-
 RESOLUTION = 0.000_1
 """Seconds that one look at cache and database takes: anything shorter counts as no time."""
 
-
-def milliseconds(seconds: float) -> str:
-    """Return a delay as people read it."""
-    return f"{1000 * seconds:g} ms"
+LINE_HEIGHT = 0.075
+"""Of a label beside the lines, as a part of the plot's height."""
 
 
 class Plot:
-    """On the left the smallest delay in detail, on the right how the wait grows with the delay."""
+    """How the wait grows with the delay: a line for each strategy, named at its end."""
 
     def __init__(self, figures: Sequence[Measured]) -> None:
         self.figures = figures
 
     def png(self) -> bytes:
-        """Draw the picture."""
-        from matplotlib.figure import Figure  # noqa: PLC0415  (it takes a second)
+        """Draw the picture, without a background, for light and dark themes alike."""
+        from matplotlib import rc_context  # noqa: PLC0415  (it takes a second)
+        from matplotlib.figure import Figure  # noqa: PLC0415
 
-        picture = Figure(figsize=(8, 3.6), dpi=120, facecolor=PAPER, layout="constrained")
-        left, right = picture.subplots(1, 2, width_ratios=(1, 1.25))
-        nearest = min(one.delay for one in self.figures)
-        _draw_bars(left, [one for one in self.figures if one.delay == nearest])
-        _draw_lines(right, self._by_strategy())
-        for axes in (left, right):
-            axes.set_facecolor(PAPER)
-            axes.tick_params(colors=INK, length=0)
-            axes.spines[:].set_visible(False)
         png = io.BytesIO()
-        picture.savefig(png, format="png", facecolor=PAPER)
+        with rc_context(PLOT):
+            picture = Figure(figsize=(8, 3.8), dpi=120, layout="constrained")
+            _draw_lines(picture.subplots(), self._by_strategy())
+            picture.savefig(png, format="png")
         return png.getvalue()
 
     def __str__(self) -> str:
@@ -112,32 +98,44 @@ def _later(seconds: float) -> str:
     return "at once" if seconds < RESOLUTION else f"{1000 * seconds:.1f} ms later"
 
 
-def _draw_bars(axes: "Axes", figures: Sequence[Measured]) -> None:
-    names = [one.strategy.replace(", ", ",\n") for one in figures]
-    waits = [1000 * one.waited for one in figures]
-    bars = axes.barh(names, waits, color=[LOOKS[one.strategy][0] for one in figures])
-    axes.bar_label(bars, fmt="%.1f ms", padding=4, color=INK)
-    axes.invert_yaxis()  # the first strategy on top
-    axes.set_xticks([])
-    axes.margins(x=0.2)
-    _title(axes, f"The writer waits: delay {milliseconds(figures[0].delay)}")
-
-
 def _draw_lines(axes: "Axes", strategies: dict[str, list[Measured]]) -> None:
+    ends = {}
     for name, figures in strategies.items():
         colour, marker, size = LOOKS[name]
         delays = [1000 * one.delay for one in figures]
         waits = [1000 * one.waited for one in figures]
-        axes.plot(delays, waits, color=colour, marker=marker, markersize=size, label=name)
+        axes.plot(delays, waits, color=colour, marker=marker, markersize=size, clip_on=False)
         axes.set_xticks(delays)
-    _title(axes, "… and with the delay of each round trip")
-    axes.set_xlabel("network delay, ms", color=INK)
-    axes.set_ylabel("the writer waits, ms", color=INK)
+        ends[name] = waits[-1], figures[-1].database_calls + figures[-1].cache_calls
+    axes.set_title("Each call costs the writer the delay once more")
+    axes.set_xlabel("network delay: what each call to a server takes longer, in ms")
+    axes.set_ylabel("the write returns after, in ms")
     axes.set_ylim(bottom=0)
-    axes.grid(color=PALE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+    axes.set_xlim(left=0)
+    axes.tick_params(length=0)
+    _name_lines(axes, ends)
 
 
-def _title(axes: "Axes", words: str) -> None:
-    axes.set_title(words, loc="left", color=INK, fontsize=11, fontweight="bold")
+def _name_lines(axes: "Axes", ends: dict[str, tuple[float, int]]) -> None:
+    """Write each name to the right of its line's end, clear of the others."""
+    top, free = axes.get_ylim()[1], 0.0
+    names = sorted(ends, key=lambda name: ends[name])
+    heights = {}
+    for name in names:
+        heights[name] = max(ends[name][0] / top, free)
+        free = heights[name] + LINE_HEIGHT
+    free = 1 - LINE_HEIGHT / 2
+    for name in reversed(names):  # what was pushed out on top comes down again
+        heights[name] = min(heights[name], free)
+        free = heights[name] - LINE_HEIGHT
+    for name, height in heights.items():
+        calls = ends[name][1]
+        axes.text(
+            1.03,
+            height,
+            f"{name}: {calls} call{'s' if calls > 1 else ''}",
+            transform=axes.transAxes,
+            color=LOOKS[name][0],
+            fontsize=9,
+            verticalalignment="center",
+        )

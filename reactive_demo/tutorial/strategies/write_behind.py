@@ -7,6 +7,7 @@ from threading import Lock
 from reactive_demo.errors import UnavailableError
 from reactive_demo.redis_cache.keys import stream_key
 from reactive_demo.tutorial.brokers import Broker
+from reactive_demo.tutorial.strategies.consumer import GROUP
 from reactive_demo.tutorial.strategies.strategy import Strategy, check
 
 __all__ = ["WriteBehind"]
@@ -34,6 +35,7 @@ class WriteBehind(Strategy):
         super().__init__(database_url, redis_url, prefix)
         self._broker = broker
         self._one_at_a_time = Lock()
+        self._has_queue = False
 
     def write(self, username: str, counter: str) -> None:
         """Add one to the copy, and leave a message for the database."""
@@ -47,8 +49,12 @@ class WriteBehind(Strategy):
 
     def _publish(self, broker: Broker, topic: str, body: str, key: str) -> None:
         with self._one_at_a_time:
+            topic = topic.replace(":", ".")
             try:
-                broker.publish(topic.replace(":", "."), body, key)
+                if not self._has_queue:  # where messages wait for a consumer that has never come
+                    broker.subscribe(topic, GROUP).close()
+                    self._has_queue = True
+                broker.publish(topic, body, key)
             except broker.lost as error:
                 broker.close()
                 raise UnavailableError(

@@ -14,9 +14,11 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.tutorial.jupyter_hub import service_prefix
 from reactive_demo.tutorial.web.handlers import ROUTES, Services
 from reactive_demo.tutorial.web.hub import Hub
 from reactive_demo.tutorial.web.options import WebOptions
+from reactive_demo.tutorial.web.origin_guard import ANY_NAME
 from reactive_demo.tutorial.web.reader import Reader
 from reactive_demo.tutorial.web.writers import Writers
 
@@ -53,6 +55,8 @@ class ProfileApp:
         self._database_url = database_url
         self._redis_url = redis_url
         self._hosts = {host.lower() for host in hosts}
+        if service_prefix():  # a browser reaches this loopback through the hub's proxy alone
+            self._hosts.add(ANY_NAME)
         self._options = options or WebOptions()
         self._stop: Callable[[], object] = _nothing
         self._thread = threading.Thread()

@@ -9,7 +9,10 @@ from collections.abc import Collection, Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-__all__ = ["refusal"]
+__all__ = ["ANY_NAME", "refusal"]
+
+ANY_NAME = "*"
+"""Stands for any name, where a proxy before the server is the only way to it."""
 
 OWN_SITES = {"same-origin", "none"}
 """Values of `Sec-Fetch-Site` for our own page, and for an address typed into the browser."""
@@ -26,7 +29,7 @@ def refusal(
     """
     host = headers.get("Host", "")
     name = _name(host)
-    if not (_is_loopback(name) or name in hosts):
+    if not (_is_loopback(name) or name in hosts or ANY_NAME in hosts):
         return "The server does not answer to this name: start it with --allow-host NAME."
     if changes:
         origin = headers.get("Origin")

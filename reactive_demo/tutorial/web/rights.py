@@ -4,16 +4,10 @@ Only the catalog is asked, which every account may read.
 """
 
 from reactive_demo.capture.schema import check_trust
+from reactive_demo.feeds.installed import LOG, installed
 from reactive_demo.postgres import open_postgres
 
 __all__ = ["lacking"]
-
-CAPTURED = """
-    SELECT count(*) = 2 FROM pg_trigger t
-    JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = 'public' AND c.relname = 'profile' AND t.tgenabled <> 'D'
-      AND t.tgname IN ('reactive_capture', 'reactive_capture_truncate')
-"""
 
 RIGHTS = """
     WITH may AS (
@@ -32,22 +26,23 @@ RIGHTS = """
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         JOIN (VALUES ('public.profile', 'SELECT'), ('public.profile', 'INSERT'),
                      ('public.profile', 'UPDATE'), ('reactive.captured', 'SELECT'),
-                     ('reactive.change', 'SELECT')) AS r (name, privilege)
-          ON r.name = n.nspname || '.' || c.relname
+                     ('reactive.change', 'SELECT'), ('reactive.published', 'SELECT')
+        ) AS r (name, privilege) ON r.name = n.nspname || '.' || c.relname
+        WHERE (r.name = 'reactive.published') = %(in_log)s OR n.nspname = 'public'
     )
-    SELECT needed FROM may WHERE NOT granted AND (NOT to_listen OR %s) ORDER BY needed
+    SELECT needed FROM may WHERE NOT granted AND (NOT to_listen OR %(listening)s) ORDER BY needed
 """
 
 
-def lacking(database_url: str, *, listening: bool) -> list[str] | None:
+def lacking(database_url: str, kind: str, *, listening: bool) -> list[str] | None:
     """Return the rights that the account lacks to serve, and, with `listening`, to listen.
 
-    None says that the table `profile` is not captured. Raises RefusedError if the schema `reactive`
-    is not to be trusted.
+    None says that the table `profile` is not installed for that kind of feed. Raises RefusedError
+    if the schema `reactive` is not to be trusted.
     """
     with open_postgres(database_url, "serve") as connection:
         check_trust(connection)
-        captured = connection.execute(CAPTURED).fetchone()
-        if not (captured and captured[0]):
+        if kind not in installed(connection, "public.profile"):
             return None
-        return [right for (right,) in connection.execute(RIGHTS, [listening])]
+        facts = {"listening": listening, "in_log": kind == LOG}
+        return [right for (right,) in connection.execute(RIGHTS, facts)]

@@ -7,10 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 
 from reactive_demo.capture.install import install
 from reactive_demo.errors import LockTimeoutError, RefusedError
-from reactive_demo.feeds import ChangeTableFeed
+from reactive_demo.feeds.installed import LOG, InstalledFeed
 from reactive_demo.listener.listener import Listener
+from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.cache import Cache
-from reactive_demo.tools.services import ended_by_signal
+from reactive_demo.tools.rights import lacking_replication
+from reactive_demo.tools.services import ended_by_signal, kind_installed
 from reactive_demo.tutorial.web.app import ProfileApp
 from reactive_demo.tutorial.web.rights import lacking
 
@@ -27,30 +29,33 @@ def serve(
     address: str,
     hosts: Collection[str],
     listening: bool,
+    feed: str | None = None,
 ) -> None:
     """Run the profile app until SIGTERM or SIGINT; with `listening`, run a listener beside it.
 
-    Installs capture on the table `profile` first; an account that may not install can serve where
-    that was done. Raises ReactiveDemoError if the port is taken, or rights are missing.
+    Installs capture on the table `profile` first, for `feed` or as it is installed; an account that
+    may not install can serve where that was done. Raises ReactiveDemoError if the port is taken, or
+    rights are missing.
     """
     ended = ended_by_signal()
     allow_many_files()
-    _capture(database_url, listening=listening)
+    _capture(database_url, feed, listening=listening)
     app = ProfileApp(database_url, redis_url, port=port, address=address, hosts=hosts)
     listener: AbstractContextManager[object] = nullcontext()
     if listening:
-        listener = Listener(ChangeTableFeed(database_url), Cache(redis_url))
+        listener = Listener(InstalledFeed(database_url, feed=feed), Cache(redis_url))
     with app, listener:
         print(f"The profile app is at {app.url}", flush=True)  # noqa: T201  (a command line prints)
         ended.wait()
 
 
-def _capture(database_url: str, *, listening: bool) -> None:
+def _capture(database_url: str, feed: str | None, *, listening: bool) -> None:
     """Put capture on the table `profile`, or see to it that it is there and may be used."""
+    kind = feed or kind_installed(database_url, "public.profile")
     try:
-        install(database_url)
+        install(database_url, feed=kind)
     except (LockTimeoutError, RefusedError) as error:
-        rights = lacking(database_url, listening=listening)
+        rights = lacking(database_url, kind, listening=listening)
         if rights is None:
             raise RefusedError(
                 f"The table profile is not captured, and to do that failed ({error}): run "
@@ -61,6 +66,10 @@ def _capture(database_url: str, *, listening: bool) -> None:
                 f"This account lacks rights that serve needs: GRANT {', '.join(rights)} to it."
             ) from None
         log.info("The table profile is captured already, and stays as it is: %s", error)
+    if kind == LOG and listening:
+        with open_postgres(database_url, "serve") as connection:
+            if mended := lacking_replication(connection):
+                raise RefusedError(f"This account may not read the log, to listen: {mended}.")
 
 
 def allow_many_files() -> None:

@@ -6,31 +6,40 @@ from urllib.parse import quote
 import ipywidgets
 
 from reactive_demo.redis_cache.cache import Cache
-from reactive_demo.tutorial.widgets.card import profile_table
-from reactive_demo.tutorial.widgets.fallback import HtmlFallback
+from reactive_demo.tutorial.jupyter_hub import browser_url
+from reactive_demo.tutorial.widgets.card import profile_picture
+from reactive_demo.tutorial.widgets.fallback import StillPicture
 
 __all__ = ["AppWindows"]
+
+STYLE = """
+.rd-app-windows { display: flex; flex-wrap: wrap; gap: 8px; }
+.rd-window { flex: 1 1 270px; min-width: 0; height: 530px; border: 0; border-radius: 14px; }
+@media (prefers-color-scheme: light) { [data-jp-theme-light="false"] .rd-window { filter: FLIP; } }
+@media (prefers-color-scheme: dark) { [data-jp-theme-light="true"] .rd-window { filter: FLIP; } }
+""".replace("FLIP", "invert(0.92) hue-rotate(180deg)")
+"""The page in a frame follows the system's theme; where JupyterLab's is the other one, flip it."""
 
 LINK = "color: var(--jp-content-link-color, #0645ad); text-decoration: underline"
 
 
-class AppWindows(HtmlFallback, ipywidgets.HTML):
+class AppWindows(StillPicture, ipywidgets.HTML):
     """Two windows with the page of `username`, and a link to it.
 
-    `url` is where the browser finds the app: `app.url`, or a proxy's path such as `/proxy/8000/`.
+    `url` is the app's; on a JupyterHub, the browser finds it through jupyter-server-proxy.
     """
 
     def __init__(self, url: str, username: str, cache: Cache) -> None:
         self.username = username
         self._cache = cache
-        address = escape(f"{url}?username={quote(username)}")
+        address = escape(f"{browser_url(url)}?username={quote(username)}")
         frames = "".join(
             f'<iframe src="{address}" title="{name} window: {escape(username)}" '
-            'style="flex: 1 1 330px; min-width: 0; height: 530px; border: 0"></iframe>'
+            'class="rd-window"></iframe>'
             for name in ("Left", "Right")
         )
         super().__init__(
-            f'<div style="display: flex; flex-wrap: wrap; gap: 8px">{frames}</div>'
+            f'<style>{STYLE}</style><div class="rd-app-windows">{frames}</div>'
             "<p>In windows of their own: "
             f'<a href="{address}" target="_blank" style="{LINK}">{address}</a></p>',
             layout={"width": "100%"},
@@ -39,7 +48,6 @@ class AppWindows(HtmlFallback, ipywidgets.HTML):
     def __repr__(self) -> str:
         return f"AppWindows({self.username})"
 
-    def to_html(self) -> str:
-        """Return the profile twice as plain HTML, for readers without a kernel."""
-        table = profile_table(self.username, self._cache.get(self.username))
-        return f"<table><tr><td>{table}</td><td>{table}</td></tr></table>"
+    def to_svg(self) -> str:
+        """Return the profile twice as a picture, for readers without a kernel."""
+        return profile_picture(*[(self.username, self._cache.get(self.username))] * 2)

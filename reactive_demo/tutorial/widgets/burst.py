@@ -1,14 +1,15 @@
 """A button that writes as fast as it can, to see whether the labels keep up."""
 
 from concurrent.futures import ThreadPoolExecutor
-from html import escape
 
 import ipywidgets
 
 from reactive_demo.app.profiles import Profiles
 from reactive_demo.screen.painter import paint
 from reactive_demo.tutorial.widgets.background import Background
-from reactive_demo.tutorial.widgets.fallback import HtmlFallback
+from reactive_demo.tutorial.widgets.fallback import StillPicture
+from reactive_demo.tutorial.widgets.still import button, picture
+from reactive_demo.tutorial.widgets.style import FILLS
 
 __all__ = ["BurstButton"]
 
@@ -16,7 +17,7 @@ WRITERS = 4
 """Threads."""
 
 
-class BurstButton(HtmlFallback, ipywidgets.HBox):
+class BurstButton(StillPicture, ipywidgets.HBox):
     """Commits `count` transactions, each an increment of one counter, and shows its progress."""
 
     def __init__(
@@ -50,9 +51,10 @@ class BurstButton(HtmlFallback, ipywidgets.HBox):
     def __repr__(self) -> str:
         return f"BurstButton({self.count:,} {self._target[1]})"
 
-    def to_html(self) -> str:
-        """Return the button as plain HTML, for readers without a kernel."""
-        return f"<button>{escape(self.button.description)}</button>"
+    def to_svg(self) -> str:
+        """Return the button as a picture, for readers without a kernel."""
+        words = self.button.description
+        return picture(200, 30, words, button(1, 1, 190, words, FILLS["app"]))
 
     def _run(self) -> None:
         with ThreadPoolExecutor(WRITERS) as writers:

@@ -11,13 +11,19 @@ from reactive_demo.listener.listener import Listener
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.screen.label import ABSENT, LiveLabel
 from reactive_demo.screen.painter import paint
-from reactive_demo.tutorial.widgets.fallback import HtmlFallback
-from reactive_demo.tutorial.widgets.style import styled
+from reactive_demo.tutorial.widgets.fallback import StillPicture
+from reactive_demo.tutorial.widgets.still import box, button, picture, text
+from reactive_demo.tutorial.widgets.style import FILLS, styled
 
-__all__ = ["ProfileCard", "profile_table"]
+__all__ = ["CARD", "ProfileCard", "profile_picture"]
+
+CARD = 300, 170
+"""Width and height of a profile in a picture."""
+
+NOTE = "writes PostgreSQL, follows Redis"
 
 
-class ProfileCard(HtmlFallback, ipywidgets.VBox):
+class ProfileCard(StillPicture, ipywidgets.VBox):
     """The profile of `username`: buttons write the database, numbers follow the cache.
 
     The two never meet in here. With a `listener`, the card shows its state in words. It also shows
@@ -56,9 +62,9 @@ class ProfileCard(HtmlFallback, ipywidgets.VBox):
     def __repr__(self) -> str:
         return f"ProfileCard({self.username})"
 
-    def to_html(self) -> str:
-        """Return the card as it is now as plain HTML, for readers without a kernel."""
-        return profile_table(self.username, self.cache.get(self.username))
+    def to_svg(self) -> str:
+        """Return the card as it is now as a picture, for readers without a kernel."""
+        return profile_picture((self.username, self.cache.get(self.username)))
 
     def _label(self, counter: str) -> LiveLabel:
         classes = [f"rd-count-{counter}", "rd-number"]
@@ -97,15 +103,40 @@ class ProfileCard(HtmlFallback, ipywidgets.VBox):
         paint(self.state, value=f"Listener: {words}")
 
 
-def profile_table(username: str, row: dict[str, Any] | None) -> str:
-    """Return a profile as plain HTML."""
-    shown = row or {}
-    numbers = "".join(f"<td>{shown.get(f'{name}_count', ABSENT)}</td>" for name in COUNTERS)
-    names = "".join(f"<th>{counter.title()}</th>" for counter in COUNTERS)
-    return (
-        f"<table><caption>@{escape(username)}</caption>"
-        f"<thead><tr>{names}</tr></thead><tbody><tr>{numbers}</tr></tbody></table>"
+def profile_picture(*profiles: tuple[str, dict[str, Any] | None]) -> str:
+    """Return profiles side by side as a picture."""
+    width, height = CARD
+    parts = (
+        _drawn(n * (width + 16) + 1, username, row or {})
+        for n, (username, row) in enumerate(profiles)
     )
+    words = "; ".join(_told(username, row or {}) for username, row in profiles)
+    return picture(len(profiles) * (width + 16), height, words, *parts)
+
+
+def _told(username: str, row: dict[str, Any]) -> str:
+    numbers = (f"{row.get(f'{name}_count', ABSENT)} {name}" for name in COUNTERS)
+    return f"@{username}: {', '.join(numbers)}"
+
+
+def _drawn(x: float, username: str, row: dict[str, Any]) -> str:
+    width, height = CARD
+    parts = [
+        box(x, 1, width, height - 2, radius=14),
+        f'<circle cx="{x + 38:g}" cy="36" r="21" fill="{FILLS["database"]}"/>',
+        text(x + 38, 43, username[:1].upper(), size=19, fill="#fff", bold=True),
+        text(x + 70, 34, f"@{username}", size=17, bold=True, anchor="start"),
+        text(x + 70, 51, NOTE, size=11.5, anchor="start"),
+    ]
+    for n, counter in enumerate(COUNTERS):
+        left = x + 12 + 93 * n
+        number = row.get(f"{counter}_count", ABSENT)
+        parts += [
+            text(left + 45, 96, number, size=25, bold=True),
+            text(left + 45, 114, counter.title(), size=12),
+            button(left, 128, 90, f"+ {counter.title()}", FILLS["database"]),
+        ]
+    return "".join(parts)
 
 
 def _heading(username: str) -> str:
@@ -113,7 +144,7 @@ def _heading(username: str) -> str:
     return (
         f'<div class="rd-who"><span class="rd-avatar" aria-hidden="true">{initial}</span>'
         f'<span><div class="rd-name">@{name}</div>'
-        '<div class="rd-note">writes PostgreSQL, follows Redis</div></span></div>'
+        f'<div class="rd-note">{NOTE}</div></span></div>'
     )
 
 

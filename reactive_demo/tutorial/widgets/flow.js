@@ -41,6 +41,7 @@ function makePicture(root) {
   const stops = [], hops = [];
   STATIONS.forEach(([id, name, role], i) => {
     const station = element("div", `rd-flow-station rd-flow-${id}`);
+    station.style.setProperty("--place", 2 * i + 1);
     const stop = element("i", "rd-flow-stop");
     station.append(element("b", "", name), element("span", "", role), stop);
     picture.append(station);
@@ -48,7 +49,8 @@ function makePicture(root) {
     if (i === HOPS.length) return;
     const hop = element("div", "rd-flow-hop", "", { title: HOPS[i][1] });
     const last = element("b", "rd-flow-last", "–"), median = element("span", "rd-flow-median", "median –");
-    hop.append(element("span", "rd-flow-hop-name", HOPS[i][0]), element("i", "rd-flow-line"), last, median);
+    hop.style.setProperty("--place", 2 * i + 2);
+    hop.append(element("span", "rd-flow-hop-name", HOPS[i][0]), last, median);
     picture.append(hop);
     hops.push([last, median]);
   });
@@ -67,6 +69,17 @@ function centres({ picture, stops }) {
   });
 }
 
+// A dot; with a number, it stands for so many changes. Where the listener conflates, the number shrinks.
+function makeDot({ heard, applied }, listener) {
+  const shape = element("div", `rd-flow-dot${heard > 1 ? " rd-flow-many" : ""}`);
+  const until = [{ opacity: 1 }, { opacity: 1, offset: listener }, { opacity: 0, offset: listener }, { opacity: 0 }];
+  const after = until.map((frame) => ({ ...frame, opacity: 1 - frame.opacity }));
+  const counts = heard > 1 ? [[heard, until], [applied, after]] : [];
+  shape.counts = counts.map(([count, shown]) => [element("span", "", number(count)), shown]);
+  shape.append(...shape.counts.map(([count]) => count));
+  return shape;
+}
+
 function animate(parts, dot, slower, motionless) {
   const unseen = document.hidden || !parts.picture.clientWidth;
   if (unseen || motionless.matches || parts.dots.childElementCount >= MAX_DOTS) return;
@@ -75,11 +88,7 @@ function animate(parts, dot, slower, motionless) {
   const times = dot.hops.map((time) =>
     time === null ? UNKNOWN : Math.min(LONGEST, Math.max(SHORTEST, time * slower)));
   const total = times.slice(first, last).reduce((sum, time) => sum + time, 0);
-  const size = 12 + 1.7 * Math.log2(Math.min(dot.heard, 64)); // 22 at most: names and numbers stay readable
-  const many = dot.heard > 1;
-  const shape = element("div", `rd-flow-dot${many ? " rd-flow-many" : ""}`, many ? `${number(dot.heard)}` : "");
-  shape.style.height = `${Math.max(size, many ? 20 : 0)}px`;
-  shape.style.minWidth = shape.style.height;
+  const shape = makeDot(dot, times.slice(first, 2).reduce((sum, time) => sum + time, 0) / total);
   let passed = 0;
   const frames = points.slice(first, last + 1).map(([x, y], i) => {
     const frame = {
@@ -95,7 +104,9 @@ function animate(parts, dot, slower, motionless) {
     return frame;
   });
   parts.dots.append(shape);
-  const moving = shape.animate(frames, { delay: dot.after, duration: total, fill: "both" });
+  const timing = { delay: dot.after, duration: total, fill: "both" };
+  const moving = shape.animate(frames, timing);
+  for (const [count, shown] of shape.counts) count.animate(shown, timing);
   const fading = shape.animate([{ opacity: 1 }, { opacity: 0 }],
     { delay: dot.after + total, duration: 250, fill: "forwards" });
   moving.oncancel = fading.onfinish = () => shape.remove();
@@ -125,19 +136,18 @@ function makeMinute(root) {
 function addLines(list, lines) {
   if (!lines.length) return;
   list.querySelector(".rd-flow-silence")?.remove();
-  const follow = list.scrollTop + list.clientHeight >= list.scrollHeight - 8;
   for (const line of lines) {
     const item = element("li", `rd-flow-from-${line.from.toLowerCase()}`);
     item.append(element("b", "", line.from), element("code", "", line.text));
     list.append(item);
   }
   while (list.childElementCount > MAX_LINES) list.firstElementChild.remove();
-  if (follow) list.scrollTop = list.scrollHeight;
 }
 
 function render({ model, el }) {
   const motionless = window.matchMedia("(prefers-reduced-motion: reduce)");
-  const root = element("section", "rd-flow", "", { "aria-label": `Flow of changes ${model.get("name")}`.trim() });
+  const compact = model.get("compact");
+  const root = element("section", `rd-flow${compact ? " rd-flow-compact" : ""}`, "", { "aria-label": `Flow of changes ${model.get("name")}`.trim() });
   if (model.get("name")) root.append(element("h4", "rd-flow-name", model.get("name")));
   const parts = makePicture(root);
 
@@ -146,16 +156,19 @@ function render({ model, el }) {
   const state = element("p", "rd-flow-state"), counts = element("p", "rd-flow-counts");
   const dots = element("p", "rd-flow-dot-count"), latency = element("p", "rd-flow-latency");
   facts.append(state, counts, dots, latency);
-  const minute = makeMinute(facts);
+  const minute = makeMinute(facts); // hidden in a compact view, as are the facts that its neighbours tell
   const wire = element("div", "rd-flow-wire");
-  const list = element("ol", "", "", { tabindex: "0", "aria-label": "The wire: what was said, newest last" });
+  const list = element("ol");
+  // The style sheet keeps its end in sight, also after it was hidden with its tab.
+  const end = element("div", "rd-flow-end", "", { tabindex: "0", role: "group", "aria-label": "The wire: what was said, newest last" });
+  end.append(list);
   list.append(element("li", "rd-flow-silence", "Nothing yet: change something."));
-  wire.append(element("b", "", "The wire"), list);
-  below.append(facts, wire);
+  wire.append(element("b", "", "The wire"), end);
+  below.append(facts, ...(compact ? [] : [wire]));
   const slower = model.get("slower");
   const note = element("p", "rd-flow-note");
   const spoken = element("p", "rd-flow-spoken", "", { "aria-live": "polite" });
-  root.append(below, note, spoken);
+  root.append(below, ...(compact ? [] : [note]), spoken);
   el.append(root);
 
   let received = performance.now(), lastSpoken = -SPEECH_INTERVAL, speaking = 0;
@@ -173,18 +186,20 @@ function render({ model, el }) {
   function drawNote() {
     note.textContent = motionless.matches
       ? "Your system asks for reduced motion, so no dots move; the numbers tell the story."
-      : `The dots move ${slower} times slower than the changes, with no hop shorter than ${SHORTEST / 1000} s or `
-        + `longer than ${LONGEST / 1000} s. The numbers are measured; write and announce both include the commit.`;
+      : `Dots move ${slower} times slower than the changes, ${SHORTEST / 1000} to ${LONGEST / 1000} s for a hop. `
+        + "The numbers are measured; write and announce both include the commit.";
   }
 
   function draw() {
     const frame = model.get("frame"), n = frame.counts;
     root.dataset.state = frame.state;
     state.replaceChildren(element("b", "", `Listener: ${frame.words}.`), ` ${frame.waits}`);
-    counts.textContent = `${number(n.written)} written here · ${number(n.heard)} heard · `
-      + `${number(n.applied)} applied` + (n.quarantined ? ` · ${number(n.quarantined)} in quarantine` : "");
+    counts.textContent = (compact ? "" : `${number(n.written)} written here · `) + `${number(n.heard)} heard · `
+      + `${number(n.applied)} applied` + (n.conflated ? ` · ${number(n.conflated)} conflated` : "")
+      + (n.quarantined ? ` · ${number(n.quarantined)} in quarantine` : "");
+    counts.title = "Conflated: heard, and not written, because a newer row of the same key came with it.";
     dots.textContent = `${number(n.dots)} ${n.dots === 1 ? "dot" : "dots"}`
-      + (n.conflated ? `, the thick ones for ${number(n.conflated)} more changes` : "");
+      + (n.grouped ? ` for ${number(n.dots + n.grouped)} changes: a number in a dot says for how many it stands` : "");
     const [last, median] = frame.latency;
     latency.textContent = last === null && median === null
       ? "From the change to the cache: not known yet"

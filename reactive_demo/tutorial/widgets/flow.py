@@ -43,17 +43,18 @@ WAITS = {
 LIVE = {
     "notify": "It waits for a notification.",
     "change table": "It waits for the doorbell, and polls now and then.",
+    "log": "It waits for the log to go on.",
 }
 
-STATIONS = "the app → PostgreSQL → the listener → Redis → the label"
+LINE = "the app ──write──▶ PostgreSQL ──announce──▶ listener ──apply──▶ Redis ──show──▶ label"
 
 
 class FlowView(anywidget.AnyWidget):
     """The path of each change that `listener` applies, from the app to the label.
 
     Each change is a dot that moves `slower` times slower than the change did; the numbers are the
-    real ones. The first hop shows the writes by `profiles`, the last this process's labels. Ends
-    with `close()`.
+    real ones. The first hop shows the writes by `profiles`, the last this process's labels. A
+    `compact` view leaves out the last minute and the wire. Ends with `close()`.
     """
 
     _esm = Path(__file__).with_name("flow.js")
@@ -61,6 +62,7 @@ class FlowView(anywidget.AnyWidget):
 
     name = traitlets.Unicode().tag(sync=True)
     slower = traitlets.Int().tag(sync=True)
+    compact = traitlets.Bool().tag(sync=True)
     frame = traitlets.Dict().tag(sync=True)
 
     def __init__(
@@ -70,6 +72,7 @@ class FlowView(anywidget.AnyWidget):
         *,
         profiles: Profiles | None = None,
         slower: int = 200,
+        compact: bool = False,
     ) -> None:
         self.listener = listener
         self._lock = threading.Lock()
@@ -77,7 +80,7 @@ class FlowView(anywidget.AnyWidget):
         self._words = listener.status_text
         self._last = 0.0
         self._number = 0
-        super().__init__(name=name, slower=slower, frame=self._frame(time.time()))
+        super().__init__(name=name, slower=slower, compact=compact, frame=self._frame(time.time()))
         self.add_class("rd-flow-view")
         self._ends = [
             listener.observe(self._become),
@@ -100,8 +103,13 @@ class FlowView(anywidget.AnyWidget):
         return self._motion.dots
 
     @property
-    def conflated(self) -> int:
+    def grouped(self) -> int:
         """Changes that shared the dot of another; `dots` and these are all that were applied."""
+        return self._motion.grouped
+
+    @property
+    def conflated(self) -> int:
+        """Changes heard but not written: a newer row of the same key came with them."""
         return self._motion.conflated
 
     @property
@@ -126,8 +134,12 @@ class FlowView(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = super()._repr_mimebundle_(**options) or ({}, {})
-        plain = f"{self!r}: {STATIONS}. Run the cell, and it moves."
-        return {**data, "text/plain": plain, "image/svg+xml": _still()}, metadata
+        plain = f"{self!r}\n\n{LINE}\n\nRun the notebook, and a dot moves for each change."
+        return {**data, "text/plain": plain, "image/svg+xml": self.to_svg()}, metadata
+
+    def to_svg(self) -> str:
+        """Return the path as a picture, for readers without a kernel."""
+        return _still()
 
     # What happens, on any thread
 

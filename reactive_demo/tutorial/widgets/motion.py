@@ -1,8 +1,8 @@
 """What a flow view shows: dots, counts, times. No I/O, and time is passed in.
 
 Each batch that reached the cache is a dot. When there are more than eyes can follow, the last dot
-of a frame is a thick one that stands for the rest. So the dots, and the changes conflated into
-them, add up to what the listener has applied.
+of a frame stands for the rest: changes are *grouped*, for the display only. *Conflated* are changes
+that the listener heard and did not write, because a newer row of the same key came with them.
 """
 
 from collections import deque
@@ -37,6 +37,16 @@ KEYS = 100
 NOTHING = Stats()
 
 
+@dataclass(frozen=True, slots=True)
+class Painting:
+    """A label that was set."""
+
+    key: str
+    at: float
+    label: str
+    value: object
+
+
 @dataclass(slots=True)
 class Dot:
     """A batch on its way to the screen, and the batches that share its dot."""
@@ -46,7 +56,7 @@ class Dot:
     rows: int
     heard: int
     notifications: Sequence[psycopg.Notify] = ()
-    painted: tuple[str, object] | None = None
+    painted: Painting | None = None
     messages: int = 0
     shown_at: float | None = None
 
@@ -62,12 +72,12 @@ class Motion:
         self._before = before
         self._pending: list[Dot] = []
         self._heard: Sequence[psycopg.Notify] = ()
-        self._painting: deque[Line] = deque(maxlen=MAX_LINES)
+        self._painting: deque[Painting] = deque(maxlen=MAX_LINES)
         self._write, self._show = Window(), Window()
         self._writing: dict[str, float] = {}
         self._painted: dict[str, float] = {}
         self._worst: dict[int, float] = {}
-        self.written = self.dots = self.conflated = 0
+        self.written = self.dots = self.grouped = self.conflated = 0
 
     @property
     def waits(self) -> bool:
@@ -95,6 +105,7 @@ class Motion:
         if applied.batch.changed_at is not None:
             second, latency = int(applied.applied_at), applied.applied_at - applied.batch.changed_at
             self._worst[second] = max(self._worst.get(second, 0.0), latency)
+        self.conflated += max(0, applied.batch.received - applied.batch.rows)
         if not applied.newer:
             return
         heard = max(applied.newer, applied.batch.received)
@@ -106,6 +117,11 @@ class Motion:
             for key in self._painted.keys() & keys:  # the label was faster than Redis's reply
                 if self._painted[key] > applied.heard_at:
                     self._show_dot(dot, self._painted[key])
+            for painting in list(self._painting):
+                if painting.key in keys and painting.at > applied.heard_at:
+                    self._painting.remove(painting)
+                    dot.painted = painting
+                    dot.messages += 1
         else:
             self._pending[-1].rows += applied.newer
             self._pending[-1].heard += heard
@@ -116,11 +132,12 @@ class Motion:
         its = [dot for dot in self._pending if key in dot.keys]
         for dot in its:
             self._show_dot(dot, at)
+        painting = Painting(key, at, label, value)
         if its:
-            its[-1].painted = (label, value)
+            its[-1].painted = painting
             its[-1].messages += 1
         else:
-            self._painting.append(painted_line(label, value))
+            self._painting.append(painting)
 
     def _show_dot(self, dot: Dot, at: float) -> None:
         if dot.shown_at is None:
@@ -134,8 +151,8 @@ class Motion:
         ready = [dot for dot in self._pending if _is_ready(dot, now)]
         self._pending = [dot for dot in self._pending if not _is_ready(dot, now)]
         self.dots += len(ready)
-        self.conflated += sum(dot.rows - 1 for dot in ready)
-        lines = list(self._painting)
+        self.grouped += sum(dot.rows - 1 for dot in ready)
+        lines = [painted_line(one.label, one.value) for one in self._painting]
         self._painting.clear()
         for dot in ready:
             lines += self._lines(dot)
@@ -146,6 +163,7 @@ class Motion:
                 "heard": stats.received - self._before.received,
                 "applied": stats.applied - self._before.applied,
                 "dots": self.dots,
+                "grouped": self.grouped,
                 "conflated": self.conflated,
                 "quarantined": stats.quarantined - self._before.quarantined,
             },
@@ -162,7 +180,7 @@ class Motion:
         yield heard_line(dot.notifications)
         yield applied_line(dot.applied_batch, self._table)
         if dot.painted:
-            yield painted_line(*dot.painted, dot.messages)
+            yield painted_line(dot.painted.label, dot.painted.value, dot.messages)
 
     def _dot(self, dot: Dot, first: float) -> dict[str, Any]:
         applied = dot.applied_batch

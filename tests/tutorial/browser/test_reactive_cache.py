@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from reactive_demo.tutorial.working_copy import FIRST
 from tools.lab import Lab, await_kernel, run_all
 
 NAME = "04_reactive_cache.ipynb"
-FIRST = "00_welcome.ipynb"
 COUNTERS = ("Followings", "Followers", "Likes")
 
 OpenNotebook = Callable[..., Page]

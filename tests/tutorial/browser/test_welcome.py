@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tools.lab import run_all
+from tools.looks import cut_rings, dark, narrow, overlapping, white, wrapped
 from tools.waiting import until
 
 WATCH = """
@@ -108,8 +109,8 @@ def test_the_doctor_is_content_and_a_click_moves_both_cards(page: Page) -> None:
     expect(table).to_contain_text("a notification came back")
     expect(table).not_to_contain_text("mend")
 
-    expect(page.locator(".rd-card")).to_have_count(2)
-    left, right = page.locator(".rd-card").all()
+    expect(page.locator(".rd-card")).to_have_count(4)
+    left, right = page.locator(".rd-card").all()[:2]
     before = int(left.locator(".rd-count-followings").inner_text())
     left.get_by_role("button", name="+ Followings").click()
     for card in (left, right):
@@ -169,7 +170,57 @@ def test_a_flood_does_not_flood_the_page(page: Page) -> None:
     at_rest(page)
     assert counted(page)["applied"] > applied
     assert page.evaluate("window.most") <= MOST_DOTS
-    expect(page.locator(".rd-flow-dot-count")).to_contain_text("thick")
+    expect(page.locator(".rd-flow-dot-count")).to_contain_text("a number in a dot")
+
+
+def test_cards_and_flow_are_on_one_screen(page: Page) -> None:
+    together = page.locator(".rd-windows", has=page.locator(".rd-flow"))
+    expect(together.locator(".rd-card")).to_have_count(2)
+    assert together.bounding_box()["height"] < 800
+    with narrow(page):
+        assert wrapped(together.locator(".rd-flow-last, .rd-flow-median, .rd-number")) == []
+        assert overlapping(together.locator(".rd-flow-station > *, .rd-flow-hop > *")) == []
+        assert cut_rings(together.get_by_role("button")) == []
+
+
+@pytest.mark.parametrize("width", [1300, 700])
+def test_no_dot_covers_a_name_or_a_number(page: Page, width: int) -> None:
+    at_rest(page)
+    with narrow(page, width):
+        like(page)
+        dot = page.locator(".rd-flow-dot").bounding_box()
+        assert dot
+        tallest = 20 + 2 * 2  # a dot with a number, and its edge
+        middle = dot["y"] + dot["height"] / 2
+        for words in page.locator(".rd-flow-picture :is(b, span):visible").all():
+            if box := words.bounding_box():
+                above = box["y"] + box["height"] <= middle - tallest / 2 + 1
+                assert above or box["y"] >= middle + tallest / 2 - 1, words.inner_text()
+
+
+def test_the_wire_goes_on_after_its_tab_was_hidden(page: Page) -> None:
+    panel, before = page.locator(".jp-NotebookPanel"), counted(page)["applied"]
+    try:
+        for _ in range(2):  # more than fits
+            like(page)
+            at_rest(page)
+        panel.evaluate("panel => { panel.style.display = 'none' }")
+        assert run(page, "left.buttons['likes'].click()") == "ok"
+        assert run(page, AT_REST) == "ok"
+    finally:
+        panel.evaluate("panel => { panel.style.display = '' }")
+    until("it is applied", lambda: counted(page)["applied"] == before + 3)
+    end, last = page.locator(".rd-flow-end"), page.locator(".rd-flow-wire li").last
+    frame, line = end.bounding_box(), last.bounding_box()
+    assert frame
+    assert line
+    assert frame["y"] < line["y"] + line["height"] <= frame["y"] + frame["height"]
+
+
+def test_nothing_is_white_in_the_dark_theme(page: Page) -> None:
+    with dark(page):
+        for output in page.locator(".jp-OutputArea-output").all():
+            assert white(output) == []
 
 
 def test_with_the_listener_stopped_no_dot_moves(page: Page) -> None:

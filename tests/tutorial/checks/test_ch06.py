@@ -8,9 +8,10 @@ import pytest
 from reactive_demo.tools.audit import Difference, Kind, Look, Report
 from reactive_demo.tutorial.checks import CheckFailed
 from reactive_demo.tutorial.checks import ch06 as checks
-from reactive_demo.tutorial.faults import FAULTS, FaultLab, Outcome, Score
+from reactive_demo.tutorial.faults import FAULTS, Fault, FaultLab, Outcome, Score
 
-FAULT = FAULTS[0]
+FAULT = next(fault for fault in FAULTS if fault.loses)
+HARMLESS = next(fault for fault in FAULTS if not fault.loses)
 
 
 def board(*outcomes: Outcome) -> Any:
@@ -18,8 +19,8 @@ def board(*outcomes: Outcome) -> Any:
     return SimpleNamespace(outcomes=[*outcomes], full_run=[*outcomes])
 
 
-def outcome(article: int, durable: int = 0, stale: int = 0) -> Outcome:
-    return Outcome(FAULT, "It was done.", Score(article), Score(durable, stale))
+def outcome(article: int, durable: int = 0, stale: int = 0, fault: Fault = FAULT) -> Outcome:
+    return Outcome(fault, "It was done.", Score(article), Score(durable, stale))
 
 
 def report(*keys: str, late: int = 0) -> Report:
@@ -29,11 +30,13 @@ def report(*keys: str, late: int = 0) -> Report:
 
 def test_what_is_right_is_told() -> None:
     name = FAULT.name
-    assert repr(checks.one_side_lost(board(outcome(0), outcome(10)), name)) == (
+    assert repr(checks.losses(board(outcome(0), outcome(10)), name)) == (
         "✓ the article's way lost 10 changes, the durable way none"
     )
-    assert "lost 1 change," in repr(checks.one_side_lost(board(outcome(1)), name))
-    assert "nothing is lost on either" in repr(checks.neither_lost(board(outcome(0)), name))
+    assert "lost 1 change," in repr(checks.losses(board(outcome(1)), name))
+    assert "nothing is lost on either" in repr(
+        checks.losses(board(outcome(0, fault=HARMLESS)), HARMLESS.name)
+    )
     assert "✓ 2 faults" in repr(checks.durable_lost_nothing(board(outcome(9), outcome(0))))
     assert "✓ 1 fault," in repr(checks.durable_lost_nothing(board(outcome(9)), name))
     assert "finds nothing wrong" in repr(checks.meter_finds(report()))
@@ -44,14 +47,14 @@ def test_what_is_right_is_told() -> None:
 def test_what_is_not_right_is_told() -> None:
     name = FAULT.name
     with pytest.raises(CheckFailed, match="lost nothing this time"):
-        checks.one_side_lost(board(outcome(0)), name)
+        checks.losses(board(outcome(0)), name)
     with pytest.raises(CheckFailed, match="the article's way lost 3, and should not"):
-        checks.neither_lost(board(outcome(3)), name)
+        checks.losses(board(outcome(3, fault=HARMLESS)), HARMLESS.name)
     for bad in (outcome(1, durable=1), outcome(1, stale=1)):
         with pytest.raises(CheckFailed, match="the durable way lost"):
-            checks.one_side_lost(board(bad), name)
+            checks.losses(board(bad), name)
     with pytest.raises(CheckFailed, match="Nobody has clicked 'Burst' yet"):
-        checks.neither_lost(board(outcome(1)), "Burst")
+        checks.losses(board(outcome(1)), "Burst")
     with pytest.raises(CheckFailed, match="They were not run yet"):
         checks.durable_lost_nothing(board())
     with pytest.raises(CheckFailed, match="finds bob wrong, and nothing should be: repair it"):

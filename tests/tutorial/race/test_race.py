@@ -1,14 +1,17 @@
 """The race: its figures come from real traffic, and nothing is left of it."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import psycopg
 import pytest
 import redis
+from matplotlib.figure import Figure
 
 from reactive_demo import Stack
 from reactive_demo.tutorial.race.delay_chart import DelayChart
-from reactive_demo.tutorial.race.plot import FigureTable, Plot
+from reactive_demo.tutorial.race.looks import LOOKS
+from reactive_demo.tutorial.race.plot import LINE_HEIGHT, FigureTable, Plot, _name_lines
 from reactive_demo.tutorial.race.race import DATABASES, Race
 from tools.waiting import until
 from tutorial.strategies.test_strategies import CALLS
@@ -47,13 +50,37 @@ def test_the_slider_measures_and_draws(race: Race) -> None:
     chart = DelayChart(race)
     chart.move(0)
     chart.move(0.001)
-    until("the picture is there", lambda: "data:image/png" in chart.picture.value)
     until("it says so", lambda: chart.words.value == "measured with 1 ms")
+    until("the bars are there", lambda: "rd-bars-old" not in chart.bars.value)
     assert {0, 0.001} <= {one.delay for one in race.figures}
-    assert 'alt="What the writer waits for. write-through, cache first: ' in chart.picture.value
-    html = chart._repr_mimebundle_()["text/html"]
-    assert "<td>20 ms</td>" in html
+    told = "with a network delay of 1 ms. write-through, cache first: "
+    assert told in chart.bars.value
+    assert told in chart._repr_mimebundle_()["image/svg+xml"]
     chart.close()
+
+
+def test_slider_and_bars_agree_at_any_time(race: Race) -> None:
+    chart = DelayChart(race)
+    for delay in (0.005, 0.001):
+        chart.slider.value = delay
+        until(
+            "the bars agree",
+            lambda at=delay: f"a network delay of {1000 * at:g} ms" in chart.bars.value,
+        )
+    chart.wait()
+    until("they are the new ones", lambda: "rd-bars-old" not in chart.bars.value)
+    assert "a network delay of 1 ms" in chart.bars.value
+    chart.close()
+
+
+def test_no_label_of_the_plot_covers_another_or_a_point() -> None:
+    figure = Figure()
+    axes = figure.subplots()
+    _name_lines(axes, {name: (1 + n / 100, 1) for n, name in enumerate(LOOKS)})
+    heights = sorted(label.get_position()[1] for label in axes.texts)
+    assert all(after - before >= LINE_HEIGHT - 1e-9 for before, after in pairwise(heights))
+    assert all(0 < height < 1 for height in heights), "and none covers the title"
+    assert all(label.get_position()[0] > 1 for label in axes.texts), "beside the plot"
 
 
 def test_of_many_moves_the_last_counts(race: Race) -> None:
@@ -67,10 +94,13 @@ def test_of_many_moves_the_last_counts(race: Race) -> None:
 
 def test_what_went_wrong_is_shown_and_raised(race: Race) -> None:
     class Failing:
+        figures = ()
+
         def run(self, _: float) -> None:
             raise TimeoutError("nothing arrived")
 
     chart = DelayChart(Failing())
+    assert chart.bars.value.count("not measured yet") == 2 * len(LOOKS), "each, in words and bars"
     with pytest.raises(TimeoutError, match="nothing arrived"):
         chart.move(0.005)
     until("it says so", lambda: chart.words.value == "nothing arrived")

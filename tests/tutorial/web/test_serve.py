@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from reactive_demo import install
+from reactive_demo import install, uninstall
 from tools.waiting import until
 from tools.web import Stream, ask, update
 
@@ -77,6 +77,23 @@ def test_it_captures_listens_serves_and_ends_cleanly(serve: Serve) -> None:
         assert psutil.Process(served.process.pid).rlimit(psutil.RLIMIT_NOFILE)[0] == most
         assert served.end() == (0, "")
         assert stream.event() is None
+
+
+def test_it_serves_a_table_that_is_followed_in_the_log(serve: Serve, database_url: str) -> None:
+    try:
+        served = serve("--port", "0", "--feed", "log")
+        with Stream(served.port, "ada") as stream:
+            assert stream.event() == (None, None)
+            version = update(served.port, "ada")
+            assert stream.until(version).data["likes_count"] == 1
+        assert served.end() == (0, "")
+        served = serve("--port", "0")  # as it is installed
+        with Stream(served.port, "ada") as stream:
+            version = update(served.port, "ada")
+            assert stream.until(version).data["likes_count"] == 2
+        assert served.end() == (0, "")
+    finally:
+        uninstall(database_url)
 
 
 def test_without_a_listener_it_says_that_nobody_carries_changes(serve: Serve) -> None:

@@ -4,6 +4,7 @@ import gc
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import ipywidgets
 import psycopg
@@ -12,6 +13,7 @@ import pytest
 from reactive_demo import (
     BurstButton,
     Cache,
+    FlowView,
     Listener,
     LiveLabel,
     ProfileCard,
@@ -209,19 +211,19 @@ def test_the_garbage_collector_may_close_a_card_once_more(
     assert unraisable == []
 
 
-def test_a_card_without_a_browser_is_a_table(cache: Cache, card: ProfileCard) -> None:
+def test_a_card_without_a_browser_is_a_picture(cache: Cache, card: ProfileCard) -> None:
     cache.put([Change("ada", {"followings_count": 1, "followers_count": 22, "likes_count": 333})])
     bundle = card._repr_mimebundle_()
     assert bundle[WIDGET_VIEW]["model_id"] == card.model_id
     assert bundle["text/plain"] == "ProfileCard(ada)"
-    assert "<caption>@ada</caption>" in bundle["text/html"]
-    assert "<td>1</td><td>22</td><td>333</td>" in bundle["text/html"]
+    assert "<title>@ada: 1 followings, 22 followers, 333 likes</title>" in bundle["image/svg+xml"]
+    assert ">333</text>" in bundle["image/svg+xml"]
 
 
 def test_a_hostile_name_is_shown_and_runs_nothing(profiles: Profiles, cache: Cache) -> None:
     card = ProfileCard(profiles, cache, HOSTILE)
-    pages = [card._repr_mimebundle_()["text/html"], card.children[0].value]
-    for page in (*pages, Windows(card)._repr_mimebundle_()["text/html"]):
+    pages = [card._repr_mimebundle_()["image/svg+xml"], card.children[0].value]
+    for page in (*pages, Windows(card)._repr_mimebundle_()["image/svg+xml"]):
         assert "<script" not in page
         assert "@&lt;script&gt;alert(&#x27;ada&#x27;)&lt;/script&gt;" in page
     assert ">&lt;</span>" in card.children[0].value, "the initial is one whole character"
@@ -249,10 +251,9 @@ def test_windows_show_every_card_and_close_them(
     profiles: Profiles, cache: Cache, listener: Listener
 ) -> None:
     windows = Windows(*(ProfileCard(profiles, cache, name, listener) for name in ("ada", "bob")))
-    html = windows._repr_mimebundle_()["text/html"]
-    assert html.count("<caption>") == 2
-    assert "@ada" in html
-    assert "@bob" in html
+    picture = windows._repr_mimebundle_()["image/svg+xml"]
+    assert ">@ada</text>" in picture
+    assert ">@bob</text>" in picture
     assert followed(cache) == 6
     windows.close()
     windows.close()
@@ -306,5 +307,18 @@ def test_a_burst_that_fails_says_why_and_raises_it_and_may_be_tried_again(door: 
 
 
 def test_a_burst_without_a_browser_is_a_button(profiles: Profiles) -> None:
-    html = BurstButton(profiles, "ada", HOSTILE)._repr_mimebundle_()["text/html"]
-    assert html.startswith("<button>Burst: 1,000 &lt;script&gt;")
+    picture = BurstButton(profiles, "ada", HOSTILE)._repr_mimebundle_()["image/svg+xml"]
+    assert ">Burst: 1,000 &lt;script&gt;" in picture
+
+
+def test_cards_button_and_flow_are_one_picture_and_close_together(
+    card: ProfileCard, profiles: Profiles, listener: Listener
+) -> None:
+    burst, flow = BurstButton(profiles, "ada"), FlowView(listener, profiles=profiles)
+    windows = Windows(card, burst, flow)
+    picture = ET.fromstring(windows.to_svg())
+    tops = [int(part.get("y")) for part in picture if part.tag.endswith("svg")]
+    assert tops == sorted(set(tops))
+    assert len(tops) == 3
+    windows.close()
+    assert not profiles.wrote

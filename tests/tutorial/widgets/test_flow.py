@@ -56,6 +56,7 @@ def test_a_click_is_one_dot_with_four_measured_hops(
         "heard": 1,
         "applied": 1,
         "dots": 1,
+        "grouped": 0,
         "conflated": 0,
         "quarantined": 0,
     }
@@ -63,7 +64,7 @@ def test_a_click_is_one_dot_with_four_measured_hops(
     assert any('"operation" : "INSERT"' in line["text"] for line in lines(flow))
 
 
-def test_dots_and_conflated_are_what_the_listener_applied(
+def test_dots_and_what_they_stand_for_are_what_the_listener_applied(
     flow: FlowView, connection: psycopg.Connection
 ) -> None:
     listener = flow.listener
@@ -72,10 +73,10 @@ def test_dots_and_conflated_are_what_the_listener_applied(
             "SELECT reactive.increment('user ' || n % 40, 'likes') FROM generate_series(1, 400) n"
         )
     until("all is shown", lambda: sum(dot["heard"] for dot in dots(flow)) == 2_000)
-    until("it is counted", lambda: flow.dots + flow.conflated == listener.stats.applied > 0)
+    until("it is counted", lambda: flow.dots + flow.grouped == listener.stats.applied > 0)
     assert listener.stats.received == 2_000
     assert sum(dot["applied"] for dot in dots(flow)) == listener.stats.applied
-    assert flow.conflated > 0
+    assert flow.conflated == listener.stats.received - listener.stats.applied > 0
     assert max(len(frame["lines"]) for frame in flow.sent) <= MAX_LINES
 
 
@@ -143,7 +144,7 @@ def test_writes_and_labels_of_another_table_are_not_its_own(
 
 def test_it_has_a_picture_for_those_without_a_kernel(flow: FlowView) -> None:
     data, _ = flow._repr_mimebundle_()
-    assert data["text/plain"].startswith("FlowView(NotifyFeed(profile)): the app → PostgreSQL")
+    assert data["text/plain"].startswith("FlowView(NotifyFeed(profile))\n\nthe app ──write──▶")
     assert data["image/svg+xml"].startswith("<svg")
     assert "<title" in data["image/svg+xml"]
 
@@ -163,5 +164,5 @@ def test_threads_that_carry_and_paint_at_once_lose_no_dot(
     for writer in writers:
         writer.join()
     until("the labels show all", lambda: [label.value for label in labels] == ["50"] * 4)
-    until("all is shown", lambda: flow.dots + flow.conflated == flow.listener.stats.applied)
+    until("all is shown", lambda: flow.dots + flow.grouped == flow.listener.stats.applied)
     assert flow.frame["counts"]["written"] == 200

@@ -171,6 +171,6 @@ def test_a_flow_view_and_its_label_are_20_messages_a_second_however_many_updates
     dots = [dot for frame in notebook.frames for dot in frame["dots"]]
     counts = notebook.frames[-1]["counts"]
     applied = notebook.run("listener.stop()", "listener.stats.applied")
-    assert sum(dot["applied"] for dot in dots) == counts["dots"] + counts["conflated"] == applied
-    assert counts["conflated"] > 0
+    assert sum(dot["applied"] for dot in dots) == counts["dots"] + counts["grouped"] == applied
+    assert counts["grouped"] > 0
     assert notebook.streams == []

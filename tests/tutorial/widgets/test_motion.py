@@ -62,7 +62,7 @@ def test_what_the_cache_had_already_is_no_dot() -> None:
     assert not motion.frame(11.0, Stats())["dots"]
 
 
-def test_dots_and_what_is_conflated_into_them_are_what_was_applied() -> None:
+def test_dots_and_what_they_stand_for_are_what_was_applied() -> None:
     motion, count = Motion("profile"), 0
     for n in range(100):
         newer = 1 + n % 3
@@ -71,8 +71,20 @@ def test_dots_and_what_is_conflated_into_them_are_what_was_applied() -> None:
         if n % 40 == 39:
             assert len(motion.frame(20 + n, Stats())["dots"]) <= MAX_DOTS
     last = motion.frame(200, Stats())["dots"]
-    assert motion.dots + motion.conflated == count
+    assert motion.dots + motion.grouped == count
+    assert motion.conflated == count, "half of what was heard"
     assert last[-1]["heard"] == 2 * last[-1]["applied"] > last[0]["heard"]
+
+
+def test_a_label_that_was_faster_is_on_the_wire_after_its_command() -> None:
+    motion = Motion("profile")
+    motion.shown("ada", 10.0005, "LiveLabel(ada.likes_count)", "1")
+    motion.applied(applied(10.0))
+    assert [line["from"] for line in motion.frame(99, Stats())["lines"]] == [
+        "PostgreSQL",
+        "listener",
+        "kernel",
+    ]
 
 
 def test_a_minute_has_the_worst_latency_of_each_second() -> None:
