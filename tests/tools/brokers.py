@@ -1,21 +1,19 @@
 """The brokers of a stack, as the tests use and kill them."""
 
 import json
-import os
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 
 from reactive_demo.servers.brokers import DEBIAN
 from reactive_demo.servers.server_dir import ServerDir
 from reactive_demo.tutorial.brokers import Broker, Reader
 from reactive_demo.tutorial.brokers.kafka import Kafka
 from reactive_demo.tutorial.brokers.rabbitmq import RabbitMQ
+from tools.required import required
 from tools.waiting import until
 
 __all__ = ["KINDS", "kill", "messages", "require_rabbitmq", "server_of"]
@@ -27,13 +25,9 @@ KINDS: dict[str, tuple[type[Broker], str]] = {
 
 
 def require_rabbitmq() -> None:
-    """Skip the test where there is no RabbitMQ; fail it where CI asks for one."""
-    if shutil.which("rabbitmq-server") or DEBIAN.exists():
-        return
-    message = "there is no rabbitmq-server on this machine: install it to run this test"
-    if "rabbitmq-server" in os.environ.get("REACTIVE_DEMO_REQUIRE", "").split(","):
-        pytest.fail(message)
-    pytest.skip(message)
+    """Skip the test where there is no RabbitMQ, or fail it where CI asks for one."""
+    if not DEBIAN.exists():
+        required("rabbitmq-server")
 
 
 def server_of(home: Path, name: str) -> psutil.Process:
