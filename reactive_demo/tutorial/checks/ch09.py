@@ -42,7 +42,7 @@ def delivered(lab: BrokerLab, table: str, texts: Collection[str], at_least: int 
 
     `at_least` is how many rows there are by now.
     """
-    query = sql.SQL("SELECT body FROM {} ORDER BY id").format(sql.Identifier(table))
+    query = sql.SQL("SELECT body FROM {} ORDER BY id").format(sql.Identifier("public", table))
     committed = [body for (body,) in ask(lab.stack.database_url, query)]
     if len(committed) < at_least:
         raise CheckFailed(
