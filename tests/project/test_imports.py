@@ -10,7 +10,7 @@ PACKAGE = "reactive_demo"
 
 LAYERS = (
     ("errors", "exact_json"),
-    ("changes", "extras", "hosts", "log_versions", "options", "signals", "urls", "waiting"),
+    ("changes", "extras", "hosts", "keys", "log_versions", "options", "signals", "urls", "waiting"),
     ("settings", "postgres"),
     ("app", "capture"),
     ("feeds",),
