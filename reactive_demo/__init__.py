@@ -69,6 +69,7 @@ _LATER = {
     "FaultBoard": "tutorial.faults.board",
     "FaultLab": "tutorial.faults",
     "FlowView": "tutorial.widgets",
+    "KeepInView": "tutorial.widgets",
     "LiveLabel": "screen.label",
     "ProfileApp": "tutorial.web",
     "ProfileCard": "tutorial.widgets",
