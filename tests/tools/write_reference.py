@@ -41,6 +41,7 @@ SECTIONS = {
         "LiveLabel",
         "ProfileCard",
         "Windows",
+        "KeepInView",
         "BurstButton",
         "FlowView",
     ],
