@@ -73,6 +73,7 @@ _LATER = {
     "FaultLab": "tutorial.faults",
     "FlowView": "tutorial.widgets",
     "KafkaSink": "sinks.kafka",
+    "KeepInView": "tutorial.widgets",
     "LiveLabel": "screen.label",
     "ProfileApp": "tutorial.web",
     "ProfileCard": "tutorial.widgets",

@@ -229,6 +229,7 @@ def _lab(options: argparse.Namespace) -> int:
         *(sys.executable, "-m", "jupyterlab"),
         f"--ServerApp.root_dir={course.folder}",
         f"--LabApp.default_url=/lab/tree/{FIRST}",
+        "--LabApp.expose_app_in_browser=True",  # for the button of KeepInView
         *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
         *options.extra,
     ]

@@ -43,6 +43,7 @@ SECTIONS = {
         "RowGrid",
         "ProfileCard",
         "Windows",
+        "KeepInView",
         "BurstButton",
         "FlowView",
     ],
