@@ -84,6 +84,7 @@ def test_a_commit_that_is_in_the_log_and_not_yet_visible(
         with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute("INSERT INTO profile VALUES ('ada', 1)")
             listen(LogFeed(server.url, options=QUICK), cache)
+            connection.execute("UPDATE profile SET likes_count = 7")  # now it knows the columns
             agree(server.url, cache)
             connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
             connection.execute("SELECT pg_reload_conf()")
