@@ -66,7 +66,7 @@ class Applied:
 class Listener:
     """A thread that writes what `feed` tells into `cache`.
 
-    At most one listener leads for a kind of feed, a table and a cache; others stand by. With
+    At most one listener with a durable feed leads for a table and a cache; others stand by. With
     `takeover=True` the newest leads: it preempts the leader, and one that was itself started so
     stops. So running a notebook's cell again leaves one listener, not two, and in a notebook whose
     listener is stopped, nothing moves because another notebook is still open.
