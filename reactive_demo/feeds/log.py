@@ -15,7 +15,7 @@ from psycopg import sql
 
 from reactive_demo.capture.slots import drop_slot, free_slot, slot_name
 from reactive_demo.changes import Batch, State, UnreadableRow, Versioned
-from reactive_demo.errors import NotCapturedError, RefusedError, first_line
+from reactive_demo.errors import NotCapturedError, RefusedError, UnavailableError, first_line
 from reactive_demo.feeds.log_changes import Changes, is_visible, version_at
 from reactive_demo.feeds.log_rows import Layout
 from reactive_demo.feeds.pgoutput import Relation, decode
@@ -128,9 +128,7 @@ class LogSession(Session):
                 start = made.lsn
             else:
                 start = int(cursor.removeprefix(CURSOR))
-            free_slot(self.connection, self._slot)
-            ((publication,),) = self.connection.execute(query("publication"), [self._table.name])
-            self._stream.start(self._slot, publication, start)
+            self._start(self._stream, start)
             yield from self._follow(self._stream, start, stopping)
         except SCHEMA_CHANGED as error:
             raise NotCapturedError(f"The table was made anew ({first_line(error)}).") from error
@@ -145,6 +143,15 @@ class LogSession(Session):
             raise RefusedError(
                 f"{user} may not read the log ({first_line(error)}): ALTER ROLE {user} REPLICATION."
             ) from error
+
+    def _start(self, stream: Replication, lsn: int) -> None:
+        slot = self._slot
+        free_slot(self.connection, slot)
+        ((publication,),) = self.connection.execute(query("publication"), [self._table.name])
+        try:
+            stream.start(slot, publication, lsn)
+        except psycopg.errors.UndefinedObject as error:
+            raise UnavailableError(f"The slot was lost ({first_line(error)}).") from error
 
     @property
     def _slot(self) -> str:

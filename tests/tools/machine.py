@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from reactive_demo import Cache
 from reactive_demo.changes import Batch, Lease
-from reactive_demo.errors import FencedError
+from reactive_demo.errors import FencedError, UnavailableError
 from reactive_demo.feeds import Session
 from reactive_demo.listener.leadership import Leadership
 from reactive_demo.waiting import StopEvent
@@ -57,7 +57,7 @@ BUSY = (
     psycopg.errors.UniqueViolation,
     psycopg.errors.DeadlockDetected,
 )
-WHAT = st.sampled_from(["change", "change", "change", "delete", "delete", *sorted(WRITES)])
+WHAT = st.sampled_from([*["change"] * 3, *["lengthen"] * 2, "delete", *sorted(WRITES)])
 KEYS = st.sampled_from("abc")
 WRITERS = st.integers(0, 2)
 
@@ -90,7 +90,7 @@ class Reader:
             if write and not batch.is_empty:
                 self._cache.write(batch, lease)
                 self._lease = replace(lease, sequence=lease.sequence + 1)
-        except (FencedError, psycopg.OperationalError):
+        except (FencedError, UnavailableError, psycopg.OperationalError):
             self.restart()
             return None
         except AssertionError:
@@ -100,10 +100,12 @@ class Reader:
 
     def settle(self) -> None:
         """Carry what there is."""
-        goal, deadline = self._machine.log_end(), time.monotonic() + PATIENCE
-        self.session.slept = 0
-        while not self.session.rests(goal):
+        deadline = time.monotonic() + PATIENCE
+        written, self.session.slept = -1, 0
+        while written < self._machine.written_meanwhile or not self.session.rests(goal):
             assert time.monotonic() < deadline, "it finds no rest"
+            if written < self._machine.written_meanwhile:
+                written, goal = self._machine.written_meanwhile, self._machine.log_end()
             self.step()
 
     def restart(self) -> None:
@@ -151,6 +153,7 @@ class Pipeline(RuleBasedStateMachine):
         self.cache = Cache(self.redis_url)
         self.mutate(self.cache)
         self.meanwhile_: list[tuple[str, str, str]] = []
+        self.written_meanwhile = 0
         self.seen: dict[str, tuple[int, int]] = {}
         self.stamps: dict[str, int] = {}
         self.saved: list[tuple[bytes, bytes, int]] | None = None
@@ -191,6 +194,7 @@ class Pipeline(RuleBasedStateMachine):
         due = [one for one in self.meanwhile_ if one[0] == name]
         self.meanwhile_ = [one for one in self.meanwhile_ if one[0] != name]
         for _, what, key in due:
+            self.written_meanwhile += 1
             try:
                 with self.admin.transaction():
                     self.admin.execute("SET LOCAL lock_timeout = '5ms'")
