@@ -38,6 +38,12 @@ SHOWN = 3
 WAIT_SHOWN = 0.25
 """Seconds between two looks at what the making of a slot waits for."""
 
+CANNOT_DECODE = (
+    psycopg.errors.ObjectNotInPrerequisiteState,  # wal_level
+    psycopg.errors.ConfigurationLimitExceeded,  # max_replication_slots
+)
+"""PostgreSQL's errors for a server that is not set up to decode its log."""
+
 BURST = 2_000
 """Messages that are read before others get their turn: the heartbeat, the cache."""
 
@@ -165,9 +171,15 @@ class LogSession(Session):
         """Make the slot anew; say what that waits for. Returns None if stopped meanwhile."""
         drop_slot(self.connection, self._slot)
         made = None
-        for made in stream.create_slot(self._slot, stopping, WAIT_SHOWN):
-            if made is None:
-                yield Batch(State.CATCHING_UP, progress=self._waiting_for(stream.pid))
+        try:
+            for made in stream.create_slot(self._slot, stopping, WAIT_SHOWN):
+                if made is None:
+                    yield Batch(State.CATCHING_UP, progress=self._waiting_for(stream.pid))
+        except CANNOT_DECODE as error:
+            raise RefusedError(
+                f"PostgreSQL makes no slot ({first_line(error)}): set wal_level = logical and a "
+                "max_replication_slots that leaves room for one more, then restart PostgreSQL."
+            ) from error
         if made is not None:
             try:
                 self._check_unchanged()  # `uninstall` may have missed a slot so new

@@ -206,8 +206,9 @@ def test_an_account_that_may_not_read_the_log_is_told_so(
 
 
 @pytest.mark.long
-def test_a_log_that_cannot_be_decoded_any_more_is_a_clear_sentence(
-    folder: Path, cache: Cache, options: Options, listen: Listen
+@pytest.mark.parametrize("setting", ["wal_level=replica", "max_replication_slots=0"])
+def test_a_server_that_makes_no_slots_any_more_is_told_so(
+    folder: Path, cache: Cache, options: Options, listen: Listen, setting: str
 ) -> None:
     """PostgreSQL itself refuses to start with a slot then, so the slot was dropped before."""
     server = PostgresServer(folder)
@@ -219,11 +220,12 @@ def test_a_log_that_cannot_be_decoded_any_more_is_a_clear_sentence(
         until("the slot is free", lambda: slot(connection, "active") is False)
         connection.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
     server.stop()
-    poorer = PostgresServer(folder, "wal_level=replica")
+    poorer = PostgresServer(folder, setting)
     poorer.start()
     try:
         listener = listen(LogFeed(poorer.url, options=options), cache, state="connecting")
-        says = re.compile(r"wal_level is replica.* wal_level = logical and restart")
+        name = setting.partition("=")[0]
+        says = re.compile(rf"makes no slot \(.*{name}.*\): set wal_level = logical and")
         until("it says what to do", lambda: says.search(listener.status_text))
         listener.stop()
     finally:

@@ -100,13 +100,13 @@ class Reader:
 
     def settle(self) -> None:
         """Carry what there is."""
-        deadline = time.monotonic() + PATIENCE
-        written, self.session.slept = -1, 0
-        while written < self._machine.written_meanwhile or not self.session.rests(goal):
-            assert time.monotonic() < deadline, "it finds no rest"
-            if written < self._machine.written_meanwhile:
-                written, goal = self._machine.written_meanwhile, self._machine.log_end()
-            self.step()
+        deadline, written = time.monotonic() + PATIENCE, -1
+        self.session.slept = 0
+        while written < self._machine.written_meanwhile:
+            written, goal = self._machine.written_meanwhile, self._machine.log_end()
+            while not self.session.rests(goal):
+                assert time.monotonic() < deadline, "it finds no rest"
+                self.step()
 
     def restart(self) -> None:
         self.close()

@@ -193,9 +193,7 @@ class Pipeline:
                 trigger = read_sql("03_notify.sql").replace(".profile", f".{self.table}")
                 connection.execute(trigger.encode())
         if self.durable:
-            install(
-                self.database_url, self.table, feed="log" if self.reads_log else "change table"
-            )
+            install(self.database_url, self.table, feed="log" if self.reads_log else "change table")
         forget(self.cache.redis_url, self.table)
 
 
