@@ -59,6 +59,9 @@ BUSY = (
 )
 WHAT = st.sampled_from([*["change"] * 3, *["lengthen"] * 2, "delete", *sorted(WRITES)])
 KEYS = st.sampled_from("abc")
+MEANWHILE = st.lists(
+    st.tuples(st.sampled_from(["change", "change", "delete"]), KEYS), min_size=1, max_size=4
+)
 WRITERS = st.integers(0, 2)
 
 PATIENCE = 10.0
@@ -101,7 +104,7 @@ class Reader:
     def settle(self) -> None:
         """Carry what there is."""
         deadline, written = time.monotonic() + PATIENCE, -1
-        self.session.slept = 0
+        self.session.reached = 0
         while written < self._machine.written_meanwhile:
             written, goal = self._machine.written_meanwhile, self._machine.log_end()
             while not self.session.rests(goal):
@@ -186,9 +189,10 @@ class Pipeline(RuleBasedStateMachine):
         self.write(writer, what, key, other)
         self.commit(writer)
 
-    @rule(data=st.data(), what=st.sampled_from(["change", "delete"]), key=KEYS)
-    def write_meanwhile(self, data: Any, what: str, key: str) -> None:
-        self.meanwhile_.append((data.draw(st.sampled_from(self.moments)), what, key))
+    @rule(moment=st.integers(0, 5), writes=MEANWHILE)
+    def write_meanwhile(self, moment: int, writes: list[tuple[str, str]]) -> None:
+        name = self.moments[moment % len(self.moments)]
+        self.meanwhile_ += [(name, what, key) for what, key in writes]
 
     def moment(self, name: str) -> None:
         due = [one for one in self.meanwhile_ if one[0] == name]
@@ -312,7 +316,8 @@ class Pipeline(RuleBasedStateMachine):
 
     def all_is_equal(self) -> None:
         self.reader.settle()
-        assert cached(self.cache) == stored(self.database)
+        held, truth = cached(self.cache), stored(self.database)
+        assert held == truth, f"(cached, stored): {held}, {truth}"
 
     def teardown(self) -> None:
         try:
