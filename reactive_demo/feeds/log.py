@@ -285,6 +285,8 @@ class LogSession(Session):
             return {}
         self._await_visible(set(changes.missing.values()))
         found = self._rows.look_up(list(changes.missing))
+        ((end,),) = self.connection.execute("SELECT pg_current_wal_insert_lsn()::text")
+        changes.fresh.update(dict.fromkeys(found, lsn_number(end)))
         return {key: row for key, (row, _) in found.items()}
 
     def _await_visible(self, xids: Collection[int]) -> None:
