@@ -151,13 +151,16 @@ class LogSession(Session):
             ) from error
 
     def _start(self, stream: Replication, lsn: int) -> None:
-        slot = self._slot
-        free_slot(self.connection, slot)
+        """Read the slot from there.
+
+        What read it until now may have confirmed more a moment ago, and PostgreSQL would skip that
+        without a word.
+        """
+        free_slot(self.connection, self._slot)
+        if not self.can_resume(f"{CURSOR}{lsn}"):
+            raise UnavailableError("The slot was lost, or moved on: the cache is filled again.")
         ((publication,),) = self.connection.execute(query("publication"), [self._table.name])
-        try:
-            stream.start(slot, publication, lsn)
-        except psycopg.errors.UndefinedObject as error:
-            raise UnavailableError(f"The slot was lost ({first_line(error)}).") from error
+        stream.start(self._slot, publication, lsn)
 
     @property
     def _slot(self) -> str:

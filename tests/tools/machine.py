@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from reactive_demo import Cache
-from reactive_demo.changes import Batch, Lease
+from reactive_demo.changes import Batch, Lease, State
 from reactive_demo.errors import FencedError, UnavailableError
 from reactive_demo.feeds import Session
 from reactive_demo.listener.leadership import Leadership
@@ -93,6 +93,8 @@ class Reader:
             if write and not batch.is_empty:
                 self._cache.write(batch, lease)
                 self._lease = replace(lease, sequence=lease.sequence + 1)
+                if batch.state is State.LIVE and batch.cursor:
+                    self._machine.is_set_back = False  # it has found its place
         except (FencedError, UnavailableError, psycopg.OperationalError):
             self.restart()
             return None
@@ -125,10 +127,10 @@ class Reader:
         known = self._cache.has_cursor()
         leadership = Leadership(feed, self._cache, takeover=False)
         self._lease = leadership.acquire_lease(self.session)
-        if self._lease.cursor is None and known:
-            assert self._machine.is_set_back, "the cache is filled again for nothing"
-        self._machine.is_set_back = False
         self._batches = self.session.batches(self._lease.cursor, StopEvent())
+        if self._lease.cursor is None:
+            assert not known or self._machine.is_set_back, "the cache is filled again for nothing"
+            self._machine.is_set_back = False
 
 
 class Pipeline(RuleBasedStateMachine):
