@@ -423,18 +423,21 @@ def test_only_what_the_cache_has_is_confirmed(
 
 
 def test_a_slot_that_moves_on_at_the_last_moment_is_not_read_from_where_it_was(
-    feed: LogFeed, connection: psycopg.Connection
+    database: str, connection: psycopg.Connection
 ) -> None:
     """PostgreSQL would skip in silence what the reader before this one has confirmed."""
-    stopping = StopEvent()
+    feed, stopping = LogFeed(database), StopEvent()
     with feed.open() as first, feed.open() as second:
         batches = first.batches(None, stopping)
         cursor = next(batch.cursor for batch in batches if batch.cursor)
         until("it is live", lambda: next(batches).state is State.LIVE)
         assert second.can_resume(cursor)
         connection.execute("INSERT INTO profile (username) VALUES ('ada')")
+        until("it comes", lambda: next(batches).changes)
+        next(batches)
+        first._stream.confirm(0, at_once=True)
         moved = f"confirmed_flush_lsn - '0/0' > {cursor.removeprefix('lsn:')}"
-        until("it is confirmed", lambda: next(batches) and slot(connection, moved))
+        until("it is confirmed", lambda: slot(connection, moved))
         with pytest.raises(UnavailableError, match="moved on"):
             next(second.batches(cursor, stopping))
         stopping.set()
