@@ -134,7 +134,7 @@ class LogSession(Session):
                 start = made.lsn
             else:
                 start = int(cursor.removeprefix(CURSOR))
-            self._start(self._stream, start)
+            self._start(self._stream, start, stopping)
             yield from self._follow(self._stream, start, stopping)
         except SCHEMA_CHANGED as error:
             raise NotCapturedError(f"The table was made anew ({first_line(error)}).") from error
@@ -150,7 +150,7 @@ class LogSession(Session):
                 f"{user} may not read the log ({first_line(error)}): ALTER ROLE {user} REPLICATION."
             ) from error
 
-    def _start(self, stream: Replication, lsn: int) -> None:
+    def _start(self, stream: Replication, lsn: int, stopping: StopEvent) -> None:
         """Read the slot from there.
 
         What read it until now may have confirmed more a moment ago, and PostgreSQL would skip that
@@ -160,7 +160,7 @@ class LogSession(Session):
         if not self.can_resume(f"{CURSOR}{lsn}"):
             raise UnavailableError("The slot was lost, or moved on: the cache is filled again.")
         ((publication,),) = self.connection.execute(query("publication"), [self._table.name])
-        stream.start(self._slot, publication, lsn)
+        stream.start(self._slot, publication, lsn, stopping)
 
     @property
     def _slot(self) -> str:
