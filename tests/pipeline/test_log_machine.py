@@ -174,7 +174,7 @@ def pipeline(database: str, valkey_url: str) -> Callable[..., type[LogPipeline]]
     return make
 
 
-@pytest.mark.parametrize("examples", [3, pytest.param(60, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [2, pytest.param(60, marks=pytest.mark.long)])
 def test_nothing_goes_back_and_all_is_equal_in_the_end(pipeline: Any, examples: int) -> None:
     run(pipeline(), examples, phases=(Phase.generate,))
 
