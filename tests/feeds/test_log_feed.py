@@ -1,7 +1,7 @@
 """The feed that reads PostgreSQL's log: what it writes is what the table holds."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import takewhile
 
@@ -17,6 +17,7 @@ from reactive_demo.options import Options
 from reactive_demo.tools.audit import audit
 from reactive_demo.waiting import StopEvent
 from tools.agreement import Traffic, agree, cached
+from tools.durable import LOG, Durable
 from tools.waiting import until
 
 Listen = Callable[..., Listener]
@@ -27,10 +28,8 @@ SLOTS = "SELECT slot_name FROM pg_replication_slots WHERE database = current_dat
 
 
 @pytest.fixture
-def database(empty_database: str) -> Iterator[str]:
-    install(empty_database, feed="log")
-    yield empty_database
-    uninstall(empty_database)
+def durable() -> Durable:
+    return LOG
 
 
 @pytest.fixture
