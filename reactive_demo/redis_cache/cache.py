@@ -19,12 +19,12 @@ from typing import Any, cast
 
 import redis
 from redis.connection import parse_url
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, NoScriptError
 
 from reactive_demo.changes import Batch, Change, Lease, Versioned, into_batches
 from reactive_demo.errors import FencedError, RefusedError
 from reactive_demo.exact_json import dump_row, parse_row
-from reactive_demo.redis_cache.client import open_redis, script
+from reactive_demo.redis_cache.client import open_redis, script, send
 from reactive_demo.redis_cache.keys import feed_key, row_key, stamp
 from reactive_demo.redis_cache.leaders import Leaders
 from reactive_demo.redis_cache.quarantine_records import QuarantineRecords
@@ -207,18 +207,37 @@ class Cache:
             if changes:
                 self.put(changes)
             return len(changes)
+        if batch.evict_below is not None:
+            held = f"{lease.token}:{lease.sequence}"
+            self._evict_below(held, lease.epoch, batch.evict_below)
+        keys, arguments = self._to_apply(batch, lease, partial=partial)
+        return self._unless_fenced(self._apply(keys=keys, args=arguments))
+
+    def begin_write(self, batch: Batch, lease: Lease) -> Callable[[], int]:
+        """Send a batch that `may_overlap`; return what waits for the reply, and does as `write`."""
+        reply = send(self._redis, self._apply, *self._to_apply(batch, lease))
+
+        def finish() -> int:
+            try:
+                return self._unless_fenced(reply())
+            except NoScriptError:
+                return self.write(batch, lease)
+
+        return finish
+
+    def _to_apply(
+        self, batch: Batch, lease: Lease, *, partial: bool = False
+    ) -> tuple[list[str], list[str | int]]:
         held = f"{lease.token}:{lease.sequence}"
         next_held = held if partial else f"{lease.token}:{lease.sequence + 1}"
-        if batch.evict_below is not None:
-            self._evict_below(held, lease.epoch, batch.evict_below)
         keys = [self._feed]
         life = str(round(1000 * self.tombstone_life))
-        arguments = [held, next_held, lease.epoch, life, batch.cursor or ""]
+        arguments: list[str | int] = [held, next_held, lease.epoch, life, batch.cursor or ""]
         prefix = self.redis_key("")
         for key, row, version in cast("Sequence[Versioned]", batch.changes):
             keys.append(prefix + key)
             arguments += (version, row or "")
-        return self._unless_fenced(self._apply(keys=keys, args=[*arguments, self.db]))
+        return keys, [*arguments, self.db]
 
     def forget_cursor(self) -> None:
         """Have the leader fill the cache again: its next batch is refused, and it looks again."""

@@ -1,5 +1,6 @@
 """How this package opens Redis: with limits to its patience. And the scripts in `lua/`."""
 
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from typing import Any
@@ -15,7 +16,7 @@ from redis.retry import Retry
 
 from reactive_demo.errors import ConfigurationError
 
-__all__ = ["open_async_redis", "open_redis", "script"]
+__all__ = ["open_async_redis", "open_redis", "script", "send"]
 
 LOST = (redis.ConnectionError,)
 """A server that restarted leaves dead connections; one that is silent had its time."""
@@ -51,6 +52,27 @@ def script(client: redis.Redis, *names: str) -> Script:
     """One script of the files `lua/NAME`, one after the other."""
     folder = files("reactive_demo.redis_cache") / "lua"
     return client.register_script("".join((folder / name).read_text() for name in names))
+
+
+def send(
+    client: redis.Redis, script: Script, keys: Sequence[str], args: Sequence[Any]
+) -> Callable[[], Any]:
+    """Send a script that the server has; return what waits for the reply, to be called once."""
+    pool = client.connection_pool
+    connection = pool.get_connection()
+    try:
+        connection.send_command("EVALSHA", script.sha, len(keys), *keys, *args)
+    except BaseException:
+        pool.release(connection)
+        raise
+
+    def reply() -> Any:
+        try:
+            return connection.read_response()
+        finally:
+            pool.release(connection)
+
+    return reply
 
 
 def _greet(connection: AbstractConnection) -> None:
