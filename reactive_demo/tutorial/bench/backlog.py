@@ -73,7 +73,7 @@ def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
 def _drain(places: Places, pipeline: str) -> float:
     """Read and write all there is; return the seconds it took, without connecting."""
     begun: list[float] = []
-    with Listener(FEEDS[pipeline](places.database_url), places.cache) as listener:
+    with Listener(FEEDS[pipeline](places.database_url, "profile"), places.cache) as listener:
         listener.observe(lambda _: begun.append(time.perf_counter()))
         listener.wait_until("live", 60)
         return time.perf_counter() - begun[1]  # once it was connected
