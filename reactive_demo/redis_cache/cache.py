@@ -179,6 +179,10 @@ class Cache:
             return len(changes)
         return self._store.write(batch, lease, partial=partial)
 
+    def begin_write(self, batch: Batch, lease: Lease) -> Callable[[], int]:
+        """Send a batch that `may_overlap`; return what waits for the reply, and does as `write`."""
+        return self._store.begin_write(batch, lease)
+
     def release(self) -> None:
         """Do nothing: the next leader's token replaces this one's."""
 

@@ -237,6 +237,10 @@ class Cluster:
                 raise FencedError(MOVED) from error
             raise
 
+    def begin_write(self, batch: Batch, lease: Lease) -> Callable[[], int]:
+        """Return what writes the batch: here, nothing is sent before."""
+        return lambda: self.write(batch, lease)
+
     def forget_cursor(self) -> None:
         """Have the leader fill the cache again."""
         self._record.forget_cursor()

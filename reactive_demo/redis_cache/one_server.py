@@ -8,17 +8,20 @@ its part of the keys (see `cluster.py`).
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, NoScriptError
 
 from reactive_demo.changes import Batch, Change, Lease, Versioned, into_batches
 from reactive_demo.errors import FencedError, RefusedError
 from reactive_demo.exact_json import dump_row
-from reactive_demo.redis_cache.client import script
+from reactive_demo.redis_cache.client import script, send
 from reactive_demo.redis_cache.keys import feed_key, load_key, row_key, row_pattern
 from reactive_demo.redis_cache.rights import LEADER, WRITER, MissingRights, missing_rights
+
+if TYPE_CHECKING:
+    from redis.commands.core import Script
 
 __all__ = ["OneServer"]
 
@@ -103,16 +106,34 @@ class OneServer:
 
     def write(self, batch: Batch, lease: Lease, *, partial: bool = False) -> int:
         """Do what `Cache.write` says of a batch with a lease."""
-        held = f"{lease.token}:{lease.sequence}"
-        next_held = held if partial else f"{lease.token}:{lease.sequence + 1}"
         if batch.evict_below is not None:
-            self._evict_below(held, lease.epoch, batch.evict_below)
+            self._evict_below(_held(lease), lease.epoch, batch.evict_below)
+        keys, arguments = self._to_apply(batch, lease, partial=partial)
+        return self._unless_fenced(self._apply(keys=keys, args=arguments))
+
+    def begin_write(self, batch: Batch, lease: Lease) -> Callable[[], int]:
+        """Do what `Cache.begin_write` says."""
+        reply = send(self.client, cast("Script", self._apply), *self._to_apply(batch, lease))
+
+        def finish() -> int:
+            try:
+                return self._unless_fenced(reply())
+            except NoScriptError:
+                return self.write(batch, lease)
+
+        return finish
+
+    def _to_apply(
+        self, batch: Batch, lease: Lease, *, partial: bool = False
+    ) -> tuple[list[str], list[str | int]]:
+        held = _held(lease)
+        next_held = held if partial else f"{lease.token}:{lease.sequence + 1}"
         keys = [self.feed]
-        arguments = [held, next_held, lease.epoch, self._life, batch.cursor or ""]
+        arguments: list[str | int] = [held, next_held, lease.epoch, self._life, batch.cursor or ""]
         for key, row, version in cast("Sequence[Versioned]", batch.changes):
             keys.append(self._prefix + key)
             arguments += (version, row or "")
-        return self._unless_fenced(self._apply(keys=keys, args=[*arguments, self.db]))
+        return keys, [*arguments, self.db]
 
     def forget_cursor(self) -> None:
         """Have the leader fill the cache again: its next batch is refused, and it looks again."""
@@ -163,3 +184,8 @@ class OneServer:
         count, unheard = reply
         self.unannounced += unheard
         return int(count)
+
+
+def _held(lease: Lease) -> str:
+    """Return what a leader's last batch has left, unless another one leads."""
+    return f"{lease.token}:{lease.sequence}"

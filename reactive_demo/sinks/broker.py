@@ -16,7 +16,7 @@ import re
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self, cast
 
 from reactive_demo.changes import Batch, Lease, Versioned
@@ -110,6 +110,10 @@ class BrokerSink(ABC):
         self._send(messages, {**self._position, "cursor": batch.cursor or self._position["cursor"]})
         self._sequence += 1
         return len(changes)
+
+    def begin_write(self, batch: Batch, lease: Lease) -> Callable[[], int]:
+        """Return what sends the batch: nothing is sent before."""
+        return lambda: self.write(batch, lease)
 
     def release(self) -> None:
         """Close the connection: nothing more can come from here, and another one may lead."""

@@ -5,24 +5,24 @@ from pathlib import Path
 import anywidget
 import ipywidgets
 
-from reactive_demo.tutorial.widgets.fallback import HtmlFallback
+from reactive_demo.tutorial.widgets.fallback import StillPicture
 
 __all__ = ["KeepInView"]
 
 
-class KeepInView(HtmlFallback, ipywidgets.VBox):
+class KeepInView(StillPicture, ipywidgets.VBox):
     """A widget, and above it a button that opens a second view of it."""
 
-    def __init__(self, widget: HtmlFallback) -> None:
+    def __init__(self, widget: StillPicture) -> None:
         self.widget = widget
         super().__init__([_Button(), widget])
 
     def __repr__(self) -> str:
         return repr(self.widget)
 
-    def to_html(self) -> str:
-        """Return the widget as plain HTML, for readers without a kernel."""
-        return self.widget.to_html()
+    def to_svg(self) -> str:
+        """Return the widget as a picture, for readers without a kernel."""
+        return self.widget.to_svg()
 
 
 class _Button(anywidget.AnyWidget):
