@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reactive_demo.errors import ConfigurationError
+from reactive_demo.hosts import with_primary_asked_for
 from reactive_demo.urls import read_database_url, read_redis_url
 
 __all__ = ["CHECKOUT", "Settings"]
@@ -40,7 +41,7 @@ class Settings:
         database_url = environ.get("DATABASE_URL")
         redis_url = environ.get("REDIS_URL")
         return cls(
-            read_database_url(database_url) if database_url else None,
+            with_primary_asked_for(read_database_url(database_url)) if database_url else None,
             read_redis_url(redis_url) if redis_url else None,
             _home(environ),
         )

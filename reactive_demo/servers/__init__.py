@@ -26,7 +26,6 @@ from reactive_demo.errors import (
     first_line,
 )
 from reactive_demo.extras import MissingExtraError
-from reactive_demo.hosts import with_primary_asked_for
 from reactive_demo.postgres import open_postgres
 from reactive_demo.servers.libpq_environment import shielded
 from reactive_demo.servers.server_dir import ServerDir, lock, try_lock
@@ -116,9 +115,8 @@ def connect(
         held.pop_all()  # the stack holds them from now on
     if "postgres" in urls:
         urls["postgres"] = shielded(urls["postgres"])
-    own = settings.database_url
     return Stack(
-        with_primary_asked_for(own) if own else urls.get("postgres", ""),
+        settings.database_url or urls.get("postgres", ""),
         settings.redis_url or urls.get("valkey", ""),
         embedded,
     )
