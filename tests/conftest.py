@@ -30,6 +30,17 @@ WORLD = "REACTIVE_DEMO_TEST_WORLD"
 _numbers = itertools.count(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests that break a topology be run as often as one likes."""
+    parser.addoption("--seeds", type=int, default=1, help="how often each topology is broken")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that takes a `seed` once for each."""
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(metafunc.config.getoption("--seeds")))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Give this run, and the kernels it starts, a world of their own; each worker a part of it.
 

@@ -70,6 +70,10 @@ IS_CLUSTER = (
     "This Redis is a node of a cluster, which holds only some of the keys: let REDIS_URL name a "
     "Redis or Valkey server that is not part of a cluster."
 )
+BY_SOCKET = (
+    "This Redis is a node of a cluster, whose nodes are reached by host and port: let REDIS_URL "
+    "name those in place of a socket (redis://host:port)."
+)
 NO_CLUSTER = (
     "The Redis URL names several servers, and they are not the nodes of a cluster: let it name one."
 )
@@ -130,6 +134,7 @@ def connect_redis(redis_url: str) -> redis.Redis:
             with suppress(NoPermissionError):  # that is an answer too
                 client.ping()
         except ClusterNodeError:
+            _refuse_socket(seed)
             with as_redis_errors():
                 return cast("redis.Redis", _open_cluster(seeds))
         except (redis.ConnectionError, redis.TimeoutError) as error:
@@ -168,6 +173,7 @@ async def connect_async_redis(redis_url: str) -> AsyncRedis | AsyncRedisCluster:
                 await client.ping()
         except ClusterNodeError:
             await client.aclose()
+            _refuse_socket(seed)
             nodes = [AsyncClusterNode(*address) for address in map(_address, seeds)]
             return AsyncRedisCluster(
                 startup_nodes=nodes, require_full_coverage=False, **_of_a_cluster(seeds)
@@ -248,6 +254,12 @@ def _of_a_cluster(seeds: list[str]) -> dict[str, Any]:
     if options.pop("connection_class", None):
         options["ssl"] = True
     return {**_options(seeds[0]), **options}
+
+
+def _refuse_socket(seed: str) -> None:
+    """Raise ConfigurationError: what the other nodes are called by is host and port."""
+    if parse_url(seed).get("path"):
+        raise ClusterNodeError(BY_SOCKET)
 
 
 def _address(seed: str) -> tuple[str, int]:
