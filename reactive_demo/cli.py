@@ -145,6 +145,19 @@ def build_parser() -> argparse.ArgumentParser:
     )
     faults.set_defaults(run=_faults)
 
+    cluster = commands.add_parser(
+        "cluster",
+        help="run a PostgreSQL pair and a Redis Cluster until SIGTERM or Ctrl-C, to break them",
+        epilog="They are empty, and leave nothing when they stop. Use the URLs that are printed in "
+        "another terminal; `kill`, `promote`, `start` (the killed one, as it was) and `follow` "
+        "(as a fresh standby), entered in this one, are for PostgreSQL, `kill redis` and "
+        "`start redis` for the cluster.",
+    )
+    cluster.add_argument(
+        "--synchronous", action="store_true", help="let each commit wait for the standby"
+    )
+    cluster.set_defaults(run=_cluster)
+
     reset = commands.add_parser("reset", help="delete the embedded servers' data")
     reset.set_defaults(run=_reset)
     return parser
@@ -302,6 +315,12 @@ def _faults(_: argparse.Namespace) -> int:
         outcomes = run_all(lab, progress=lambda outcome: print(outcome.did, flush=True))
     print(f"\n{table(outcomes)}")
     return 1 if any(outcome.durable.lost for outcome in outcomes) else 0
+
+
+def _cluster(options: argparse.Namespace) -> None:
+    from reactive_demo.servers.topology import run  # noqa: PLC0415
+
+    run(synchronous=options.synchronous)
 
 
 def _reset(_: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ class Options:
     """Give up connecting to PostgreSQL after this long; libpq rounds up to a second."""
     silence_timeout: float = 20.0
     """Give up a connection on which PostgreSQL has been silent for this long when asked."""
-    max_backoff: float = 2.0
+    max_backoff: float = 1.0
     """The longest pause between two attempts to reach a server."""
     standby_poll: float = 1.0
     """Between a standby's attempts to lead."""

@@ -4,6 +4,7 @@ import selectors
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import psycopg
@@ -17,6 +18,7 @@ from reactive_demo.errors import (
     UnavailableError,
     first_line,
 )
+from reactive_demo.hosts import connect_to_any_of, hosts_in
 from reactive_demo.urls import read_database_url, without_password
 
 __all__ = ["PatientConnection", "SilentError", "open_postgres", "translated", "unavailable"]
@@ -34,6 +36,13 @@ KEEPALIVE: dict[str, Any] = {
     "tcp_user_timeout": 20_000,
 }
 """libpq's settings (s, s, probes, ms) that notice a peer which is gone without a word."""
+
+SOONER: dict[str, Any] = {
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "tcp_user_timeout": 5_000,
+}
+"""The same where another host may have taken over."""
 
 
 PIN = """
@@ -102,19 +111,25 @@ def open_postgres(
 ) -> PatientConnection:
     """Connect to the primary as the application `reactive_demo NAME`, in autocommit mode.
 
+    Of several hosts in the URL, to the newest primary, whichever are silent (see `hosts`).
     A `pinned` session resolves names in pg_catalog and has no time-outs; one that may belong to a
     pooler is not pinned, and must qualify what it says. Further options are libpq's and psycopg's.
     Raises psycopg.OperationalError within 5 s, and ConfigurationError for what is no URL.
     """
     database_url = read_database_url(database_url, "The database's URL")
+    hosts = hosts_in(database_url)
     defaults: dict[str, Any] = {
         "autocommit": True,
         "connect_timeout": CONNECT_TIMEOUT,
         "target_session_attrs": "primary",
+        "application_name": f"reactive_demo {name}",
         **KEEPALIVE,
+        **(SOONER if hosts else {}),
     }
-    connection = PatientConnection.connect(
-        database_url, application_name=f"reactive_demo {name}", **{**defaults, **options}
+    options = {**defaults, **options}
+    connect = partial(PatientConnection.connect, database_url, **options)
+    connection = (
+        connect_to_any_of(hosts, connect, options["connect_timeout"]) if hosts else connect()
     )
     connection.silence_timeout = silence_timeout
     if pinned:

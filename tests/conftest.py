@@ -20,6 +20,7 @@ from reactive_demo.tutorial.chapter_setup import install_article
 from tools import course
 from tools.databases import new_database
 from tools.redis_server import RedisServer
+from tools.required import required
 from tools.servers import Door
 from tools.waiting import until
 
@@ -311,15 +312,10 @@ def chromium() -> str:
     return required("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-def required(name: str, *aliases: str) -> str:
-    """The path of a program; the test is skipped without it, and fails where CI asks for it."""
-    for candidate in (name, *aliases):
-        if path := shutil.which(candidate):
-            return path
-    message = f"there is no {name} on this machine: install it to run this test"
-    if name in os.environ.get("REACTIVE_DEMO_REQUIRE", "").split(","):
-        pytest.fail(message)
-    pytest.skip(message)
+@pytest.fixture(scope="session")
+def proxy_program() -> str:
+    """The path of an HAProxy on this machine."""
+    return required("haproxy")
 
 
 @pytest.fixture

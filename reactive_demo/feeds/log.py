@@ -25,6 +25,7 @@ from reactive_demo.feeds.rows import Rows, fill_batches
 from reactive_demo.feeds.session import Session
 from reactive_demo.feeds.statements import Statements
 from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTINGS, describe_published, listed, text
+from reactive_demo.hosts import at_host_of
 from reactive_demo.options import Options
 from reactive_demo.waiting import StopEvent
 
@@ -134,7 +135,8 @@ class LogSession(Session):
 
     def _open_stream(self) -> Replication:
         try:
-            return Replication(self._feed.database_url, self._feed.table, self.options)
+            here = at_host_of(self.connection, self._feed.database_url)
+            return Replication(here, self._feed.table, self.options)
         except psycopg.OperationalError as error:
             ((may, user),) = self.connection.execute(query("may_replicate"))
             if may:

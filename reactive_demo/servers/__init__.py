@@ -26,6 +26,8 @@ from reactive_demo.errors import (
     first_line,
 )
 from reactive_demo.extras import MissingExtraError
+from reactive_demo.hosts import with_primary_asked_for
+from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.client import connect_redis
 from reactive_demo.servers.libpq_environment import shielded
 from reactive_demo.servers.server_dir import ServerDir, lock, try_lock
@@ -115,8 +117,9 @@ def connect(
         held.pop_all()  # the stack holds them from now on
     if "postgres" in urls:
         urls["postgres"] = shielded(urls["postgres"])
+    own = settings.database_url
     return Stack(
-        settings.database_url or urls.get("postgres", ""),
+        with_primary_asked_for(own) if own else urls.get("postgres", ""),
         settings.redis_url or urls.get("valkey", ""),
         embedded,
     )
@@ -279,7 +282,7 @@ def _clear(directory: ServerDir) -> list[Path]:
 
 def _probe_database(url: str) -> None:
     try:
-        psycopg.connect(url, connect_timeout=5).close()
+        open_postgres(url, "connect", pinned=False, target_session_attrs="any").close()
     except (psycopg.Error, ValueError) as error:  # ValueError: a host name that cannot be one
         raise UnavailableError(
             f"DATABASE_URL ({without_password(url)}) does not answer ({first_line(error)}): start "

@@ -20,7 +20,7 @@ from reactive_demo.servers.engines import Server
 from reactive_demo.servers.run_as import RunAs
 from reactive_demo.servers.server_dir import ServerDir
 
-__all__ = ["SOCKET_FOLDER", "Running", "end_orphan"]
+__all__ = ["READY_TIMEOUT", "SOCKET_FOLDER", "Running", "die_with_parent", "end", "end_orphan"]
 
 READY_TIMEOUT = 60.0
 """Seconds a server may take to answer; recovery after a crash takes a while."""
@@ -55,7 +55,7 @@ class Running:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=lambda: _die_with_parent(self.server.stop_signal),
+                preexec_fn=lambda: die_with_parent(self.server.stop_signal),
             )
         remember(self.directory, self._process.pid, socket_folder)
         self._await_answer()
@@ -148,7 +148,7 @@ def end(process: psutil.Process, stop_signal: signal.Signals) -> None:
             process.kill()
 
 
-def _die_with_parent(stop_signal: signal.Signals) -> None:
+def die_with_parent(stop_signal: signal.Signals) -> None:
     """Leave the terminal's group; on Linux, be sent `stop_signal` when the supervisor dies."""
     os.setsid()
     if sys.platform == "linux":

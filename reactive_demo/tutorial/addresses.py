@@ -7,7 +7,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from redis.connection import parse_url
 
-from reactive_demo.postgres import unavailable
+from reactive_demo.postgres import open_postgres, unavailable
 
 __all__ = [
     "Address",
@@ -22,12 +22,12 @@ Address = str | tuple[str, int]
 
 
 def postgres_address(database_url: str) -> Address:
-    """Return where that PostgreSQL listens; of several hosts, the one that answers now.
+    """Return where that PostgreSQL listens; of several hosts, the one that takes writes now.
 
     Raises UnavailableError if none answers within 5 s.
     """
     try:
-        with psycopg.connect(database_url, connect_timeout=5) as connection:
+        with open_postgres(database_url, "lab", pinned=False) as connection:
             about = connection.info
             host, address, port = about.host, about.hostaddr, about.port
     except psycopg.OperationalError as error:

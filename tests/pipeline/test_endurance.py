@@ -24,7 +24,7 @@ MB = 1024**2
 @pytest.fixture
 def process(database: str, cache: Cache) -> Iterator[Process]:
     """A listener of which nothing else is known than what its process needs."""
-    process = Process(database, cache)
+    process = Process(database, cache.redis_url)
     yield process
     process.end()
 

@@ -46,17 +46,34 @@ def test_no_port_is_open_to_other_machines(services: dict[str, Any]) -> None:
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
 
-def test_both_servers_tell_when_they_are_ready(services: dict[str, Any]) -> None:
+def test_all_servers_tell_when_they_are_ready(services: dict[str, Any]) -> None:
     """Over TCP: PostgreSQL answers on its socket while the image still initialises."""
     tests = {name: service["healthcheck"]["test"] for name, service in services.items()}
-    assert set(tests) == {"postgres", "redis"}
-    assert " ".join(tests["postgres"]).startswith("CMD pg_isready -h 127.0.0.1 ")
+    assert set(tests) == {"postgres", "standby", "redis"}
+    for name in ("postgres", "standby"):
+        assert " ".join(tests[name]).startswith("CMD pg_isready -h 127.0.0.1 ")
     assert "redis-cli ping" in " ".join(tests["redis"])
 
 
 def test_the_data_is_where_the_image_of_version_18_keeps_it(services: dict[str, Any]) -> None:
     assert services["postgres"]["image"] == "postgres:18"
     assert services["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
+
+
+def test_the_standby_follows_the_primary_and_starts_only_if_asked_for(
+    services: dict[str, Any], urls: dict[str, str]
+) -> None:
+    standby, primary = services["standby"], services["postgres"]
+    assert {name for name, service in services.items() if "profiles" in service} == {"standby"}
+    assert standby["image"] == primary["image"]
+    said = standby["command"][-1]
+    for setting in re.findall(r"-c \S+=\S+", primary["command"]):
+        assert setting in said
+    url = urlsplit(urls["DATABASE_URL"])
+    assert f"host=postgres user={url.username} password={url.password} " in said
+    assert standby["depends_on"]["postgres"]["condition"] == "service_healthy"
+    shell = subprocess.run(["sh", "-n", "-c", said.replace("$$", "$")], check=False)
+    assert shell.returncode == 0
 
 
 def test_the_urls_lead_to_these_servers(services: dict[str, Any], urls: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ PACKAGE = "reactive_demo"
 
 LAYERS = (
     ("errors", "exact_json"),
-    ("changes", "extras", "options", "signals", "urls", "waiting"),
+    ("changes", "extras", "hosts", "options", "signals", "urls", "waiting"),
     ("settings", "postgres"),
     ("app", "capture"),
     ("feeds",),

@@ -16,7 +16,7 @@ from reactive_demo.cli import main
 from servers.homes import Home, answer
 
 COMMANDS = ["lab", "run", "install", "uninstall", "listen", "resync", "audit", "doctor", "bench"]
-COMMANDS += ["faults", "reset", "serve"]
+COMMANDS += ["faults", "reset", "serve", "cluster"]
 
 ALL_BUT_TABLES = """
     SELECT 'schema', nspname::text FROM pg_namespace WHERE nspname !~ '^pg_'

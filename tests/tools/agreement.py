@@ -3,8 +3,10 @@
 import json
 import random
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
 import psycopg
@@ -79,11 +81,59 @@ def carry(source: str | ChangeTableFeed, cache: Cache) -> int:
     return written
 
 
+class Witness:
+    """One who looks at every cached row for as long as the block lasts: none may ever go back."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._seen: dict[str, tuple[int, int]] = {}
+        self.went_back: list[tuple[str, tuple[int, int], tuple[int, int]]] = []
+        self.looks = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: object, *exc: object) -> None:
+        self._over.set()
+        self._thread.join(20)
+        assert self.looks or kind
+        assert self.went_back == [] or kind
+
+    def _run(self) -> None:
+        while not self._over.wait(0.02):
+            keys = list(self._cache.scan())
+            with self._cache._redis.pipeline(transaction=False) as batch:
+                for key in keys:
+                    batch.hmget(self._cache.redis_key(key), "epoch", "version")
+                for key, (epoch, version) in zip(keys, batch.execute(), strict=True):
+                    if epoch is not None and version is not None:
+                        self._note(key, (int(epoch), int(version)))
+            self.looks += 1
+
+    def _note(self, key: str, now: tuple[int, int]) -> None:
+        before = self._seen.setdefault(key, now)
+        if now < before:
+            self.went_back.append((key, before, now))
+        self._seen[key] = now
+
+
+def _connect(database_url: str) -> "psycopg.Connection[Any]":
+    return psycopg.connect(database_url, autocommit=True)
+
+
 class Traffic:
     """A writer that inserts, changes, renames and deletes for as long as the block lasts."""
 
-    def __init__(self, database_url: str, seed: int = 0) -> None:
-        self._url = database_url
+    def __init__(
+        self,
+        database_url: str,
+        seed: int = 0,
+        connect: Callable[[str], psycopg.Connection[Any]] = _connect,
+    ) -> None:
+        self._connect = partial(connect, database_url)
         self._random = random.Random(seed)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -107,7 +157,7 @@ class Traffic:
     def _run(self) -> None:
         while not self._over.is_set():
             try:
-                with psycopg.connect(self._url, autocommit=True) as connection:
+                with self._connect() as connection:
                     while not self._over.is_set():
                         self._write(connection)
                         self.committed += 1

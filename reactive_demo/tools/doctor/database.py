@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -90,7 +91,7 @@ def replica() -> Line:
     """Return the line for a server in recovery."""
     words = (
         "this is a replica, which accepts neither LISTEN nor writes: let DATABASE_URL name the "
-        "primary (with several hosts, add target_session_attrs=read-write)."
+        "primary, or all hosts, of which the primary is found."
     )
     return Line(LISTEN, State.MEND, words)
 
@@ -138,12 +139,15 @@ def _loop_back(connection: psycopg.Connection, second: psycopg.Connection) -> Li
 
 
 def _connect(url: str) -> psycopg.Connection:
-    """Connect as it suits a pooler, to a replica as well; what is said here is qualified."""
-    return open_postgres(
-        url,
-        "doctor",
-        pinned=False,
-        connect_timeout=CONNECT_TIMEOUT,
-        prepare_threshold=None,
-        target_session_attrs="any",
-    )
+    """Connect as it suits a pooler, to a replica if need be; what is said here is qualified."""
+    options: dict[str, Any] = {
+        "pinned": False,
+        "connect_timeout": CONNECT_TIMEOUT,
+        "prepare_threshold": None,
+    }
+    try:
+        return open_postgres(url, "doctor", **options)
+    except psycopg.OperationalError as error:
+        if "hot standby" not in str(error):
+            raise
+        return open_postgres(url, "doctor", target_session_attrs="any", **options)

@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -65,15 +65,16 @@ class Server:
 
 
 class Crowd:
-    """Any number of clients that follow one profile."""
+    """Any number of clients that follow one profile, at these ports in turn."""
 
-    def __init__(self, port: int, username: str, count: int) -> None:
+    def __init__(self, ports: int | Sequence[int], username: str, count: int) -> None:
+        ports = [ports] if isinstance(ports, int) else ports
         self._selector = selectors.DefaultSelector()
         self._tails: dict[socket.socket, bytes] = {}
         self.seen: dict[socket.socket, int] = {}
         """The last version that each client was sent, 0 before the first."""
-        for _ in range(count):
-            client = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+        for number in range(count):
+            client = _client(ports[number % len(ports)])
             client.sendall(_request("GET", f"/stream?username={username}"))
             client.setblocking(False)
             self._selector.register(client, selectors.EVENT_READ)
@@ -120,17 +121,21 @@ class Crowd:
             yield client
 
 
-def measure(server: Server, clients: int, updates: int, idle: float = 10.0) -> dict[str, float]:
+def measure(
+    server: Server, clients: int, updates: int, idle: float = 10.0, *, others: Sequence[Server] = ()
+) -> dict[str, float]:
     """Update a profile that `clients` follow, `updates` times; return the figures.
 
     They are the events received, the median and 99th percentile in ms from the request to a
-    client's event, and the cores that the server uses during `idle` seconds without a change.
+    client's event, and the cores that the server uses during `idle` seconds without a change. The
+    clients are spread over the server and the `others`, and every update goes to the server.
     """
+    ports = [one.port for one in (server, *others)]
     username = f"crowd{clients}"
     taken: list[float] = []
     with _client(server.port) as client:
         first = _update(client, username)
-        with Crowd(server.port, username, clients) as crowd:
+        with Crowd(ports, username, clients) as crowd:
             crowd.wait(first)
             for _ in range(updates):
                 begun = time.perf_counter()
@@ -195,8 +200,17 @@ def main() -> None:
     with connect() as stack, Server.start(stack.database_url, stack.redis_url) as server:
         for clients, updates in ((1, 200), (500, 10), (2000, 3)):
             figures = measure(server, clients, updates)
-            print(clients, "clients:", {name: round(figure, 3) for name, figure in figures.items()})
+            print(clients, "clients:", _rounded(figures))
         print("updates/s by 32 clients:", round(rate(server, 32, 3)))
+        with Server.start(stack.database_url, stack.redis_url) as second:
+            for _ in range(3):  # in turn, so that a slow moment affects both
+                print("2000 clients, one process:", _rounded(measure(server, 2000, 3, 1.0)))
+                both = measure(server, 2000, 3, 1.0, others=[second])
+                print("2000 clients, two processes:", _rounded(both))
+
+
+def _rounded(figures: dict[str, float]) -> dict[str, float]:
+    return {name: round(figure, 3) for name, figure in figures.items()}
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import redis
@@ -17,6 +18,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from reactive_demo import Stack
 from tools.databases import new_database
+from tools.haproxy import haproxy
 from tools.waiting import until
 from tools.web import ask
 
@@ -44,6 +46,9 @@ class Served:
         self.port = 0
         self.start()
 
+    def twin(self) -> "Served":
+        return Served(self._environ["DATABASE_URL"], self._environ["REDIS_URL"])
+
     def start(self) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "reactive_demo", "serve", "--port", str(self.port)],
@@ -64,6 +69,21 @@ def served(stack: Stack) -> Iterator[Served]:
         server = Served(database_url, stack.redis_url)
         yield server
         server.end()
+
+
+@pytest.fixture
+def second(served: Served) -> Iterator[Served]:
+    """Another process beside it."""
+    server = served.twin()
+    yield server
+    server.end()
+
+
+@pytest.fixture
+def proxied(served: Served, second: Served, proxy_program: str, folder: Path) -> Iterator[int]:
+    """The port of a proxy before both."""
+    with haproxy(proxy_program, [served.port, second.port], folder) as port:
+        yield port
 
 
 @pytest.fixture
@@ -245,6 +265,28 @@ def test_seven_tabs_recover_when_the_server_was_killed(
         expect(page.locator(".rd-state")).to_have_text("live", timeout=SLOW)
         press(page, "+ Likes")
         shows(page, "Likes", 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", list(WAYS)[:2])
+def test_seven_tabs_behind_a_proxy_go_on_when_one_of_two_processes_is_killed(
+    served: Served, second: Served, proxied: int, context: BrowserContext, way: str
+) -> None:
+    context.add_init_script(WAYS[way])
+    pages = [context.new_page() for _ in range(7)]
+    for number, page in enumerate(pages):
+        page.goto(f"http://127.0.0.1:{proxied}/?username=proxy {way} {number}")
+        expect(page.locator(".rd-state")).to_have_text("live", timeout=SLOW)
+    both = (served, second)
+    until("they share one stream", lambda: sum(map(streams, both)) == 1, SLOW / 1000)
+    following, other = sorted(both, key=streams, reverse=True)
+    following.end(signal.SIGKILL)
+    until("the other has the stream", lambda: streams(other) == 1, SLOW / 1000)
+    for page in pages:
+        expect(page.locator(".rd-state")).to_have_text("live", timeout=SLOW)
+        press(page, "+ Likes")
+        shows(page, "Likes", 1)
+    following.start()
 
 
 def test_a_page_that_went_back_is_live_again(visit: Callable[..., Page]) -> None:
