@@ -190,8 +190,8 @@ def _told(watched: Sentinels) -> list[str | None]:
         told.append(None)
         sentinel = redis.Redis(host, port, decode_responses=True, **options)
         with suppress(redis.RedisError, OSError), sentinel:
-            if address := sentinel.sentinel_get_master_addr_by_name(watched.name):
-                told[-1] = ":".join(map(str, address))
+            address: Any = sentinel.sentinel_get_master_addr_by_name(watched.name)
+            told[-1] = ":".join(map(str, address)) if address else None
     return told
 
 
