@@ -6,7 +6,7 @@ the server does.
 """
 
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from importlib.resources import files
@@ -44,6 +44,7 @@ __all__ = [
     "open_async_redis",
     "open_redis",
     "script",
+    "send",
     "subscribing",
     "subscribing_async",
 ]
@@ -229,6 +230,27 @@ def database_of(redis_url: str) -> int:
 def script(client: redis.Redis, *names: str) -> Script:
     """One script of the files `lua/NAME`, one after the other."""
     return client.register_script(_source(names))
+
+
+def send(
+    client: redis.Redis, script: Script, keys: Sequence[str], args: Sequence[Any]
+) -> Callable[[], Any]:
+    """Send a script that the server has; return what waits for the reply, to be called once."""
+    pool = client.connection_pool
+    connection = pool.get_connection()
+    try:
+        connection.send_command("EVALSHA", script.sha, len(keys), *keys, *args)
+    except BaseException:
+        pool.release(connection)
+        raise
+
+    def reply() -> Any:
+        try:
+            return connection.read_response()
+        finally:
+            pool.release(connection)
+
+    return reply
 
 
 @cache

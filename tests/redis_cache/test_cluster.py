@@ -85,7 +85,7 @@ def test_a_batch_that_reached_some_nodes_only_is_repeated(
     away.ask("CLIENT", "KILL", "TYPE", "normal")
     away.client.config_set("maxclients", 1)
     try:
-        with pytest.raises(redis.ConnectionError):
+        with pytest.raises(redis.RedisError):
             write(cache, lease, 0, *rows(1), cursor="1:1:")
     finally:
         away.client.config_set("maxclients", 10_000)
