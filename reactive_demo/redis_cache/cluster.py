@@ -195,8 +195,8 @@ class Cluster:
         listed, filled = self._listed()
         marks = self._read_marks(slots | listed)
         newest = max((int(mark.epoch) for mark in marks.values()), default=0)
-        if newest > int(lease.epoch):  # the feed's hash is older than the rows
-            self.client.hset(self.feed, "epoch", str(newest))
+        if newest > int(lease.epoch) or (marks and not listed):  # the record is lost, or older
+            self.client.hset(self.feed, "epoch", str(max(newest, int(lease.epoch))))
             lease = self._record.acquire_lease(
                 incarnation, new_epoch=True, whatever_database=whatever_database
             )

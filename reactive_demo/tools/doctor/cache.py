@@ -209,5 +209,5 @@ def _refusal(client: redis.Redis) -> redis.ResponseError | None:
         client.setrange(f"reactive_demo:doctor:{uuid.uuid4().hex}", 0, "")
     except redis.ResponseError as error:
         # A cluster node that redirects to another one has not refused.
-        return None if str(error).startswith(("MOVED", "ASK")) else error
+        return None if isinstance(error, exceptions.AskError) else error
     return None
