@@ -54,7 +54,7 @@ class Published:
                 ear.psubscribe("profile:*")
                 while not self._over.is_set():
                     message = ear.get_message(timeout=0.1)
-                    if message and message["type"] == "pmessage":
+                    if message and message["data"] and message["type"] == "pmessage":
                         self._note(message["channel"], json.loads(message["data"]))
 
     def _note(self, name: str, message: dict[str, Any]) -> None:
