@@ -170,6 +170,10 @@ class Cache:
             return len(changes)
         return self._store.write(batch, lease, partial=partial)
 
+    def begin_write(self, batch: Batch, lease: Lease) -> Callable[[], int]:
+        """Send a batch that `may_overlap`; return what waits for the reply, and does as `write`."""
+        return self._store.begin_write(batch, lease)
+
     def forget_cursor(self) -> None:
         """Have the leader fill the cache again: its next batch is refused, and it looks again."""
         self._store.forget_cursor()
