@@ -6,7 +6,6 @@ import pytest
 import redis
 
 from doctor.conftest import Find, StartRedis
-from reactive_demo.servers.cluster import EmbeddedCluster
 from reactive_demo.tools.doctor import Line, State, cache
 from tools.waiting import until
 
@@ -150,13 +149,6 @@ def test_an_eviction_policy_that_fits_a_cache(start_redis: StartRedis, find: Fin
     line = find("Redis eviction", examine(url_of(client)))
     assert line.state is State.OK
     assert line.words.startswith("allkeys-lru (at 67 MB)")
-
-
-def test_a_cluster_is_whole(redis_cluster: EmbeddedCluster, find: Find) -> None:
-    for url in (redis_cluster.url, redis_cluster.nodes[-1].url):
-        lines = examine(url)
-        assert [line.state for line in lines] == [State.OK] * 5
-        assert find("Redis cluster", lines).words == "3 primaries, each with a replica"
 
 
 def test_a_cluster_is_not_whole() -> None:

@@ -1,5 +1,6 @@
 """A cluster behind the same interface: each node is a server of its own to the scripts."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -8,14 +9,20 @@ from dataclasses import replace
 import pytest
 import redis
 
-from reactive_demo import Cache, Listener, Profiles, ReadThrough
-from reactive_demo.changes import Batch, Change, Lease, State, Versioned
+from reactive_demo import Cache, Listener, Profiles, ReadThrough, connect
+from reactive_demo.changes import Batch, Change, Lease, Versioned
+from reactive_demo.changes import State as Doing
 from reactive_demo.errors import FencedError
 from reactive_demo.redis_cache.cluster import slot_of, tag_of
 from reactive_demo.redis_cache.keys import feed_key, marker_key
 from reactive_demo.servers.cluster import EmbeddedCluster
+from reactive_demo.settings import Settings
 from reactive_demo.tools.audit import audit
+from reactive_demo.tools.doctor import State
+from reactive_demo.tools.doctor.cache import examine
+from reactive_demo.tools.rights import missing_rights
 from reactive_demo.tools.services import cache_keys, remove_cache
+from reactive_demo.tutorial.web.reader import Reader
 from tools.agreement import agree, cached
 from tools.waiting import until
 
@@ -45,7 +52,7 @@ def rows(version: int, names: list[str] = NAMES) -> list[Versioned]:
 
 
 def write(cache: Cache, lease: Lease, sequence: int, *changes: Versioned, **more: str) -> int:
-    batch = Batch(State.LIVE, changes, **more)
+    batch = Batch(Doing.LIVE, changes, **more)
     return cache.write(batch, replace(lease, sequence=lease.sequence + sequence))
 
 
@@ -72,7 +79,7 @@ def test_a_fenced_leaders_batch_is_refused_on_every_node(cache: Cache, lease: Le
         with pytest.raises(FencedError):
             write(cache, lease, 1, *batch)
     with pytest.raises(FencedError):
-        cache.write(Batch(State.LIVE, evict_below="99"), replace(lease, sequence=1))
+        cache.write(Batch(Doing.LIVE, evict_below="99"), replace(lease, sequence=1))
     assert cached(cache) == {name: {"n": 1} for name in NAMES}
     assert write(newer, second, 0, *rows(2)) == len(NAMES)
     newer.close()
@@ -202,3 +209,39 @@ def test_rows_without_versions_are_written_too(cache: Cache) -> None:
     cache.put([Change(name, {"n": 1}) for name in NAMES])
     cache.put([Change("user 1", None)])
     assert cached(cache) == {name: {"n": 1} for name in NAMES if name != "user 1"}
+
+
+def test_the_web_app_reads_and_hears_it(redis_cluster: EmbeddedCluster, cache: Cache) -> None:
+    async def follow() -> None:
+        reader = Reader(redis_cluster.url)
+        assert await reader.heartbeat_age() is None
+        cache.acquire_lease("a database")
+        assert await reader.heartbeat_age() < 5
+        names = [f"profile:{name}" for name in NAMES]
+        async with reader.subscription() as ear:
+            await ear.subscribe(*names)
+            cache.put([Change(name, {"n": 1}) for name in NAMES])
+            unheard = set(names)
+            async with asyncio.timeout(10):
+                while unheard:
+                    message = await ear.get_message(ignore_subscribe_messages=True, timeout=1)
+                    unheard -= {message["channel"]} if message else set()
+        rows = await reader.read(names)
+        assert {one.row for one in rows.values()} == {'{"n": 1}'}
+        await reader.close()
+
+    asyncio.run(follow())
+
+
+def test_the_doctor_finds_it_whole(redis_cluster: EmbeddedCluster) -> None:
+    for url in (redis_cluster.url, redis_cluster.nodes[-1].url):
+        lines = list(examine(url, "your own", "here"))
+        assert [line.state for line in lines] == [State.OK] * 5, lines
+        assert lines[1].words == "3 primaries, each with a replica"
+
+
+def test_connect_and_the_rights_accept_it(redis_cluster: EmbeddedCluster, database: str) -> None:
+    environment = {"DATABASE_URL": database, "REDIS_URL": redis_cluster.url}
+    with connect(Settings.from_environment(environment)) as stack:
+        assert stack.redis_url == redis_cluster.url
+        assert missing_rights(database, stack.redis_url, "profile") == ""
