@@ -1,15 +1,26 @@
 """The URLs of the two servers: checked before use, and shown without their passwords."""
 
 import re
-from urllib.parse import urlsplit
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from redis import ConnectionPool, RedisError
+from redis.connection import Connection, parse_url
 
 from reactive_demo.errors import ConfigurationError
 
-__all__ = ["read_database_url", "read_redis_url", "without_password"]
+__all__ = [
+    "Sentinels",
+    "read_database_url",
+    "read_redis_url",
+    "redis_place",
+    "redis_seeds",
+    "sentinels",
+    "without_password",
+]
 
 SECRET = "(?i:password|secret)"  # noqa: S105  (a pattern)
 """What the name of an option contains whose value must not be shown, as a regular expression."""
@@ -23,7 +34,11 @@ DATABASE_FORMS = (
     "PostgreSQL URI (postgresql://user:password@host:port/database) or conninfo (host=... "
     "dbname=...)"
 )
-REDIS_FORMS = "Redis URL (redis://:password@host:port/0, rediss:// or unix:///path)"
+REDIS_FORMS = (
+    "Redis URL (redis://:password@host:port/0, rediss:// or unix:///path; "
+    "redis://host:port,host:port for the nodes of a cluster; "
+    "redis+sentinel://host:port,host:port/name/0 for sentinels)"
+)
 
 REMEDIES = {
     "schema": "remove it, or write options=-csearch_path%3DNAME",
@@ -38,8 +53,17 @@ SCHEMES = {
     "redis+ssl": "rediss",
     "redis+tls": "rediss",
     "redis+socket": "unix",
+    "redis-cluster": "redis",
+    "redis+cluster": "redis",
+    "rediss+cluster": "rediss",
+    "sentinel": "redis+sentinel",
+    "redis-sentinel": "redis+sentinel",
 }
 """Redis's schemes as other tools write them."""
+
+SENTINEL = "redis+sentinel"
+
+SENTINEL_PORT = 26379
 
 
 def read_database_url(text: str, name: str = "DATABASE_URL") -> str:
@@ -69,23 +93,80 @@ def read_redis_url(text: str, name: str = "REDIS_URL") -> str:
     Raises ConfigurationError.
     """
     scheme, _, rest = _trimmed(text).partition("://")
-    if "sentinel" in scheme or "cluster" in scheme:
-        raise ConfigurationError(
-            f"{name} has the scheme {scheme}, and neither Sentinel nor Cluster is supported: give "
-            "the URL of the primary, redis://host:port/0."
-        )
     # Celery writes Python's names of ssl's constants.
     rest = re.sub(r"(?<=ssl_cert_reqs=)CERT_\w+", lambda m: m[0][5:].lower(), rest)
     url = f"{SCHEMES.get(scheme, scheme)}://{rest}"
     try:
-        ConnectionPool.from_url(url).make_connection()  # connects to nothing yet
+        if watched := sentinels(url):
+            Connection(**watched.of_the_primary)  # connects to nothing yet
+        else:
+            for seed in redis_seeds(url):
+                ConnectionPool.from_url(seed).make_connection()
         parts = urlsplit(url)
     except (TypeError, ValueError, RedisError) as error:
         raise _wrong(name, url, error, REDIS_FORMS) from None
     # An unescaped / in a password ends the host, and the rest ends up behind it.
-    if parts.scheme != "unix" and "@" in parts.path + parts.query + parts.fragment:
+    misread = parts.scheme != "unix" and "@" in parts.path + parts.query + parts.fragment
+    if misread or (watched and not watched.name):
         raise _wrong(name, url, None, REDIS_FORMS)
     return url
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinels:
+    """What a URL says of sentinels, and of the primary that they know."""
+
+    addresses: list[tuple[str, int]]
+    name: str
+    """The primary's."""
+    db: int
+    options: dict[str, Any]
+    """Of the connections to the primary; those that begin `sentinel_`, to the sentinels."""
+
+    @property
+    def of_the_primary(self) -> dict[str, Any]:
+        """The options of the connections to the primary."""
+        return {key: option for key, option in self.options.items() if key[:9] != "sentinel_"}
+
+
+def sentinels(redis_url: str) -> Sentinels | None:
+    """Return what a URL says of sentinels; None if it names none. Raises ValueError."""
+    if not redis_url.startswith(f"{SENTINEL}://"):
+        return None
+    seeds = [urlsplit(seed) for seed in redis_seeds(redis_url)]
+    name, _, db = seeds[0].path.strip("/").partition("/")
+    primary = seeds[0]._replace(scheme="redis", path=f"/{db or 0}")
+    options: dict[str, Any] = dict(parse_url(primary.geturl()))
+    addresses = [(seed.hostname or "localhost", seed.port or SENTINEL_PORT) for seed in seeds]
+    for unused in ("host", "port"):
+        options.pop(unused, None)
+    options.pop("db", None)
+    return Sentinels(addresses, unquote(name), int(db or 0), options)
+
+
+def redis_seeds(redis_url: str) -> list[str]:
+    """Return a URL of each server that `redis_url` names, separated by commas."""
+    match = re.match(
+        r"(?P<scheme>[\w+]+://)(?P<login>[^/?]*@)?(?P<hosts>[^/?]*)(?P<rest>.*)", redis_url
+    )
+    if not match or match["scheme"] == "unix://":
+        return [redis_url]
+    before, rest = match["scheme"] + (match["login"] or ""), match["rest"]
+    return [f"{before}{host}{rest}" for host in match["hosts"].split(",")]
+
+
+def redis_place(redis_url: str) -> str:
+    """Return the addresses that a URL names, in order, without user and password."""
+    if watched := sentinels(redis_url):
+        addresses = sorted(f"{host}:{port}" for host, port in watched.addresses)
+        return f"{','.join(addresses)}/{watched.name}"
+    places: list[dict[str, Any]] = [dict(parse_url(seed)) for seed in redis_seeds(redis_url)]
+    return ",".join(
+        sorted(
+            str(place.get("path") or f"{place.get('host', 'localhost')}:{place.get('port', 6379)}")
+            for place in places
+        )
+    )
 
 
 def _trimmed(text: str) -> str:

@@ -15,6 +15,7 @@ import redis
 
 from reactive_demo import Cache, ChangeTableFeed, Listener, Profiles, Stack, connect, install
 from reactive_demo.feeds import Feed
+from reactive_demo.servers.cluster import EmbeddedCluster
 from reactive_demo.tutorial.chapter_setup import install_article
 from tools import course
 from tools.databases import new_database
@@ -189,6 +190,23 @@ def valkey_url(stack: Stack) -> str:
     with redis.Redis.from_url(stack.redis_url) as client:
         client.flushall()
     return stack.redis_url
+
+
+@pytest.fixture(scope="session")
+def shared_cluster() -> Iterator[EmbeddedCluster]:
+    """Three primaries and their replicas, for tests that break nothing."""
+    path = Path(tempfile.mkdtemp(prefix="rd-cluster-", dir="/tmp"))
+    with EmbeddedCluster(path) as cluster:
+        yield cluster
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def redis_cluster(shared_cluster: EmbeddedCluster) -> EmbeddedCluster:
+    """That cluster, empty."""
+    for node in shared_cluster.primaries:
+        node.client.flushall()
+    return shared_cluster
 
 
 @pytest.fixture

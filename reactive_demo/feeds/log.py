@@ -39,7 +39,7 @@ SHOWN = 3
 WAIT_SHOWN = 0.25
 """Seconds between two looks at what the making of a slot waits for."""
 
-BURST = 2_000
+BURST = 10_000
 """Messages that are read before others get their turn: the heartbeat, the cache."""
 
 VISIBLE_POLL = 0.001
@@ -208,7 +208,7 @@ class LogSession(Session):
                     continue
                 changes.take(decode(message))
                 if self._is_full(changes):
-                    yield from self._hand_over(State.CATCHING_UP, changes)
+                    yield from self._hand_over(State.CATCHING_UP, changes, is_part=True)
             due = monotonic() - told >= self.options.heartbeat
             if due:  # a sign of life: is this still the leader, does Redis still hold the data,
                 self._check_unchanged()  # and is the table what it was?
@@ -227,11 +227,11 @@ class LogSession(Session):
         return len(changes.rows) >= options.batch_rows or changes.size >= options.batch_bytes
 
     def _hand_over(
-        self, state: State, changes: Changes, *, is_sign: bool = False
+        self, state: State, changes: Changes, *, is_sign: bool = False, is_part: bool = False
     ) -> Iterator[Batch]:
-        """Yield what has changed; once the cache has it, confirm it."""
-        end = changes.end
-        written = bool(changes.received or changes.has_ended or is_sign)
+        """Yield what has changed; once the cache has it, confirm it. A part moves no cursor."""
+        end, has_ended = changes.end, changes.has_ended
+        written = not is_part and bool(changes.received or has_ended or is_sign)
         looked_up = self._look_up(changes)
         rows, unreadable = [], []
         for key, (row, version) in changes.rows.items():
@@ -251,6 +251,7 @@ class LogSession(Session):
             progress="" if state is State.LIVE else "reading the log",
         )
         changes.clear()
+        changes.has_ended = is_part and has_ended
         yield batch
         if written and self._stream is not None:
             self._stream.confirm(end)

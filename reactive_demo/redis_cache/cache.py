@@ -1,44 +1,33 @@
 """The cache: what Redis holds, and how it is written.
 
 A row is the hash `profile:<username>` with the fields `row` (JSON text) and, from a feed that
-knows them, `version` and `epoch` (decimal text). A deleted row leaves a tombstone for a while: the
-hash without `row`. Each write is published on a channel of the same name, as
+knows it, `version` (`epoch:version`, decimal text). A deleted row leaves a tombstone for a while:
+the hash without `row`. Each write is published on a channel of the same name, as
 `{"version": ..., "row": {...} or null, "db": ...}`: `db` is the number of the Redis database, which
 channels do not tell apart. Any Redis client can read both. The cache never touches PostgreSQL.
 
-What must not be torn apart is done by one script (see `lua/`): a write and its publication, the
-data and the cursor that says how far a feed was read.
+How it is written depends on what holds the keys: `one_server.py`, or `cluster.py`.
 """
 
-import re
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from functools import cached_property
 from typing import Any, cast
 
 import redis
-from redis.connection import parse_url
-from redis.exceptions import NoPermissionError
 
-from reactive_demo.changes import Batch, Change, Lease, Versioned, into_batches
-from reactive_demo.errors import FencedError, RefusedError
-from reactive_demo.exact_json import dump_row, parse_row
-from reactive_demo.redis_cache.client import open_redis, script
-from reactive_demo.redis_cache.keys import feed_key, row_key
+from reactive_demo.changes import Batch, Change, Lease
+from reactive_demo.exact_json import parse_row
+from reactive_demo.redis_cache.client import database_of
+from reactive_demo.redis_cache.keys import feed_key, row_key, stamp
 from reactive_demo.redis_cache.leaders import Leaders
 from reactive_demo.redis_cache.quarantine_records import QuarantineRecords
-from reactive_demo.redis_cache.rights import LEADER, WRITER, MissingRights, missing_rights
+from reactive_demo.redis_cache.rights import MissingRights
+from reactive_demo.redis_cache.store import Store, open_store, reading
 from reactive_demo.redis_cache.watcher import Subscription, Watcher
+from reactive_demo.urls import redis_place
 
 __all__ = ["Cache"]
-
-SCAN_COUNT = 500
-"""Keys examined in one command."""
-
-GONE_AFTER = 6
-"""Seconds since its last write after which another database's leader is taken to be gone: three
-heartbeats, by default."""
 
 Row = dict[str, Any]
 
@@ -62,30 +51,42 @@ class Cache:
         self.redis_url = redis_url
         self.table = table
         self.tombstone_life = tombstone_life
-        self.unannounced = 0
-        """Changes that were written and not published: the account has no right to the channel."""
         self._feed = feed_key(table)
-        self._redis = open_redis(redis_url)
-        self.leaders = Leaders(self._redis, table)
-        """What Redis knows of the listeners: the newest term, and when a leader last wrote."""
-        self.quarantine_records = QuarantineRecords(self._redis, table)
-        """Which rows could not be written, and why."""
-        self._acquire_lease = script(self._redis, "acquire_lease.lua")
-        self._apply = script(self._redis, "row.lua", "apply.lua")
-        self._evict = script(self._redis, "row.lua", "evict.lua")
         self._watcher = Watcher(redis_url, self._read_rows, poll_interval=poll_interval)
+
+    @cached_property
+    def _store(self) -> Store:
+        """What holds the keys: only the server itself knows whether it is a cluster's node."""
+        return open_store(self.redis_url, self.table, self.tombstone_life)
+
+    @property
+    def _redis(self) -> redis.Redis:
+        return self._store.client
+
+    @cached_property
+    def leaders(self) -> Leaders:
+        """What Redis knows of the listeners: the newest term, and when a leader last wrote."""
+        return Leaders(self._redis, self.table)
+
+    @cached_property
+    def quarantine_records(self) -> QuarantineRecords:
+        """Which rows could not be written, and why."""
+        return QuarantineRecords(self._redis, self.table)
+
+    @property
+    def unannounced(self) -> int:
+        """Changes that were written and not published: the account has no right to the channel."""
+        return self._store.unannounced if "_store" in self.__dict__ else 0
 
     @property
     def name(self) -> str:
         """The cache's address and database, without user and password."""
-        place: dict[str, Any] = dict(parse_url(self.redis_url))
-        address = place.get("path") or f"{place.get('host', 'localhost')}:{place.get('port', 6379)}"
-        return f"{address}/{self.db}"
+        return f"{redis_place(self.redis_url)}/{self.db}"
 
     @property
     def db(self) -> int:
         """The number of the Redis database."""
-        return int(self._redis.get_connection_kwargs().get("db") or 0)
+        return database_of(self.redis_url)
 
     def redis_key(self, key: str) -> str:
         """Return the Redis key, and channel, of a row."""
@@ -109,10 +110,7 @@ class Cache:
 
     def scan(self) -> Iterator[str]:
         """Yield the keys of the cached rows, tombstones among them, in no order."""
-        prefix = self.redis_key("")
-        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + "*"
-        for name in self._redis.scan_iter(match=pattern, count=SCAN_COUNT):
-            yield str(name).removeprefix(prefix)
+        return self._store.scan()
 
     def wait_for(self, key: str, version: int | None, timeout: float = 5) -> None:
         """Wait until the cache holds `version` of the row, or a later one; None waits for nothing.
@@ -121,7 +119,7 @@ class Cache:
         TimeoutError after `timeout` seconds.
         """
         deadline, pause = time.monotonic() + timeout, 0.001
-        while version is not None and int(self._held_version(key)) < version:
+        while version is not None and not self._holds(key, version):
             if time.monotonic() > deadline:
                 raise TimeoutError(
                     f"The cache does not have version {version} of {key} after {timeout:g} s: does "
@@ -142,23 +140,7 @@ class Cache:
 
     def put(self, changes: Iterable[Change]) -> None:
         """Write and publish `changes`, all at once, whatever the cache holds."""
-        changes = list(changes)
-        try:
-            self._put(changes, announced=True)
-        except NoPermissionError:  # perhaps to publish only
-            self._put(changes, announced=False)
-            self.unannounced += len(changes)
-
-    def _put(self, changes: Iterable[Change], *, announced: bool) -> None:
-        with self._redis.pipeline(transaction=True) as batch:
-            for change in changes:
-                name, row = self.redis_key(change.key), dump_row(change.row)
-                batch.delete(name)
-                if change.row is not None:
-                    batch.hset(name, "row", row)
-                if announced:
-                    batch.publish(name, f'{{"version":null,"row":{row},"db":{self.db}}}')
-            batch.execute()
+        self._store.put(list(changes))
 
     def acquire_lease(
         self, incarnation: str, *, new_epoch: bool = False, whatever_database: bool = False
@@ -170,30 +152,9 @@ class Cache:
         `whatever_database` is asked for, if another database writes the same keys, or if the cache
         has followed the database to a later timeline.
         """
-        token = uuid.uuid4().hex
-        arguments: list[str | int] = [
-            f"{token}:0",
-            incarnation,
-            int(new_epoch),
-            int(whatever_database),
-            GONE_AFTER,
-        ]
-        reply: Any = self._acquire_lease(keys=[self._feed], args=arguments)
-        epoch, cursor = reply
-        prefix = self.redis_key("")
-        if epoch == "another":
-            raise RefusedError(
-                f"Another database wrote the keys {prefix}* of this Redis {cursor} s ago: give "
-                "each a Redis database or a table prefix of its own, or run `reactive-demo resync` "
-                "to have this one take the keys over."
-            )
-        if epoch == "older":
-            raise RefusedError(
-                f"The keys {prefix}* followed this database to timeline {cursor}, and this server "
-                f"is on an earlier one, {incarnation.split('/')[2]}, as a former primary is: let "
-                "DATABASE_URL name the primary, or run `reactive-demo resync` to go back."
-            )
-        return Lease(token, epoch, cursor)
+        return self._store.acquire_lease(
+            incarnation, new_epoch=new_epoch, whatever_database=whatever_database
+        )
 
     def write(self, batch: Batch, lease: Lease | None, *, partial: bool = False) -> int:
         """Write what `batch` brings; return how many rows were newer than what the cache held.
@@ -207,52 +168,42 @@ class Cache:
             if changes:
                 self.put(changes)
             return len(changes)
-        held = f"{lease.token}:{lease.sequence}"
-        next_held = held if partial else f"{lease.token}:{lease.sequence + 1}"
-        if batch.evict_below is not None:
-            self._evict_below(held, lease.epoch, batch.evict_below)
-        keys = [self._feed]
-        life = str(round(1000 * self.tombstone_life))
-        arguments = [held, next_held, lease.epoch, life, batch.cursor or ""]
-        prefix = self.redis_key("")
-        for key, row, version in cast("Sequence[Versioned]", batch.changes):
-            keys.append(prefix + key)
-            arguments += (version, row or "")
-        return self._unless_fenced(self._apply(keys=keys, args=[*arguments, self.db]))
+        return self._store.write(batch, lease, partial=partial)
+
+    def begin_write(self, batch: Batch, lease: Lease) -> Callable[[], int]:
+        """Send a batch that `may_overlap`; return what waits for the reply, and does as `write`."""
+        return self._store.begin_write(batch, lease)
 
     def forget_cursor(self) -> None:
         """Have the leader fill the cache again: its next batch is refused, and it looks again."""
-        self._redis.hdel(self._feed, "cursor", "fence")
+        self._store.forget_cursor()
 
     def has_cursor(self) -> bool:
         """Return whether the cache was filled, and says how far its feed was read."""
-        return bool(self._redis.hexists(self._feed, "cursor"))
+        return self._store.has_cursor()
 
     def missing_rights(self, *, versioned: bool = True) -> MissingRights:
         """Return what the Redis account may not do, of what a listener does."""
-        return missing_rights(self._redis, self.table, LEADER if versioned else WRITER)
+        return self._store.missing_rights(versioned=versioned)
 
     def evictions(self) -> tuple[int, int]:
         """Return at how many bytes Redis evicts any key, and how many it has evicted so far.
 
         Both are 0 if it never does, or the account may not ask.
         """
-        with suppress(NoPermissionError):
-            facts: Any = self._redis.info()
-            if str(facts.get("maxmemory_policy")).startswith("allkeys-"):
-                return int(facts.get("maxmemory", 0)), int(facts.get("evicted_keys", 0))
-        return 0, 0
+        return self._store.evictions()
 
     def close(self) -> None:
         """Close the connections; subscriptions go on."""
-        self._redis.close()
+        if "_store" in self.__dict__:
+            self._redis.close()
 
     def __repr__(self) -> str:
         return f"Cache({self.table})"
 
     def _read_rows(self, names: Sequence[str]) -> list[str | None]:
         """Return the JSON text of each Redis key; None for what is no hash, or holds no row."""
-        with self._redis.pipeline(transaction=False) as batch:
+        with reading(self._redis) as batch:
             for name in names:
                 batch.hget(name, "row")
             rows = batch.execute(raise_on_error=False) if names else []
@@ -261,19 +212,10 @@ class Cache:
                 raise row
         return [row if isinstance(row, str) else None for row in rows]
 
-    def _held_version(self, key: str) -> str:
-        return str(self._redis.hget(self.redis_key(key), "version") or "-1")
-
-    def _evict_below(self, held: str, epoch: str, version: str) -> None:
-        """Remove the rows of older epochs, and of this one those older than `version`."""
-        for some in into_batches(self.scan(), SCAN_COUNT):
-            names = [self._feed, *map(self.redis_key, some)]
-            self._unless_fenced(self._evict(keys=names, args=[held, epoch, version, self.db]))
-
-    def _unless_fenced(self, reply: Any) -> int:
-        """Return a script's count, unless it refused the lease."""
-        if reply == -1:
-            raise FencedError("another listener leads now, or Redis lost what was written")
-        count, unheard = reply
-        self.unannounced += unheard
-        return int(count)
+    def _holds(self, key: str, version: int) -> bool:
+        """Return whether the cache holds `version` or a later one, of the newest epoch."""
+        held = stamp(cast("str | None", self._redis.hget(self.redis_key(key), "version")))
+        if held is None or int(held.version) < version:
+            return False
+        epoch = cast("str | None", self._redis.hget(self._feed, "epoch"))
+        return int(held.epoch) >= int(epoch or 0)

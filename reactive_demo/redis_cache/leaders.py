@@ -18,6 +18,7 @@ class Leaders:
         self._redis = client
         self._feed = feed_key(table)
         self._open_term = script(client, "open_term.lua")
+        self._alive = script(client, "alive.lua")
 
     def open_term(self, kind: str) -> int:
         """Become the newest listener with a feed of that kind; return the number of its term.
@@ -32,6 +33,5 @@ class Leaders:
 
     def seconds_without_leader(self) -> float:
         """Return how long ago a leader last wrote, by Redis's clock; infinity if none ever did."""
-        alive = cast("str | None", self._redis.hget(self._feed, "alive"))
-        now, _ = self._redis.time()
-        return math.inf if alive is None else now - float(alive)
+        now, alive = self._alive(keys=[self._feed], args=[])
+        return math.inf if alive is None else float(now) - float(alive)

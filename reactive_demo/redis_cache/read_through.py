@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import Any, Self
 
 import psycopg
@@ -24,8 +25,8 @@ from reactive_demo.feeds.statements import Statements
 from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTING_VALUES, can_be, describe
 from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.cache import Cache
-from reactive_demo.redis_cache.client import open_redis, script
-from reactive_demo.redis_cache.keys import feed_key, load_key
+from reactive_demo.redis_cache.loads import Loads
+from reactive_demo.redis_cache.store import open_store
 
 __all__ = ["ReadThrough"]
 
@@ -84,9 +85,12 @@ class ReadThrough:
         self.wait_timeout = wait_timeout
         self._load_ms = round(1000 * min(LOAD_TIMEOUT, cache.tombstone_life / 2))
         self._pool = Pool(lambda: Reader(database_url, self.table))
-        self._redis = open_redis(cache.redis_url)
-        self._begin = script(self._redis, "begin_load.lua")
-        self._load = script(self._redis, "row.lua", "load.lua")
+
+    @cached_property
+    def _loads(self) -> Loads:
+        """What the cache lets this reader do; it connects."""
+        cache = self.cache
+        return Loads(open_store(cache.redis_url, cache.table, cache.tombstone_life))
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Return the row, its columns at top level, or None if there is none.
@@ -94,20 +98,14 @@ class ReadThrough:
         Raises NotCapturedError; redis.RedisError; psycopg.OperationalError when PostgreSQL does not
         answer within 5 s, psycopg.DataError for a row that it cannot show.
         """
-        keys = [
-            feed_key(self.cache.table),
-            self.cache.redis_key(key),
-            load_key(self.cache.table, key),
-        ]
         token = uuid.uuid4().hex
         deadline, pause = time.monotonic() + self.wait_timeout, 0.001
         while True:
-            reply: Any = self._begin(keys=keys, args=[token, self._load_ms])
-            answer, value = reply
+            answer, value = self._loads.begin(key, token, self._load_ms)
             if answer == "held":
                 return _row(value)
             if answer == "load":
-                return _row(self._load_row(key, keys, token, value))
+                return _row(self._load_row(key, token, value))
             if answer == "alone" or time.monotonic() > deadline:
                 return _row(self._read(key, lambda *_: None))
             time.sleep(pause)
@@ -116,7 +114,8 @@ class ReadThrough:
     def close(self) -> None:
         """Close the connections; a call after that makes new ones."""
         self._pool.close()
-        self._redis.close()
+        if "_loads" in self.__dict__:
+            self._loads.close()
 
     def __enter__(self) -> Self:
         return self
@@ -127,21 +126,12 @@ class ReadThrough:
     def __repr__(self) -> str:
         return f"ReadThrough({self.table})"
 
-    def _load_row(self, key: str, keys: list[str], token: str, epoch: str) -> str | None:
+    def _load_row(self, key: str, token: str, epoch: str) -> str | None:
         """Read the row and store it; let go of the load's lock, whatever happens."""
 
         def store(incarnation: str, row: str | None, version: str) -> None:
             life = str(round(1000 * self.absent_life))
-            arguments: list[str | int] = [
-                token,
-                epoch,
-                incarnation,
-                life,
-                version,
-                row or "",
-                self.cache.db,
-            ]
-            self._load(keys=keys, args=arguments)
+            self._loads.store(key, [token, epoch, incarnation, life, version, row or ""])
 
         try:
             return self._read(key, store)

@@ -20,7 +20,7 @@ from redis.client import PubSub
 
 from reactive_demo.errors import ReactiveDemoError, first_line
 from reactive_demo.exact_json import parse_row
-from reactive_demo.redis_cache.client import open_redis
+from reactive_demo.redis_cache.client import subscribing
 
 __all__ = ["Subscription", "Watcher"]
 
@@ -115,7 +115,7 @@ class Watcher:
         while self._channels():
             try:
                 try:
-                    with open_redis(self._redis_url) as client, client.pubsub() as pubsub:
+                    with subscribing(self._redis_url) as pubsub:
                         self._follow(pubsub)
                 except redis.exceptions.NoPermissionError as error:
                     self._complain("the watcher polls, since it may not subscribe", error)

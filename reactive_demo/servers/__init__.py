@@ -9,7 +9,7 @@ An embedded server starts with its first user and stops a few seconds after its 
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +27,7 @@ from reactive_demo.errors import (
 )
 from reactive_demo.extras import MissingExtraError
 from reactive_demo.postgres import open_postgres
+from reactive_demo.redis_cache.client import connect_redis
 from reactive_demo.servers.libpq_environment import shielded
 from reactive_demo.servers.server_dir import ServerDir, lock, try_lock
 from reactive_demo.settings import Settings
@@ -289,26 +290,10 @@ def _probe_database(url: str) -> None:
 
 def _probe_redis(url: str) -> None:
     try:
-        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
-            with suppress(NoPermissionError):  # that is an answer too
-                client.ping()
-            clustered = _is_cluster(client)
+        with connect_redis(url) as client, suppress(NoPermissionError):  # that is an answer too
+            client.ping()
     except (redis.RedisError, ValueError, OSError) as error:
         raise UnavailableError(
             f"REDIS_URL ({without_password(url)}) does not answer ({first_line(error)}): start "
             "that server, correct REDIS_URL, or unset REDIS_URL to use the embedded one."
         ) from None
-    if clustered:
-        raise ConfigurationError(
-            f"REDIS_URL ({without_password(url)}) is a node of a Redis Cluster, which is not "
-            "supported: let it name a server that holds all keys."
-        )
-
-
-def _is_cluster(client: redis.Redis) -> bool:
-    """Return whether the server is a node of a cluster; False if the account may not know."""
-    try:
-        facts: Mapping[str, object] = client.info("cluster")
-    except redis.ResponseError:
-        return False
-    return bool(facts.get("cluster_enabled"))

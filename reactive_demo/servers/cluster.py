@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -59,6 +60,11 @@ class Node:
     def address(self) -> str:
         """Host and port."""
         return f"{HOST}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Its own URL; of a cluster's node, that of the whole cluster."""
+        return f"redis://{self.address}/0"
 
     @property
     def runs(self) -> bool:
@@ -305,7 +311,7 @@ class EmbeddedCluster(_Topology):
             replica.ask("CLUSTER", "REPLICATE", primary.ask("CLUSTER", "MYID"))
         _await("all slots are served", lambda: self._agree(self.nodes))
         for node in replicas:
-            _await(f"{node} follows", lambda node=node: _is_in_step(node))
+            _await(f"{node} follows", partial(_is_in_step, node))
 
     def _new_cluster_node(self) -> Node:
         return self._new_node(
@@ -395,11 +401,11 @@ class EmbeddedSentinel(_Topology):
             )
             self._new_node(folder.name, configuration, "--sentinel").start()
         for node in self.sentinels:
-            _await("the sentinels know each other", lambda node=node: self._knows_all(node))
+            _await("the sentinels know each other", partial(self._knows_all, node))
 
     def _knows_all(self, sentinel: Node) -> bool:
-        facts: dict[str, Any] = sentinel.client.sentinel_master(self.NAME)
-        return (facts["num-other-sentinels"], facts["num-slaves"]) == (2, 1)
+        facts: Any = sentinel.client.sentinel_master(self.NAME)
+        return bool((facts["num-other-sentinels"], facts["num-slaves"]) == (2, 1))
 
 
 def free_port() -> int:
@@ -415,12 +421,12 @@ def _info(node: Node) -> dict[str, str]:
         lines = str(node.ask("CLUSTER", "INFO")).splitlines()
     except redis.RedisError:
         return {}
-    return dict(line.split(":", 1) for line in lines if ":" in line)  # type: ignore[misc]
+    return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
 def _is_in_step(replica: Node) -> bool:
     role = replica.ask("ROLE")
-    return role[0] == "slave" and role[3] == "connected"
+    return bool(role[0] == "slave" and role[3] == "connected")
 
 
 def _await(what: str, condition: Callable[[], object]) -> None:

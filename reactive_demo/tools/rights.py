@@ -10,7 +10,7 @@ import redis
 from redis.exceptions import NoPermissionError
 
 from reactive_demo.postgres import open_postgres
-from reactive_demo.redis_cache.client import open_redis
+from reactive_demo.redis_cache.client import any_server, connect_redis
 from reactive_demo.redis_cache.keys import feed_key, row_key
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def missing_rights(database_url: str, redis_url: str, table: str) -> str:
     with open_postgres(database_url, "rights") as connection:
         if rights := lacking(connection, table):
             parts.append(f"in PostgreSQL, GRANT {'; GRANT '.join(rights)}")
-    with open_redis(redis_url) as client:
-        if refused := denied(client, table):
+    with connect_redis(redis_url) as client:
+        if refused := denied(any_server(client), table):
             parts.append(f"in Redis, {granting(refused)}")
     return f"This account lacks rights that a listener needs: {'; '.join(parts)}." if parts else ""

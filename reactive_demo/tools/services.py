@@ -15,8 +15,9 @@ from reactive_demo.feeds import ChangeTableFeed
 from reactive_demo.listener.listener import Listener
 from reactive_demo.options import Options
 from reactive_demo.redis_cache.cache import Cache
-from reactive_demo.redis_cache.client import open_redis
-from reactive_demo.redis_cache.keys import feed_key, quarantine_key
+from reactive_demo.redis_cache.client import connect_redis
+from reactive_demo.redis_cache.keys import quarantine_key, row_key
+from reactive_demo.redis_cache.store import open_store, reading
 from reactive_demo.tools.rights import missing_rights
 
 __all__ = ["cache_keys", "ended_by_signal", "listen", "remove_cache", "resync"]
@@ -77,26 +78,30 @@ def cache_keys(redis_url: str, table: str) -> list[str]:
     """Return the Redis keys of the caches of `table`, under each name that it may be called by."""
     bare = table.removeprefix("public.")
     found: list[str] = []
-    with open_redis(redis_url) as client:
-        for name in {table, bare, f"public.{bare}"} if "." not in bare else {table}:
-            cache = Cache(redis_url, name)
-            for keys in into_batches(map(cache.redis_key, cache.scan()), SCANNED_AT_ONCE):
-                with client.pipeline(transaction=False) as batch:
+    for name in {table, bare, f"public.{bare}"} if "." not in bare else {table}:
+        store = open_store(redis_url, name, 0)
+        with store.client as client:
+            names = (row_key(name, key) for key in store.scan())
+            for keys in into_batches(names, SCANNED_AT_ONCE):
+                with reading(client) as batch:
                     for key in keys:
                         batch.type(key)
                     kinds = batch.execute()
                 found += [key for key, kind in zip(keys, kinds, strict=True) if kind == "hash"]
-            cache.close()
-            found += [key for key in (feed_key(name), quarantine_key(name)) if client.exists(key)]
+            own = [*store.bookkeeping(), quarantine_key(name)]
+            found += [key for key in own if client.exists(key)]
     return found
 
 
 def remove_cache(redis_url: str, table: str) -> int:
     """Delete these keys; return how many there were."""
     keys = cache_keys(redis_url, table)
-    with open_redis(redis_url) as client:
+    with connect_redis(redis_url) as client:
         for some in into_batches(keys, SCANNED_AT_ONCE):
-            client.unlink(*some)
+            with reading(client) as batch:
+                for key in some:
+                    batch.unlink(key)
+                batch.execute()
     return len(keys)
 
 

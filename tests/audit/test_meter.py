@@ -48,7 +48,7 @@ def test_it_finds_every_kind_of_difference(
     client.hset("profile:user 3", "row", "garbage")
     client.delete("profile:user 4")
     client.set("profile:user 4", "somebody else's")
-    client.hset("profile:gone", mapping={"row": '{"username":"gone"}', "version": 1, "epoch": 1})
+    client.hset("profile:gone", mapping={"row": '{"username":"gone"}', "version": "1:1"})
     client.set("profile", "not under the prefix")
     client.set("profile:statistics", "no row, and no row's key")
     report = look(database, cache)
@@ -130,7 +130,7 @@ def test_composite_keys_and_excluded_columns(
         assert "secret" not in row
         client.hset(f"odd:{key}", "row", json.dumps(row | {"secret": "hidden"}))
         for foreign in ("no key of this table", '["2024-02-29"]', "[1, 2]"):
-            client.hset(f"odd:{foreign}", mapping={"row": '{"n":1}', "version": 1, "epoch": 1})
+            client.hset(f"odd:{foreign}", mapping={"row": '{"n":1}', "version": "1:1"})
     report = look(database, cache, table)
     assert kinds(report) == {
         key: Kind.CONTENT,
@@ -188,7 +188,9 @@ def test_a_cache_that_is_ahead_of_its_table_stays_wrong(
     database: str, cache: Cache, client: redis.Redis, listen: Listen
 ) -> None:
     listen(database, cache)
-    client.hset("profile:user 1", mapping={"row": '{"username":"user 1"}', "version": 10**12})
+    client.hset(
+        "profile:user 1", mapping={"row": '{"username":"user 1"}', "version": f"{10**12}:1"}
+    )
     report = repair(database, cache, look(database, cache), timeout=0.5)
     assert list(kinds(report)) == ["user 1"]
     assert report.repaired == 0

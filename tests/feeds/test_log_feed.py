@@ -14,6 +14,7 @@ from reactive_demo.capture.install import captured_tables
 from reactive_demo.changes import State
 from reactive_demo.errors import ConfigurationError, NotCapturedError, RefusedError
 from reactive_demo.options import Options
+from reactive_demo.redis_cache.keys import stamp
 from reactive_demo.tools.audit import audit
 from reactive_demo.waiting import StopEvent
 from tools.agreement import Traffic, agree, cached
@@ -245,7 +246,7 @@ def test_versions_are_published_and_grow(
     for _ in range(3):
         profiles.increment("ada", "likes")
         agree(database, cache)
-        versions.append(int(client.hget(cache.redis_key("ada"), "version")))
+        versions.append(int(stamp(client.hget(cache.redis_key("ada"), "version")).version))
     assert versions == sorted(set(versions))
 
 

@@ -30,6 +30,6 @@ def follow(latin: str, cache: Cache) -> None:
         assert profiles.get("日本") is None
         with pytest.raises(RefusedError, match="cannot write"):
             profiles.increment("日本", "likes")
-        cache._redis.hset("profile:日本", mapping={"row": "{}", "version": "1", "epoch": "1"})
+        cache._redis.hset("profile:日本", mapping={"row": "{}", "version": "1:1"})
         assert [wrong.key for wrong in audit(latin, cache, again=()).wrong] == ["日本"]
         listener.check()

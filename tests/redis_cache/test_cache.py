@@ -103,7 +103,7 @@ def test_a_subscriber_that_hears_a_change_finds_it_in_the_cache(
 def test_a_change_without_a_version_is_written_whatever_is_there(
     cache: Cache, client: redis.Redis
 ) -> None:
-    client.hset("profile:ada", mapping={"row": '{"old": 1}', "version": "99", "epoch": "9"})
+    client.hset("profile:ada", mapping={"row": '{"old": 1}', "version": "9:99"})
     client.set("profile:bob", "not even a hash")
     client.expire("profile:ada", 1000)
     cache.put([Change("ada", ROW), Change("bob", ROW)])

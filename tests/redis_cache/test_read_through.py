@@ -243,7 +243,7 @@ def test_an_older_tombstone_comes_meanwhile_whose_life_it_does_not_inherit(
 ) -> None:
     def bury() -> None:
         epoch = client.hget("reactive_demo:feed:profile", "epoch")
-        client.hset("profile:ada", mapping={"epoch": epoch, "version": "0"})
+        client.hset("profile:ada", mapping={"version": f"{epoch}:0"})
         client.expire("profile:ada", 600)
 
     race(bury)

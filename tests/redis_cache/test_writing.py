@@ -167,6 +167,44 @@ def test_epochs_grow_even_if_only_their_hash_is_lost(cache: Cache, client: redis
     assert write(cache, new, 0, Versioned("ada", row(1), "1")) == 1
 
 
+def test_a_cache_of_an_older_release_is_filled_again(
+    cache: Cache, client: redis.Redis, lease: Lease
+) -> None:
+    """It kept the epoch in a field of its own, and had the same fields in the feed's hash."""
+    write(cache, lease, 0, cursor="7:9:8")
+    client.hdel(cache._feed, "layout")
+    for key, fields in {"ada": {"row": row(1)}, "bob": {}, "eve": {"row": row(1)}}.items():
+        client.hset(f"profile:{key}", mapping={**fields, "epoch": lease.epoch, "version": "99"})
+    client.expire("profile:bob", 600)
+    new = cache.acquire_lease("a database")
+    assert (new.cursor, int(new.epoch) > int(lease.epoch)) == (None, True)
+    with pytest.raises(TimeoutError):
+        cache.wait_for("ada", 1, timeout=0)
+    both = [Versioned("ada", row(2), "2"), Versioned("bob", row(2), "2")]
+    assert write(cache, new, 0, *both) == 2
+    write(cache, new, 1, evict_below="0", cursor="7:9:8")
+    assert client.hgetall("profile:ada") == {"row": row(2), "version": f"{new.epoch}:2"}
+    assert client.pttl("profile:bob") == -1
+    assert cached(cache) == {"ada": {"n": 2}, "bob": {"n": 2}}
+    cache.wait_for("ada", 2, timeout=0)
+    assert cache.acquire_lease("a database").cursor == "7:9:8"
+
+
+def test_to_wait_for_a_version_is_to_wait_for_that_of_this_epoch(
+    cache: Cache, client: redis.Redis, lease: Lease
+) -> None:
+    write(cache, lease, 0, Versioned("ada", row(9), "9"))
+    cache.wait_for("ada", 9, timeout=0)
+    restored = cache.acquire_lease("another database")
+    with pytest.raises(TimeoutError, match="version 3 of ada"):
+        cache.wait_for("ada", 3, timeout=0)
+    write(cache, restored, 0, Versioned("ada", row(3), "3"))
+    cache.wait_for("ada", 3, timeout=0)
+    client.hset("profile:ada", "version", "9" * 5000)
+    with pytest.raises(TimeoutError):
+        cache.wait_for("ada", 3, timeout=0)
+
+
 def test_what_others_put_under_a_rows_name_is_replaced(
     cache: Cache, client: redis.Redis, lease: Lease
 ) -> None:
@@ -228,3 +266,19 @@ def test_a_term_is_newer_than_all_before_it_also_after_a_flush(
         terms[-1],
         0,
     )
+
+
+def test_a_write_that_was_begun_is_the_same_write(
+    cache: Cache, client: redis.Redis, lease: Lease
+) -> None:
+    def batch(n: int) -> Batch:
+        return Batch(State.CATCHING_UP, [Versioned("ada", row(n), str(n))])
+
+    client.script_flush()
+    for n in range(3):  # at first the server does not have the script
+        finish = cache.begin_write(batch(n + 1), replace(lease, sequence=n))
+        assert finish() == 1
+    late = cache.begin_write(batch(9), lease)
+    with pytest.raises(FencedError):
+        late()
+    assert cache.get("ada") == {"n": 3}

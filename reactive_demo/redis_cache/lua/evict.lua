@@ -10,22 +10,24 @@ local fence, epoch, version = ARGV[1], ARGV[2], ARGV[3]
 if redis.call('HGET', feed, 'fence') ~= fence then return -1 end
 
 -- Other programs' keys may begin like ours: a row without a version is a hash of one field, an object.
+-- In a cache of an older release, the epoch is a field of its own.
+local stamp = epoch .. ':' .. version
 local function is_old(key, held)
-    local old_epoch, old_version, row = unpack(held)
+    local old, row, old_epoch = unpack(held)
     if held.err then return false end
-    if old_epoch and old_version then return precedes(old_epoch, old_version, epoch, version) end
+    if old and (old_epoch or old:match('^%d+:%d+$')) then return precedes(old, epoch, stamp) end
     return row and row:sub(1, 1) == '{' and redis.call('HLEN', key) == 1
 end
 
 local removed = 0
 for i = 2, #KEYS do
     local key = KEYS[i]
-    local held = redis.pcall('HMGET', key, 'epoch', 'version', 'row')
+    local held = redis.pcall('HMGET', key, 'version', 'row', 'epoch')
     if is_old(key, held) then
         redis.call('UNLINK', key)
-        if held[3] then
+        if held[2] then
             removed = removed + 1
-            publish(key, held[2] and '"' .. held[2] .. '"' or 'null', 'null')
+            publish(key, held[1] and '"' .. held[1]:match('%d+$') .. '"' or 'null', 'null')
         end
     end
 end

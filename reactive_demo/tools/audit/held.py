@@ -6,6 +6,8 @@ import redis
 
 from reactive_demo.changes import Versioned
 from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.redis_cache.keys import stamp
+from reactive_demo.redis_cache.store import reading
 
 __all__ = ["held"]
 
@@ -15,7 +17,7 @@ NO_HASH = "no hash"
 
 def held(client: redis.Redis, cache: Cache, keys: Sequence[str]) -> dict[str, Versioned]:
     """Return the cached rows of `keys`; None as the row of an absent key or a tombstone."""
-    with client.pipeline(transaction=False) as batch:
+    with reading(client) as batch:
         for key in keys:
             batch.hmget(cache.redis_key(key), "row", "version")
         replies = batch.execute(raise_on_error=False)
@@ -28,4 +30,5 @@ def _read(key: str, reply: object) -> Versioned:
     if isinstance(reply, Exception):
         raise reply
     row, version = reply if isinstance(reply, list) else (None, None)
-    return Versioned(key, row, version or "")
+    known = stamp(version)
+    return Versioned(key, row, known.version if known else "")

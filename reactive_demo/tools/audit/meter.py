@@ -12,7 +12,7 @@ from redis.exceptions import NoPermissionError
 from reactive_demo.changes import Versioned, into_batches
 from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.cache import Cache
-from reactive_demo.redis_cache.client import open_redis
+from reactive_demo.redis_cache.client import connect_redis
 from reactive_demo.tools.audit.held import held
 from reactive_demo.tools.audit.table import Table
 from reactive_demo.tools.audit.verdict import Difference, Look, Pair, Report, differs, wrong
@@ -53,7 +53,7 @@ class Sides:
         """Connect to both. Raises NotCapturedError, psycopg.Error or redis.RedisError."""
         with (
             open_postgres(database_url, "audit") as connection,
-            open_redis(cache.redis_url) as client,
+            connect_redis(cache.redis_url) as client,
         ):
             yield cls(Table(connection, table or cache.table, captured=captured), cache, client)
 

@@ -8,6 +8,7 @@ our pipeline can do has no baseline and is reported beside its goal.
     article     the article's consumer
     writes      transactions a second by 32 writers, beside a table without a trigger
     backlog     changes a second from a backlog, beside a loop that only receives
+    clustered   the same into a Redis cluster, beside one server
     latency     from commit to cache, under light load
     flat_out    the same beside 32 writers flat out, 99th percentile
     large       a restart, and filling an empty cache, with a large table
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Protocol
 
 from reactive_demo.servers import Stack
-from reactive_demo.tutorial.bench import backlog, flat_out, idle, latency, writes
+from reactive_demo.tutorial.bench import backlog, clustered, flat_out, idle, latency, writes
 from reactive_demo.tutorial.bench.large import Fill, Restart
 from reactive_demo.tutorial.bench.places import Places
 
@@ -75,7 +76,7 @@ class Work(Protocol):
         """Return what to measure, by name; the first is the baseline."""
 
 
-WORKS: tuple[Work, ...] = (writes, backlog, latency, flat_out, Restart(), Fill(), idle)
+WORKS: tuple[Work, ...] = (writes, backlog, clustered, latency, flat_out, Restart(), Fill(), idle)
 
 
 def run(stack: Stack, say: Say, *, quick: bool = False, file: Path | None = None) -> list[Figure]:

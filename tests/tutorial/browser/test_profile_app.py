@@ -317,7 +317,7 @@ def test_counters_show_all_their_digits(visit: Callable[..., Page], stack: Stack
     page = visit("digits")
     with redis.Redis.from_url(stack.redis_url) as client:
         row = '{"username": "1e5 \\" 7", "likes_count": 9007199254740993, "more": [-1.5e400, {}]}'
-        client.hset("profile:digits", mapping={"row": row, "version": "9007199254740993"})
+        client.hset("profile:digits", mapping={"row": row, "version": "1:9007199254740993"})
         client.publish("profile:digits", "look")
         expect(page.locator(".rd-count-likes")).to_have_text("9007199254740993")
         client.delete("profile:digits")

@@ -107,7 +107,7 @@ def test_a_forged_message_is_shown_to_nobody(web: Web, client: redis.Redis) -> N
 
 
 def test_an_id_that_would_break_the_stream_is_left_out(web: Web, client: redis.Redis) -> None:
-    client.hset("profile:broken", mapping={"row": "{}", "version": "1\ndata: 2"})
+    client.hset("profile:broken", mapping={"row": "{}", "version": "1:1\ndata: 2"})
     with Stream(web.port, "broken") as stream:
         assert stream.event() == (None, {})
     client.delete("profile:broken")
@@ -120,7 +120,7 @@ def test_a_change_that_no_message_told_is_found_by_the_poll(web: Web, client: re
         Stream(app.port, "untold") as stream,
     ):
         assert stream.event() == (None, None)
-        client.hset("profile:untold", mapping={"row": '{"n": 1}', "version": "3"})
+        client.hset("profile:untold", mapping={"row": '{"n": 1}', "version": "1:3"})
         assert stream.event() == ("3", {"n": 1})
         client.delete("profile:untold")
         assert stream.event() == (None, None)
@@ -159,7 +159,7 @@ def test_an_account_without_channels_follows_by_the_poll_and_health_says_so(
 
 def test_numbers_keep_all_their_digits(web: Web, client: redis.Redis) -> None:
     text = '{"a": 1e400, "b": 12345678901234567.8912345678, "c": 9007199254740993}'
-    client.hset("profile:digits", mapping={"row": text, "version": "7"})
+    client.hset("profile:digits", mapping={"row": text, "version": "1:7"})
     answer = ask(web.port, "GET", "/v1/profile/digits")
     assert answer.body.decode() == f'{text[:-1]}, "version": "7"}}\n'
     with Stream(web.port, "digits") as stream:
