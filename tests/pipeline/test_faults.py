@@ -50,7 +50,7 @@ def processes(database: str, cache: Cache) -> Iterator[Callable[..., Process]]:
     started: list[Process] = []
 
     def start(heartbeat: float = 2.0) -> Process:
-        started.append(Process(database, cache.redis_url, heartbeat))
+        started.append(Process(database, cache, heartbeat))
         return started[-1]
 
     yield start

@@ -9,6 +9,7 @@ our pipeline can do has no baseline and is reported beside its goal.
     article     the article's consumer
     writes      transactions a second by 32 writers, beside a table without a trigger
     backlog     changes a second from a backlog, beside a loop that only receives
+    clustered   the same into a Redis cluster, beside one server
     latency     from commit to cache, under light load
     rates       the same at equal rates of writes, 50th and 99th percentile
     flat_out    the same beside 32 writers flat out
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Protocol
 
 from reactive_demo.servers import Stack
-from reactive_demo.tutorial.bench import backlog, idle, latency, writes
+from reactive_demo.tutorial.bench import backlog, clustered, idle, latency, writes
 from reactive_demo.tutorial.bench.flat_out import FlatOut
 from reactive_demo.tutorial.bench.large import Fill, Restart
 from reactive_demo.tutorial.bench.places import Places
@@ -83,7 +84,7 @@ def _works(*, quick: bool) -> tuple[Work, ...]:
     """Return what is measured."""
     equal = "p99 at most 2 x the article's by the change table, 1 x by the log"
     at_rates = [AtRate(rate, equal) for rate in ((1_500,) if quick else (500, 1_500, 3_000))]
-    return (writes, backlog, latency, *at_rates, FlatOut(), Restart(), Fill(), idle)
+    return (writes, backlog, clustered, latency, *at_rates, FlatOut(), Restart(), Fill(), idle)
 
 
 def run(

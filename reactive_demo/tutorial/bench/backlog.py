@@ -11,30 +11,26 @@ from reactive_demo.redis_cache.client import open_redis
 from reactive_demo.tutorial.bench.followers import DURABLE, FEEDS, following
 from reactive_demo.tutorial.bench.places import Places
 
-__all__ = ["GOAL", "ROUNDS", "UNIT", "WORK", "pipelines"]
+__all__ = ["COUNTS", "GOAL", "ROUNDS", "UNIT", "WORK", "drained", "pipelines"]
 
 WORK = "changes from a backlog (more is better)"
 UNIT = "1/s"
 GOAL = "ours at least 0.35 of the loop that only receives"
 ROUNDS = (2, 5)
 
+COUNTS = (10_000, 100_000)
+"""Changes, in a quick run and in a full one."""
+
 
 def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
     """Return what is compared; the first is the baseline."""
-    count = 10_000 if quick else 100_000
-
-    def write() -> None:
-        places.database.execute(
-            "INSERT INTO public.profile AS p SELECT 'late' || n FROM generate_series(1, %s) n"
-            " ON CONFLICT (username) DO UPDATE SET likes_count = p.likes_count + 1",
-            [count],
-        )
+    count = COUNTS[0 if quick else 1]
 
     def notified(handle: Callable[[str], object]) -> float:
         places.article()
         with open_postgres(places.database_url, "bench") as connection:
             connection.execute("LISTEN profile_change")
-            write()
+            _write(places, count)
             begun, received = time.perf_counter(), 0
             while received < count:
                 for notification in connection.notifies(timeout=1):
@@ -56,18 +52,28 @@ def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
         finally:
             client.close()
 
-    def ours(pipeline: str) -> float:
-        places.prepare(pipeline)
-        with following(places, pipeline):
-            pass
-        write()
-        return count / _drain(places, pipeline)
-
     return {
         "a loop that only receives": lambda: notified(len),
         "the article's, one SET each": article,
-        **{pipeline: partial(ours, pipeline) for pipeline in DURABLE},
+        **{pipeline: partial(drained, places, pipeline, count) for pipeline in DURABLE},
     }
+
+
+def drained(places: Places, pipeline: str, count: int) -> float:
+    """Write `count` changes, and then read and cache them; return how many a second."""
+    places.prepare(pipeline)
+    with following(places, pipeline):
+        pass
+    _write(places, count)
+    return count / _drain(places, pipeline)
+
+
+def _write(places: Places, count: int) -> None:
+    places.database.execute(
+        "INSERT INTO public.profile AS p SELECT 'late' || n FROM generate_series(1, %s) n"
+        " ON CONFLICT (username) DO UPDATE SET likes_count = p.likes_count + 1",
+        [count],
+    )
 
 
 def _drain(places: Places, pipeline: str) -> float:
