@@ -26,7 +26,7 @@ test: lint ## check style and types, run the tests and the notebooks
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-long: $(VENV)/.test ## run the tests that take minutes
-	$(BIN)/python -m pytest $(PARALLEL) -m long tests $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m long tests notebooks $(ARGS)
 
 lint: $(VENV)/.test ## check style and types
 	$(BIN)/ruff check .

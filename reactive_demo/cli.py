@@ -56,7 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="reactive-demo",
         description="Reactive caching with PostgreSQL and Redis: a tutorial and its library.",
-        epilog="DATABASE_URL and REDIS_URL each replace one of the embedded servers; "
+        epilog="DATABASE_URL and REDIS_URL each replace one of the embedded servers, and so do "
+        "RABBITMQ_URL and KAFKA_BOOTSTRAP_SERVERS in chapter 09; "
         "REACTIVE_DEMO_HOME is the folder of their data.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")

@@ -59,7 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
         world.chmod(0o711)
         os.environ[WORLD] = str(world)
         config.stash[_world] = world
-    for name in ("DATABASE_URL", "REDIS_URL"):
+    for name in ("DATABASE_URL", "REDIS_URL", "RABBITMQ_URL", "KAFKA_BOOTSTRAP_SERVERS"):
         os.environ.pop(name, None)
     os.environ["REACTIVE_DEMO_HOME"] = str(world / "home")
     for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):

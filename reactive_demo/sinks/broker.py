@@ -112,7 +112,7 @@ class BrokerSink(ABC):
         return len(changes)
 
     def begin_write(self, batch: Batch, lease: Lease) -> Callable[[], int]:
-        """Return what sends the batch: nothing is sent before."""
+        """Return what does as `write`: a broker's batch begins when the one before has ended."""
         return lambda: self.write(batch, lease)
 
     def release(self) -> None:

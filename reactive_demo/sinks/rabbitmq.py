@@ -46,8 +46,8 @@ LONGEST_KEY = 255
 class RabbitSink(BrokerSink):
     """The changes of one table, in the exchange `reactive_demo.<table>` unless one is named."""
 
-    def __init__(self, url: str, table: str = "profile", *, exchange: str | None = None) -> None:
-        super().__init__(url, table, exchange)
+    def __init__(self, url: str, table: str = "profile", *, topic: str | None = None) -> None:
+        super().__init__(url, table, topic)
         self._positions = f"{self.topic}.position"
         self._lead = f"{self.topic}.leader"
         self._channel: BlockingChannel | None = None

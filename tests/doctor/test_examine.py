@@ -25,6 +25,8 @@ SUBJECTS = [
     "Redis writes",
     "Redis eviction",
     "Redis rights",
+    "RabbitMQ",
+    "Kafka",
     "disk (data)",
     "socket path",
     "disk (temporary)",

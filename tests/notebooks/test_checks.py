@@ -15,7 +15,13 @@ from nbformat.v4 import new_code_cell, new_notebook
 from tools.course import each_notebook
 from tools.execute_notebooks import SKIPPED
 
-TAKE_LONG = {"02_cache_strategies", "05_profile_app", "06_break_it", "07_how_it_heals"}
+TAKE_LONG = {
+    "02_cache_strategies",
+    "05_profile_app",
+    "06_break_it",
+    "07_how_it_heals",
+    "09_five_brokers",
+}
 
 ATTEMPT = """
 from reactive_demo.tutorial.checks import CheckFailed as _CheckFailed, patience as _patience

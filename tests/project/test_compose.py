@@ -51,11 +51,18 @@ def test_no_port_is_open_to_other_machines(services: dict[str, Any]) -> None:
 def test_all_servers_tell_when_they_are_ready(services: dict[str, Any]) -> None:
     """Over TCP: PostgreSQL answers on its socket while the image still initialises."""
     tests = {name: service["healthcheck"]["test"] for name, service in services.items()}
-    assert set(tests) == {"postgres", "standby", "redis", *NODES}
+    assert set(tests) == {"postgres", "standby", "redis", "rabbitmq", "kafka", *NODES}
     for name in ("postgres", "standby"):
         assert " ".join(tests[name]).startswith("CMD pg_isready -h 127.0.0.1 ")
     assert "redis-cli ping" in " ".join(tests["redis"])
     assert all("redis-cli -p" in " ".join(tests[name]) for name in NODES)
+    assert "check_port_connectivity" in tests["rabbitmq"]
+    assert "--list" in tests["kafka"]
+
+
+def test_only_the_pair_starts_unless_more_is_asked_for(services: dict[str, Any]) -> None:
+    asked_for = {name for name, service in services.items() if service.get("profiles")}
+    assert asked_for == {"standby", "rabbitmq", "kafka", *NODES}
 
 
 def test_the_data_is_where_the_image_of_version_18_keeps_it(services: dict[str, Any]) -> None:
@@ -113,6 +120,19 @@ def test_the_urls_lead_to_these_servers(services: dict[str, Any], urls: dict[str
     settings = Settings.from_environment(urls)
     assert settings.database_url == urls["DATABASE_URL"]
     assert settings.redis_url == urls["REDIS_URL"]
+
+
+def test_the_urls_lead_to_the_brokers(services: dict[str, Any], urls: dict[str, str]) -> None:
+    settings = Settings.from_environment(urls)
+    broker = urlsplit(str(settings.rabbitmq_url))
+    environment = services["rabbitmq"]["environment"]
+    assert {
+        "RABBITMQ_DEFAULT_USER": broker.username,
+        "RABBITMQ_DEFAULT_PASS": broker.password,
+    } == environment
+    assert services["rabbitmq"]["ports"] == [f"{broker.hostname}:${{RABBITMQ_PORT:-5672}}:5672"]
+    assert settings.kafka_servers == "127.0.0.1:9092"
+    assert services["kafka"]["ports"] == ["127.0.0.1:${KAFKA_PORT:-9092}:9092"]
 
 
 @pytest.mark.parametrize("variable", ["DATABASE_URL", "REDIS_URL"])

@@ -9,6 +9,8 @@ from reactive_demo.errors import ConfigurationError
 from reactive_demo.settings import Settings
 from reactive_demo.urls import (
     read_database_url,
+    read_kafka_servers,
+    read_rabbitmq_url,
     read_redis_url,
     redis_place,
     redis_seeds,
@@ -215,3 +217,22 @@ def test_in_python_a_url_is_refused_without_being_repeated(url: str) -> None:
 def test_an_empty_variable_is_an_unset_one() -> None:
     settings = Settings.from_environment({"DATABASE_URL": "", "REDIS_URL": ""})
     assert (settings.database_url, settings.redis_url) == (None, None)
+
+
+def test_the_brokers_addresses_are_read_as_other_tools_write_them() -> None:
+    assert read_rabbitmq_url(' "amqp://u:p%2F@h:5672/%2F"\n') == "amqp://u:p%2F@h:5672/%2F"
+    assert read_kafka_servers("h:9092, i:9093\n") == "h:9092,i:9093"
+    assert read_kafka_servers("[::1]:9092") == "[::1]:9092"
+
+
+@pytest.mark.parametrize("wrong", ["http://h/", "amqp://", "amqp://u:p/w@h/", "h:5672"])
+def test_a_wrong_url_of_rabbitmq_is_refused_without_its_password(wrong: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"RABBITMQ_URL is not a .*amqp://") as raised:
+        read_rabbitmq_url(wrong)
+    assert "p/w" not in str(raised.value)
+
+
+@pytest.mark.parametrize("wrong", ["h", "kafka://h:9092", "h:9092,", "h:port", ""])
+def test_a_wrong_address_of_kafka_is_refused(wrong: str) -> None:
+    with pytest.raises(ConfigurationError, match="KAFKA_BOOTSTRAP_SERVERS is not a list"):
+        read_kafka_servers(wrong)

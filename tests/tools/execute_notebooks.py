@@ -79,7 +79,7 @@ def clean(notebook: NotebookNode) -> None:
 
 def main() -> None:
     """Run the notebooks named on the command line, each on fresh servers."""
-    for variable in ("DATABASE_URL", "REDIS_URL"):
+    for variable in ("DATABASE_URL", "REDIS_URL", "RABBITMQ_URL", "KAFKA_BOOTSTRAP_SERVERS"):
         os.environ.pop(variable, None)
     with tempfile.TemporaryDirectory(prefix="rd-run-", dir="/tmp") as base:
         Path(base).chmod(0o711)  # root's servers are nobody's

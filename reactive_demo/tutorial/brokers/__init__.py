@@ -14,6 +14,5 @@ doomed      a reader that is killed half-way
 """
 
 from reactive_demo.tutorial.brokers.broker import Broker, Reader
-from reactive_demo.tutorial.brokers.lab import BrokerLab
 
-__all__ = ["Broker", "BrokerLab", "Reader"]
+__all__ = ["Broker", "Reader"]

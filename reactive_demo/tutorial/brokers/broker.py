@@ -36,6 +36,8 @@ class Broker(ABC):
     name: ClassVar[str]
     promise: ClassVar[str]
     """What its documentation promises, in a sentence."""
+    lost: ClassVar[tuple[type[Exception], ...]]
+    """What its client raises when the connection is lost: close, and try again."""
 
     def __init__(self, url: str) -> None:
         self.url = url

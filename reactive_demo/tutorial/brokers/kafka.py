@@ -67,12 +67,13 @@ class LogReader(Reader):
     def read(self, timeout: float = 1.0) -> str | None:
         """Return the next message of one of the partitions."""
         deadline = time.monotonic() + timeout
-        while (left := deadline - time.monotonic()) > 0:
-            message = self._consumer.poll(left)
+        while True:
+            message = self._consumer.poll(max(0.0, deadline - time.monotonic()))
             if message is not None and message.error() is None:
                 self._read[message.partition() or 0] = (message.offset() or 0) + 1
                 return (message.value() or b"").decode()
-        return None
+            if time.monotonic() >= deadline:
+                return None
 
     def acknowledge(self) -> None:
         """Keep the place: one number a partition, and not one for each message."""
@@ -90,6 +91,7 @@ class Kafka(Broker):
 
     name = "Kafka"
     promise = "for a time that you set; at least once, if the reader commits its place"
+    lost = (KafkaException, TimeoutError)
 
     def __init__(self, url: str) -> None:
         super().__init__(url)

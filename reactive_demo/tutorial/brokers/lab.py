@@ -4,13 +4,13 @@ import itertools
 import os
 import signal
 from importlib import import_module
-from typing import Self
+from typing import Any, Self
 
 import psutil
+import psycopg
 
 from reactive_demo.errors import ConfigurationError, ReactiveDemoError
 from reactive_demo.extras import naming_the_extra
-from reactive_demo.postgres import PatientConnection, open_postgres
 from reactive_demo.servers import Stack
 from reactive_demo.servers.server_dir import ServerDir
 from reactive_demo.tutorial.brokers.broker import Broker
@@ -76,6 +76,12 @@ class BrokerLab:
         broker: Broker = getattr(found, class_name)(getattr(self.stack, address))
         return broker
 
+    def broker(self, name: str) -> Broker:
+        """Return a broker. Raises ConfigurationError, which says how to get a missing one."""
+        if name in self.missing:
+            raise ConfigurationError(self.missing[name])
+        return self.brokers[name]
+
     def new_topic(self) -> str:
         """Return the name of a topic that nobody has used."""
         return f"chapter_09_{os.getpid()}_{next(self._topics)}"
@@ -96,9 +102,9 @@ class BrokerLab:
         wait_until(f"{name} is back", lambda: server.read("state").get("url"), RESTART_TIMEOUT)
         self.brokers[name].close()
 
-    def writer(self) -> PatientConnection:
-        """Return a connection of an application's, to the database."""
-        return open_postgres(self.stack.database_url, "app")
+    def writer(self) -> "psycopg.Connection[Any]":
+        """Return a plain connection to the database, as an application has one."""
+        return psycopg.connect(self.stack.database_url, autocommit=True)
 
     def close(self) -> None:
         """Close the connections; the servers stop a few seconds later. Safe to call twice."""

@@ -39,6 +39,7 @@ class Notify(Broker):
 
     name = "NOTIFY"
     promise = "to those who listen now, with the commit"
+    lost = (psycopg.OperationalError,)
 
     def __init__(self, url: str) -> None:
         super().__init__(url)

@@ -33,6 +33,7 @@ class PubSub(Broker):
 
     name = "Redis Pub/Sub"
     promise = "to those who subscribe now"
+    lost = (redis.ConnectionError, redis.TimeoutError)
 
     def __init__(self, url: str) -> None:
         super().__init__(url)

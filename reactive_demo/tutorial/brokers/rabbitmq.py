@@ -12,6 +12,13 @@ from reactive_demo.tutorial.brokers.broker import TIMEOUT, Broker, Reader
 __all__ = ["RabbitMQ"]
 
 
+PREFETCH = 100
+"""Messages that a reader may hold without having acknowledged one."""
+
+PAUSE = 0.01
+"""Seconds that the client waits before it says that there is nothing."""
+
+
 def open_channel(url: str) -> BlockingChannel:
     """Connect; a reader may think for an hour, so neither side expects a sign of life."""
     parameters = pika.URLParameters(url)
@@ -36,12 +43,12 @@ class QueueReader(Reader):
         self._channel.exchange_declare(topic, "topic", durable=True)
         self._channel.queue_declare(queue, durable=True)
         self._channel.queue_bind(queue, topic, "#")  # whatever the routing key
-        self._channel.basic_qos(prefetch_count=1)  # else the first reader takes all there is
-        self._consumed = self._channel.consume(queue, inactivity_timeout=0.05)
+        self._channel.basic_qos(prefetch_count=PREFETCH)  # else the first reader takes all there is
+        self._consumed = self._channel.consume(queue, inactivity_timeout=PAUSE)
 
     def read(self, timeout: float = 1.0) -> str | None:
-        """Return the next message; of those prefetched, the one before counts as done."""
-        for _ in range(max(1, round(timeout / 0.05))):
+        """Return the next message."""
+        for _ in range(max(1, round(timeout / PAUSE))):
             method, _, body = next(self._consumed)
             if method is not None:
                 self._last = method.delivery_tag
@@ -64,6 +71,7 @@ class RabbitMQ(Broker):
 
     name = "RabbitMQ"
     promise = "in each queue until acknowledged; at least once"
+    lost = (AMQPError, OSError)
 
     def __init__(self, url: str) -> None:
         super().__init__(url)

@@ -63,6 +63,7 @@ class Streams(Broker):
 
     name = "Redis Streams"
     promise = "until trimmed; at least once, if the group acknowledges"
+    lost = (redis.ConnectionError, redis.TimeoutError)
 
     def __init__(self, url: str) -> None:
         super().__init__(url)

@@ -37,10 +37,18 @@ def only_the_database_is_honest(results: Results) -> Verdict:
     return Verdict("only the message that is part of the transaction goes with it")
 
 
-def delivered(lab: BrokerLab, table: str, texts: Collection[str]) -> Verdict:
-    """Check that `texts` are those of all committed rows, and of no others; one may come twice."""
+def delivered(lab: BrokerLab, table: str, texts: Collection[str], at_least: int = 1) -> Verdict:
+    """Check that `texts` are those of all committed rows, and of no others; one may come twice.
+
+    `at_least` is how many rows there are by now.
+    """
     query = sql.SQL("SELECT body FROM {} ORDER BY id").format(sql.Identifier(table))
     committed = [body for (body,) in ask(lab.stack.database_url, query)]
+    if len(committed) < at_least:
+        raise CheckFailed(
+            f"{len(committed)} orders are committed, and this step makes it {at_least}: run its "
+            "cells, in order."
+        )
     if missed := [body for body in committed if body not in texts]:
         raise CheckFailed(
             f"{missed[0]!r} is committed, and was not read: does the listener run, and did the "

@@ -5,15 +5,18 @@ are not lost: they stay *pending* until another consumer claims them. So a messa
 twice; `sql/06_write_behind.sql` counts it once.
 """
 
+import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Self
 
 import redis
 
-from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.errors import ReactiveDemoError, UnavailableError
 from reactive_demo.redis_cache.client import open_redis
 from reactive_demo.redis_cache.keys import stream_key
+from reactive_demo.tutorial.brokers import Broker, Reader
 from reactive_demo.tutorial.strategies.rows import Rows
 from reactive_demo.tutorial.transient import is_transient
 
@@ -31,7 +34,7 @@ class Message(NamedTuple):
     """An increment on its way to the database."""
 
     id: str
-    """Assigned by Redis: milliseconds and a number, as in `1700000000000-0`."""
+    """Assigned by Redis: milliseconds and a number, as in `1700000000000-0`; or by the writer."""
     username: str
     counter: str
 
@@ -40,7 +43,8 @@ class Consumer:
     """A member of the group; as a context manager, it works in a thread of its own.
 
     It claims messages that another consumer took `patience` seconds ago and has not acknowledged.
-    `batch` is the most messages that it stores in one transaction.
+    `batch` is the most messages that it stores in one transaction. With a `broker`, it takes them
+    from there, and the broker decides what is abandoned.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Consumer:
         name: str = "one",
         patience: float = 10,
         batch: int = 500,
+        broker: Broker | None = None,
     ) -> None:
         self.name = name
         self.patience = patience
@@ -59,12 +64,16 @@ class Consumer:
         self.stream = stream_key(prefix)
         self._rows = Rows(database_url)
         self._redis = open_redis(redis_url)
+        self._broker = broker
+        self._reader: Reader | None = None
         self._ending = threading.Event()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="reactive_demo behind", daemon=True)
 
     def take(self) -> list[Message]:
         """Take messages: abandoned ones, or else new ones if any come in time."""
+        if self._broker:
+            return list(self._read(self._broker))
         try:
             found = self._claim() or self._receive()
         except redis.ResponseError as error:
@@ -80,7 +89,11 @@ class Consumer:
         return self._rows.store(self.stream, messages)
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Tell Redis that these messages are done with."""
+        """Tell Redis, or the broker, that these messages are done with."""
+        if self._broker and self._reader:
+            with self._while_it_lasts(self._broker):
+                self._reader.acknowledge()
+            return
         ids = [message.id for message in messages]
         if not ids:
             return
@@ -128,6 +141,7 @@ class Consumer:
 
     def close(self) -> None:
         """Close the connections."""
+        self._leave()
         self._rows.close()
         self._redis.close()
 
@@ -146,6 +160,33 @@ class Consumer:
             self.run()
         except Exception as error:  # noqa: BLE001  (`check()` raises it)
             self._error = error
+
+    def _read(self, broker: Broker) -> Iterator[Message]:
+        """Yield what the broker has for us, at most a batch."""
+        with self._while_it_lasts(broker):
+            if self._reader is None:
+                self._reader = broker.subscribe(self.stream.replace(":", "."), GROUP)
+            for number in range(self.batch):
+                if (body := self._reader.read(0.0 if number else WAIT)) is None:
+                    return
+                yield Message(**json.loads(body))
+
+    @contextmanager
+    def _while_it_lasts(self, broker: Broker) -> Iterator[None]:
+        """Leave a broker that is away: the next call subscribes again."""
+        try:
+            yield
+        except broker.lost as error:
+            self._leave()
+            raise UnavailableError(
+                f"{broker.name} does not answer ({error}): start that server."
+            ) from None
+
+    def _leave(self) -> None:
+        if self._reader is not None:
+            reader, self._reader = self._reader, None
+            with suppress(*(self._broker.lost if self._broker else ())):
+                reader.close()
 
     def _make_group(self) -> None:
         try:

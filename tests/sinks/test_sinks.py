@@ -1,0 +1,272 @@
+"""A listener feeds a broker as it feeds a cache: nothing is missed, each row's changes in order."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from reactive_demo import ChangeTableFeed, Listener, NotifyFeed, Options, Profiles
+from reactive_demo.errors import ConfigurationError
+from reactive_demo.sinks.broker import BrokerSink
+from reactive_demo.tutorial.brokers import Reader
+from tools.brokers import kill, messages
+from tools.waiting import until
+
+pytestmark = pytest.mark.long
+
+MakeSink = Callable[..., BrokerSink]
+Subscribe = Callable[[], Reader]
+
+PROCESS = """
+import sys
+from reactive_demo import ChangeTableFeed, KafkaSink, Listener, RabbitSink
+from reactive_demo.waiting import wait_until
+_, database_url, kind, url, topic = sys.argv
+sink = (RabbitSink if kind == "rabbitmq" else KafkaSink)(url, topic=topic)
+listener = Listener(ChangeTableFeed(database_url), sink).start()
+listener.wait_until("live", 20)
+print("live", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def start() -> Any:
+    """Start listeners that end with the test."""
+    started: list[Listener] = []
+
+    def begun(database: str, sink: BrokerSink, **options: Any) -> Listener:
+        started.append(Listener(ChangeTableFeed(database), sink, **options).start())
+        started[-1].wait_until("live", 20)
+        return started[-1]
+
+    yield begun
+    for listener in started:
+        listener.stop()
+
+
+class Seen:
+    """What a service knows that compares (epoch, version), and whether it had to."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Any] = {}
+        self.versions: dict[str, list[tuple[int, int]]] = defaultdict(list)
+
+    def take(self, found: Iterable[dict[str, Any]]) -> "Seen":
+        for message in found:
+            key, version = message["key"], (int(message["epoch"]), int(message["version"]))
+            if version > max(self.versions[key], default=(0, 0)):
+                self.rows[key] = message["row"]
+            self.versions[key].append(version)
+        return self
+
+    @property
+    def twice(self) -> int:
+        """How many messages came again."""
+        return sum(len(found) - len(set(found)) for found in self.versions.values())
+
+
+def agrees(database: str, seen: Seen) -> bool:
+    """Whether the service knows what the table holds."""
+    with psycopg.connect(database) as connection:
+        rows = connection.execute("SELECT username, row_to_json(p) FROM profile p").fetchall()
+    return dict(rows) == {key: row for key, row in seen.rows.items() if row is not None}
+
+
+def test_every_change_comes_once_and_in_order(
+    profiles: Profiles, database: str, make_sink: MakeSink, subscribe: Subscribe, start: Any
+) -> None:
+    profiles.increment("old", "likes")
+    reader = subscribe()
+    listener = start(database, make_sink())
+    for number in range(60):
+        profiles.increment(f"user {number % 3}", "likes")
+    profiles.delete("user 0")
+    until("all is sent", lambda: listener.stats.applied >= 10 and listener.state == "live")
+    seen = Seen()
+    until("the reader knows all", lambda: agrees(database, seen.take(messages(reader, 0.2))))
+    assert seen.rows["user 0"] is None
+    assert seen.twice == 0
+    assert all(found == sorted(found) for found in seen.versions.values())
+
+
+def test_it_continues_where_the_broker_says_that_it_was(
+    profiles: Profiles, database: str, make_sink: MakeSink, subscribe: Subscribe, start: Any
+) -> None:
+    reader, seen = subscribe(), Seen()
+    start(database, make_sink()).stop()
+    for number in range(50):
+        profiles.increment(f"user {number}", "likes")
+    start(database, make_sink())
+    until("the reader knows all", lambda: agrees(database, seen.take(messages(reader, 0.2))))
+    assert seen.twice == 0
+    assert len(seen.rows) == 50
+
+
+def test_a_listener_that_is_killed_half_way_loses_nothing(  # noqa: PLR0917
+    profiles: Profiles,
+    database: str,
+    kind: str,
+    url: str,
+    topic: str,
+    subscribe: Subscribe,
+) -> None:
+    reader, seen = subscribe(), Seen()
+    words = [sys.executable, "-c", PROCESS, database, kind, url, topic]
+    written = iter(range(100_000))
+    for _ in range(3):
+        process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert process.stdout.readline() == "live\n"
+        for _ in range(200):
+            profiles.increment(f"user {next(written) % 40}", "likes")
+        os.kill(process.pid, signal.SIGKILL)  # in the middle of what it carries
+        process.communicate()
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "live\n"
+        until("the reader knows all", lambda: agrees(database, seen.take(messages(reader, 0.2))))
+    finally:
+        process.kill()
+        process.communicate()
+    assert sum(row["likes_count"] for row in seen.rows.values()) == 600
+
+
+def test_a_broker_that_is_killed_half_way_gets_it_all(  # noqa: PLR0917
+    profiles: Profiles,
+    database: str,
+    kind: str,
+    make_sink: MakeSink,
+    subscribe: Subscribe,
+    start: Any,
+) -> None:
+    """RabbitMQ still has what it confirmed. Ours of Kafka's protocol is empty, and filled again."""
+    home = Path(os.environ["REACTIVE_DEMO_HOME"])
+    subscribe()
+    listener = start(database, make_sink())
+    writing = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not writing.is_set():
+            profiles.increment(f"user {number % 20}", "likes")
+            number += 1
+            writing.wait(0.002)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        until("some have been sent", lambda: listener.stats.applied > 50)
+        kill(home, kind)
+    finally:
+        writing.set()
+        writer.join()
+    listener.wait_until("live", 30)
+    reader, seen = subscribe(), Seen()
+    until(
+        "the reader knows all",
+        lambda: agrees(database, seen.take(messages(reader, 0.2))),
+        timeout=20,
+    )
+    assert listener.stats.reconnects >= 1
+
+
+def test_of_two_that_take_over_the_newest_leads(
+    profiles: Profiles, database: str, make_sink: MakeSink, subscribe: Subscribe, start: Any
+) -> None:
+    reader = subscribe()
+    old = start(database, make_sink(), takeover=True)
+    new = start(database, make_sink(), takeover=True)
+    until("the old one stops", lambda: old.state == "stopped", timeout=10)
+    profiles.increment("ada", "likes")
+    seen = Seen()
+    until("it is sent", lambda: "ada" in seen.take(messages(reader, 0.2)).rows)
+    assert new.state == "live"
+
+
+def test_a_listener_that_stands_by_takes_over(
+    profiles: Profiles, database: str, make_sink: MakeSink, subscribe: Subscribe, start: Any
+) -> None:
+    reader = subscribe()
+    first = start(database, make_sink())
+    second = Listener(ChangeTableFeed(database), make_sink()).start()
+    second.wait_until("standby")
+    first.stop()
+    second.wait_until("live", 20)
+    profiles.increment("ada", "likes")
+    seen = Seen()
+    until("it is sent", lambda: "ada" in seen.take(messages(reader, 0.2)).rows)
+    second.stop()
+
+
+def test_a_feed_without_a_position_is_refused_in_a_sentence(
+    database: str, make_sink: MakeSink
+) -> None:
+    listener = Listener(NotifyFeed(database), make_sink()).start()
+    until("it stops", lambda: listener.state == "stopped")
+    with pytest.raises(ConfigurationError, match="use a ChangeTableFeed or a LogFeed"):
+        listener.check()
+
+
+@pytest.mark.parametrize("kind", ["kafka"])
+def test_a_row_that_the_broker_refuses_holds_up_no_other(
+    connection: psycopg.Connection,
+    database: str,
+    make_sink: MakeSink,
+    subscribe: Subscribe,
+    start: Any,
+) -> None:
+    """Kafka takes no message of more than 1 MB, unless it is told to."""
+    connection.execute("ALTER TABLE profile ADD about text")
+    reader = subscribe()
+    listener = start(database, make_sink())
+    connection.execute(
+        "INSERT INTO profile (username, about) VALUES ('large', repeat('x', 1200000)), ('ada', '')"
+    )
+    seen = Seen()
+    until("ada is sent", lambda: "ada" in seen.take(messages(reader, 0.2)).rows)
+    until("the other is in quarantine", lambda: "large" in listener.quarantine)
+    connection.execute("UPDATE profile SET about = 'short' WHERE username = 'large'")
+    until("it is sent once it fits", lambda: "large" in seen.take(messages(reader, 0.2)).rows)
+    until("and is released", lambda: not listener.quarantine)
+
+
+def test_a_table_that_is_truncated_is_announced(  # noqa: PLR0917
+    connection: psycopg.Connection,
+    profiles: Profiles,
+    database: str,
+    make_sink: MakeSink,
+    subscribe: Subscribe,
+    start: Any,
+) -> None:
+    reader = subscribe()
+    sink = make_sink()
+    start(database, sink)
+    version = profiles.increment("ada", "likes")
+    connection.execute("TRUNCATE profile")
+    bodies: list[str] = []
+
+    def announced() -> bool:
+        if body := reader.read(0.2):
+            bodies.append(body)
+        return any('"key":null' in body and f'"version":"{version}"' < body for body in bodies[1:])
+
+    until("a message about no row says what is gone", announced)
+
+
+def test_options_are_those_of_the_feed(database: str, make_sink: MakeSink) -> None:
+    """The position is kept up to date while nothing happens: an empty broker is noticed."""
+    feed = ChangeTableFeed(database, options=Options(heartbeat=0.2))
+    with Listener(feed, make_sink()) as listener:
+        listener.wait_until("live", 20)
+        sequence = listener.cache._sequence  # type: ignore[attr-defined]
+        until("it has written again", lambda: listener.cache._sequence > sequence)  # type: ignore[attr-defined]
