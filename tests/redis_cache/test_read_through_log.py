@@ -11,6 +11,7 @@ from psycopg.conninfo import make_conninfo
 
 from reactive_demo import Cache, Listener, LogFeed, Profiles, ReadThrough, install, uninstall
 from reactive_demo.options import Options
+from reactive_demo.redis_cache.keys import stamp
 from tools.agreement import Traffic, agree, cached
 from tools.servers import PostgresServer
 from tools.waiting import until
@@ -27,17 +28,23 @@ def database(empty_database: str) -> Iterator[str]:
     uninstall(empty_database)
 
 
+def version_of(cache: Cache, key: str) -> int:
+    held = stamp(cache._redis.hget(cache.redis_key(key), "version"))
+    assert held is not None
+    return int(held.version)
+
+
 def test_what_is_missed_is_stored_with_a_version_that_only_later_changes_beat(
     database: str, cache: Cache, profiles: Profiles, listen: Listen
 ) -> None:
     listen(LogFeed(database, options=QUICK), cache)
     cache.wait_for("ada", profiles.increment("ada", "likes"))
-    told = int(cache._redis.hget("profile:ada", "version"))
+    told = version_of(cache, "ada")
     cache._redis.unlink("profile:ada")
     with ReadThrough(database, cache) as rows:
         assert rows.get("ada") == profiles.get("ada")
         assert rows.get("eve") is None
-    assert int(cache._redis.hget("profile:ada", "version")) > told
+    assert version_of(cache, "ada") > told
     for name in ("ada", "eve"):
         profiles.increment(name, "likes")
     agree(database, cache)
