@@ -31,7 +31,10 @@ def items(database: str, connection: psycopg.Connection, durable: Durable) -> st
     return database
 
 
-@pytest.fixture(params=[{}, {"autocommit": True}, {"row_factory": dict_row}], ids=str)
+@pytest.fixture(
+    params=[{}, {"autocommit": True}, {"row_factory": dict_row}],
+    ids=["plain", "autocommit", "rows are dicts"],
+)
 def own(items: str, request: pytest.FixtureRequest) -> Iterator[psycopg.Connection[Any]]:
     """A connection of the application's, however it was made."""
     with psycopg.connect(items, **request.param) as connection:
