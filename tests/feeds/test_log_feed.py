@@ -478,7 +478,7 @@ def test_a_row_of_an_earlier_feed_is_not_what_is_awaited(
     version = profiles.increment("ada", "likes")
     with pytest.raises(TimeoutError, match="does not have version"):
         cache.wait_for("ada", version, timeout=0.01)
-    listen(database, cache)
+    listen(ChangeTableFeed(database), cache)
     cache.wait_for("ada", version)
     assert cache.get("ada")["likes_count"] == 2
 
