@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from reactive_demo.app.profiles import Profiles
+from reactive_demo.app.transaction import Transaction
 from reactive_demo.capture.install import install, read_sql, uninstall
 from reactive_demo.changes import State
 from reactive_demo.errors import (
@@ -57,6 +58,7 @@ __all__ = [  # what a base install can import; the names in _LATER are public to
     "Stack",
     "State",
     "Stats",
+    "Transaction",
     "UnavailableError",
     "connect",
     "install",
@@ -71,6 +73,7 @@ _LATER = {
     "FaultLab": "tutorial.faults",
     "FlowView": "tutorial.widgets",
     "KafkaSink": "sinks.kafka",
+    "KeepInView": "tutorial.widgets",
     "LiveLabel": "screen.label",
     "ProfileApp": "tutorial.web",
     "ProfileCard": "tutorial.widgets",

@@ -114,6 +114,12 @@ class Batch:
         )
 
     @property
+    def may_overlap(self) -> bool:
+        """Whether it may be on its way to the cache while the next is read: no cursor moves."""
+        goes_on = self.state is State.CATCHING_UP and self.cursor is None
+        return goes_on and bool(self.changes) and self.evict_below is None
+
+    @property
     def rows(self) -> int:
         """How many keys it is about."""
         return len(self.changes) + len(self.unreadable_rows)

@@ -194,6 +194,7 @@ def _add_tools(commands: Commands) -> None:
     bench = commands.add_parser("bench", help="measure this pipeline beside the article's")
     bench.add_argument("--quick", action="store_true", help="take a minute, and be less exact")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+    bench.add_argument("--only", default="", metavar="WORD", help="what has WORD in its name")
     bench.set_defaults(run=_bench)
 
     faults = commands.add_parser(
@@ -230,6 +231,7 @@ def _lab(options: argparse.Namespace) -> int:
         *(sys.executable, "-m", "jupyterlab"),
         f"--ServerApp.root_dir={course.folder}",
         f"--LabApp.default_url=/lab/tree/{FIRST}",
+        "--LabApp.expose_app_in_browser=True",  # for the button of KeepInView
         *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
         *options.extra,
     ]
@@ -387,7 +389,11 @@ def _bench(options: argparse.Namespace) -> None:
 
     with _connect() as servers:
         bench.run(
-            servers, lambda line: print(line, flush=True), quick=options.quick, file=options.json
+            servers,
+            lambda line: print(line, flush=True),
+            quick=options.quick,
+            file=options.json,
+            only=options.only,
         )
 
 

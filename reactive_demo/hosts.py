@@ -15,12 +15,13 @@ from typing import Any, Generic, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import tuple_row
 
 from reactive_demo.errors import first_line
 
 __all__ = ["at_host_of", "connect_to_any_of", "hosts_in", "with_primary_asked_for"]
 
-GRACE = 1.0
+GRACE = 0.5
 """Seconds that the others get to answer once one host takes writes: it may be a former primary."""
 
 ASK_AGAIN = 0.1
@@ -167,6 +168,6 @@ class _Race(Generic[Connection]):
 def _timeline(connection: "psycopg.Connection[Any]") -> str:
     """Return the timeline, in hexadecimal; '' if the server says none, as in recovery."""
     with suppress(psycopg.Error):
-        ((name,),) = connection.execute(TIMELINE)
+        ((name,),) = connection.cursor(row_factory=tuple_row).execute(TIMELINE)
         return str(name)[:8]
     return ""

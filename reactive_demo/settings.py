@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reactive_demo.errors import ConfigurationError
+from reactive_demo.hosts import with_primary_asked_for
 from reactive_demo.urls import (
     read_database_url,
     read_kafka_servers,
@@ -51,7 +52,7 @@ class Settings:
         rabbitmq_url = environ.get("RABBITMQ_URL")
         kafka_servers = environ.get("KAFKA_BOOTSTRAP_SERVERS")
         return cls(
-            read_database_url(database_url) if database_url else None,
+            with_primary_asked_for(read_database_url(database_url)) if database_url else None,
             read_redis_url(redis_url) if redis_url else None,
             _home(environ),
             read_rabbitmq_url(rabbitmq_url) if rabbitmq_url else None,

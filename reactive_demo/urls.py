@@ -170,7 +170,8 @@ def sentinels(redis_url: str) -> Sentinels | None:
     addresses = [(seed.hostname or "localhost", seed.port or SENTINEL_PORT) for seed in seeds]
     for unused in ("host", "port"):
         options.pop(unused, None)
-    return Sentinels(addresses, unquote(name), int(options.pop("db", 0)), options)
+    options.pop("db", None)
+    return Sentinels(addresses, unquote(name), int(db or 0), options)
 
 
 def redis_seeds(redis_url: str) -> list[str]:

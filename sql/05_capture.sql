@@ -44,7 +44,8 @@ BEGIN
 END
 $$;
 
--- Returns the version that this transaction gave to a key, to pass to `Cache.wait_for`; else NULL.
+-- Returns the version that this transaction gave to a key, to pass to `Cache.wait_for`; NULL if it
+-- did not change that row.
 --
 --     SELECT reactive.version_made('public.orders', '42');
 CREATE OR REPLACE FUNCTION reactive.version_made(name text, changed text) RETURNS bigint
@@ -52,6 +53,11 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF pg_current_xact_id_if_assigned() IS NULL THEN
+        RAISE EXCEPTION 'this transaction has changed nothing yet'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Call reactive.version_made in the transaction that changes the row, after the change.';
+    END IF;
     RETURN (SELECT max(c.version) FROM reactive.change c
             WHERE c.table_name = name AND c.xid = pg_current_xact_id_if_assigned() AND c.key = changed);
 END

@@ -12,7 +12,7 @@ from reactive_demo.log_versions import version_to_await
 if TYPE_CHECKING:
     from reactive_demo.postgres import PatientConnection
 
-__all__ = ["Increments"]
+__all__ = ["LOG_END", "Increments"]
 
 Row = dict[str, Any]
 

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from reactive_demo.capture.slots import drop_slot, free_slot, shown_size, slot_name
 from reactive_demo.changes import Batch, State, UnreadableRow, Versioned
-from reactive_demo.errors import NotCapturedError, RefusedError, first_line
+from reactive_demo.errors import NotCapturedError, RefusedError, UnavailableError, first_line
 from reactive_demo.feeds.log_changes import Changes, is_visible
 from reactive_demo.feeds.log_rows import Layout
 from reactive_demo.feeds.pgoutput import Relation, decode
@@ -40,7 +40,13 @@ SHOWN = 3
 WAIT_SHOWN = 0.25
 """Seconds between two looks at what the making of a slot waits for."""
 
-BURST = 2_000
+CANNOT_DECODE = (
+    psycopg.errors.ObjectNotInPrerequisiteState,  # wal_level
+    psycopg.errors.ConfigurationLimitExceeded,  # max_replication_slots
+)
+"""PostgreSQL's errors for a server that is not set up to decode its log."""
+
+BURST = 10_000
 """Messages that are read before others get their turn: the heartbeat, the cache."""
 
 LOOKED_UP = 50
@@ -103,6 +109,18 @@ class LogSession(DurableSession):
                 f"{user} may not read the log ({first_line(error)}): ALTER ROLE {user} REPLICATION."
             ) from error
 
+    def _start(self, stream: Replication, lsn: int, stopping: StopEvent) -> None:
+        """Read the slot from there.
+
+        What read it until now may have confirmed more a moment ago, and PostgreSQL would skip that
+        without a word.
+        """
+        free_slot(self.connection, self._slot)
+        if not self.can_resume(f"{CURSOR}{lsn}"):
+            raise UnavailableError("The slot was lost, or moved on: the cache is filled again.")
+        ((publication,),) = self.connection.execute(query("publication"), [self._table.name])
+        stream.start(self._slot, publication, lsn, stopping)
+
     @property
     def _slot(self) -> str:
         return slot_name(self.connection, self._table.name, self.follower)
@@ -115,9 +133,15 @@ class LogSession(DurableSession):
         """Make the slot anew; say what that waits for. Returns None if stopped meanwhile."""
         drop_slot(self.connection, self._slot)
         made = None
-        for made in stream.create_slot(self._slot, stopping, WAIT_SHOWN):
-            if made is None:
-                yield Batch(State.CATCHING_UP, progress=self._waiting_for(stream.pid))
+        try:
+            for made in stream.create_slot(self._slot, stopping, WAIT_SHOWN):
+                if made is None:
+                    yield Batch(State.CATCHING_UP, progress=self._waiting_for(stream.pid))
+        except CANNOT_DECODE as error:
+            raise RefusedError(
+                f"PostgreSQL makes no slot ({first_line(error)}): set wal_level = logical and a "
+                "max_replication_slots that leaves room for one more, then restart PostgreSQL."
+            ) from error
         if made is not None:
             try:
                 self._check_unchanged()  # `uninstall` may have missed a slot so new
@@ -156,9 +180,7 @@ class LogSession(DurableSession):
         """Read what is there, hand it over, confirm it, and wait for more."""
         self._stream = stream = self._stream or self._open_stream()
         start = int(cursor.removeprefix(CURSOR))
-        free_slot(self.connection, self._slot)
-        ((publication,),) = self.connection.execute(query("publication"), [self._table.name])
-        stream.start(self._slot, publication, start)
+        self._start(stream, start, stopping)
         ((end,),) = self.connection.execute(query("log_end"))
         missed, told, state = lsn_number(end), monotonic(), State.CATCHING_UP
         changes = Changes(self._layout, self._ask_key, start)
@@ -172,7 +194,7 @@ class LogSession(DurableSession):
                     continue
                 changes.take(decode(message))
                 if self._is_full(changes):
-                    yield from self._hand_over(State.CATCHING_UP, changes)
+                    yield from self._hand_over(State.CATCHING_UP, changes, is_part=True)
             due = monotonic() - told >= self.options.heartbeat
             if due:  # a sign of life: is this still the leader, does Redis still hold the data,
                 self._check_unchanged()  # and is the table what it was?
@@ -212,11 +234,11 @@ class LogSession(DurableSession):
         )
 
     def _hand_over(
-        self, state: State, changes: Changes, *, is_sign: bool = False
+        self, state: State, changes: Changes, *, is_sign: bool = False, is_part: bool = False
     ) -> Iterator[Batch]:
-        """Yield what has changed; once the cache has it, confirm it."""
-        end = changes.end
-        written = bool(changes.received or changes.has_ended or is_sign)
+        """Yield what has changed; once the cache has it, confirm it. A part moves no cursor."""
+        end, has_ended = changes.end, changes.has_ended
+        written = not is_part and bool(changes.received or has_ended or is_sign)
         looked_up = self._look_up(changes)
         rows, unreadable = [], []
         for key, (row, version) in changes.rows.items():
@@ -236,6 +258,7 @@ class LogSession(DurableSession):
             progress=self._warning if state is State.LIVE else "reading the log",
         )
         changes.clear()
+        changes.has_ended = is_part and has_ended
         yield batch
         if written and self._stream is not None:
             self._stream.confirm(end)
@@ -246,6 +269,8 @@ class LogSession(DurableSession):
             return {}
         self._await_visible(set(changes.missing.values()))
         found = self._rows.look_up(list(changes.missing))
+        ((end,),) = self.connection.execute("SELECT pg_current_wal_insert_lsn()::text")
+        changes.fresh.update(dict.fromkeys(found, lsn_number(end)))
         return {key: row for key, (row, _) in found.items()}
 
     def _await_visible(self, xids: Collection[int]) -> None:

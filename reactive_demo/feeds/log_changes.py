@@ -47,6 +47,9 @@ class Changes:
     missing: dict[str, int] = field(default_factory=dict)
     """The keys whose rows the log does not tell, so that they must be looked up, with the numbers
     (the lower 32 bits) of the transactions that must be visible by then."""
+    fresh: dict[str, int] = field(default_factory=dict)
+    """The keys that were looked up, and how far the log went by then: what happened before is in
+    those rows, so that the log's own, which are older, would take them back."""
     truncated: str | None = None
     """The version of the last TRUNCATE."""
     has_ended: bool = False
@@ -94,6 +97,7 @@ class Changes:
 
     def clear(self) -> None:
         """Begin the next batch."""
+        self.fresh = {key: end for key, end in self.fresh.items() if end > self.end}
         self.rows, self.missing, self.truncated, self.has_ended = {}, {}, None, False
         self.received, self.size, self.changed_at = 0, 0, None
 
@@ -115,7 +119,7 @@ class Changes:
     def _put(self, key: str, row: str | None, version: str, *, is_missing: bool = False) -> None:
         self.rows[key] = (row, version)
         self.size += len(row or "")
-        if is_missing:
+        if is_missing or self._begun.lsn < self.fresh.get(key, 0):
             self.missing[key] = self._begun.xid
         else:
             self.missing.pop(key, None)

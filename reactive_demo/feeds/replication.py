@@ -101,14 +101,19 @@ class Replication:
             if self._pgconn.is_busy():
                 yield None
 
-    def start(self, slot: str, publication: str, lsn: int) -> None:
-        """Begin to stream the transactions that commit after `lsn`."""
+    def start(self, slot: str, publication: str, lsn: int, stopping: StopEvent) -> None:
+        """Begin to stream the transactions that commit after `lsn`, unless `stopping` is set."""
         start = (  # both names consist of letters, digits and underscores
             f"START_REPLICATION SLOT {slot} LOGICAL {lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
             f" (proto_version '1', publication_names '\"{publication}\"')"
         )
         self._pgconn.send_query(start.encode())
         self._pgconn.flush()
+        while self._pgconn.is_busy():  # libpq would wait too, and hold up all other threads
+            if stopping.is_set():
+                return
+            self.wait(stopping, 1.0)
+            self._pgconn.consume_input()
         self._result()
         self._confirmed = lsn
 

@@ -76,7 +76,8 @@ class Session:
 
         Without a cursor, the whole table comes first, unless `fill` is false: then only what the
         cache holds from before is evicted. A batch must be in the cache before the next
-        is asked for: its cursor then counts as reached. Empty batches tell the state.
+        is asked for, unless it `may_overlap`: its cursor then counts as reached. Empty batches
+        tell the state.
         """
         raise NotImplementedError
 

@@ -1,7 +1,7 @@
 """Leadership: which listener may write the cache.
 
-At most one listener leads for each kind of feed, table and cache. Three things see to it, each for
-a failure of its own; `docs/architecture.md` has the whole protocol.
+Of listeners with a durable feed, whichever it is, one leads for each table and cache. Three things
+see to it, each for a failure of its own; `docs/architecture.md` has the whole protocol.
 
     an advisory lock in PostgreSQL    one leader a database; it goes with the connection, however
                                       that ends, so a dead leader needs no time-out

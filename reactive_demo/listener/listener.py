@@ -20,7 +20,9 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Self
 
@@ -66,7 +68,7 @@ class Applied:
 class Listener:
     """A thread that writes what `feed` tells into `cache`.
 
-    At most one listener leads for a kind of feed, a table and a cache; others stand by. With
+    At most one listener with a durable feed leads for a table and a cache; others stand by. With
     `takeover=True` the newest leads: it preempts the leader, and one that was itself started so
     stops. So running a notebook's cell again leaves one listener, not two, and in a notebook whose
     listener is stopped, nothing moves because another notebook is still open.
@@ -220,32 +222,46 @@ class Listener:
         return False
 
     def _follow(self, session: Session, lease: Lease | None) -> None:
-        """Write what the session tells, each batch before the next is asked for."""
+        """Write what the session tells; of a backlog, one batch while the next is read."""
         session.on_notify = self.heard
         caught_up, first = True, True
-        for batch in self._health.batches(session, lease, self._stopping):
-            if self._stopping.is_set():
-                return
-            if batch.state is not State.LIVE:
-                self._become(batch.state, batch.progress)
-            missed = bool(first and batch.changes) or batch.state is State.CATCHING_UP
-            if missed and caught_up:
-                self._recorder.count(catch_ups=1)
-            caught_up, first = batch.state is State.LIVE, False
-            if not batch.is_empty:
-                self._write(batch, lease)
-                lease = lease and replace(lease, sequence=lease.sequence + 1)
-            self._recorder.retained_log = session.retained_log
-            # Live is one who has written all there was.
-            self._become(batch.state, batch.progress or self._health.notice)
-            if batch.state is State.LIVE:
-                self._live_since = min(self._live_since, time.monotonic())
+        with ExitStack() as under_way:
+            for batch in self._health.batches(session, lease, self._stopping):
+                under_way.close()
+                if self._stopping.is_set():
+                    return
+                if batch.state is not State.LIVE:
+                    self._become(batch.state, batch.progress)
+                missed = bool(first and batch.changes) or batch.state is State.CATCHING_UP
+                if missed and caught_up:
+                    self._recorder.count(catch_ups=1)
+                caught_up, first = batch.state is State.LIVE, False
+                if not batch.is_empty:
+                    under_way.callback(self._begin(batch, lease))
+                    lease = lease and replace(lease, sequence=lease.sequence + 1)
+                if not batch.may_overlap:
+                    under_way.close()
+                self._recorder.retained_log = session.retained_log
+                # Live is one who has written all there was.
+                self._become(batch.state, batch.progress or self._health.notice)
+                if batch.state is State.LIVE:
+                    self._live_since = min(self._live_since, time.monotonic())
 
-    def _write(self, batch: Batch, lease: Lease | None) -> None:
+    def _begin(self, batch: Batch, lease: Lease | None) -> Callable[[], None]:
+        """Send the batch, if it may overlap; return what completes the write."""
         heard_at = time.time()
         self._recorder.count(received=batch.received or batch.rows, undecodable=batch.undecodable)
+        if lease is not None and batch.may_overlap:
+            finish = self._quarantine.begin(batch, lease)
+        else:
+            finish = partial(self._quarantine.write, batch, lease)
+        return partial(self._complete, batch, lease, heard_at, finish)
+
+    def _complete(
+        self, batch: Batch, lease: Lease | None, heard_at: float, finish: Callable[[], Outcome]
+    ) -> None:
         unannounced = self.cache.unannounced
-        outcome = self._write_until_taken(batch, lease)
+        outcome = self._finish_once_taken(batch, lease, finish)
         applied_at = time.time()
         if outcome.newer:
             self._health.note_unannounced(self.cache.unannounced - unannounced)
@@ -257,18 +273,21 @@ class Listener:
         if self.applied and batch.changes:
             self.applied(Applied(batch, outcome.newer, heard_at, applied_at))
 
-    def _write_until_taken(self, batch: Batch, lease: Lease | None) -> Outcome:
-        """Write the batch; while Redis does not take it, keep it and try again."""
+    def _finish_once_taken(
+        self, batch: Batch, lease: Lease | None, finish: Callable[[], Outcome]
+    ) -> Outcome:
+        """Finish the write; while Redis does not take the batch, keep it and try again."""
         failures = 0
         while True:
             try:
-                return self._quarantine.write(batch, lease)
+                return finish()
             except redis.RedisError as error:
                 failures += 1
                 self._note_failure(error, failures)
                 self._back_off(failures)
                 if self._stopping.is_set():
                     raise
+                finish = partial(self._quarantine.write, batch, lease)
 
     def _back_off(self, failures: int) -> None:
         """Wait before the next attempt, with full jitter; `stop()` ends it."""

@@ -11,7 +11,7 @@ a command.
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -21,7 +21,7 @@ import redis
 from redis import exceptions
 
 from reactive_demo.changes import Batch, Lease, State
-from reactive_demo.errors import ReactiveDemoError, first_line
+from reactive_demo.errors import FencedError, ReactiveDemoError, first_line
 from reactive_demo.redis_cache.quarantine_records import MAX_QUARANTINED
 from reactive_demo.sinks import Sink
 
@@ -93,9 +93,34 @@ class Quarantine:
             self._cache.write(replace(batch, changes=()), lease)  # the cursor, and the sequence
         else:
             self._release(batch.changes)
+        return outcome + self._isolate_unreadable(batch)
+
+    def begin(self, batch: Batch, lease: Lease) -> Callable[[], Outcome]:
+        """Send a batch that `may_overlap`; return what waits for it, and does as `write`.
+
+        A batch that is not taken at once is written again, with all care.
+        """
+        try:
+            finish_write = self._cache.begin_write(batch, lease)
+        except Exception:  # noqa: BLE001 - `write` raises it again
+            return lambda: self.write(batch, lease)
+
+        def finish() -> Outcome:
+            try:
+                outcome = Outcome(finish_write())
+            except FencedError:
+                raise
+            except Exception:  # noqa: BLE001
+                return self.write(batch, lease)
+            self._release(batch.changes)
+            return outcome + self._isolate_unreadable(batch)
+
+        return finish
+
+    def _isolate_unreadable(self, batch: Batch) -> Outcome:
         for row in batch.unreadable_rows:
             self._isolate(*row)
-        return outcome + Outcome(0, quarantined=len(batch.unreadable_rows))
+        return Outcome(0, quarantined=len(batch.unreadable_rows))
 
     def _write_apart(self, batch: Batch, lease: Lease | None, changes: Sequence[Any]) -> Outcome:
         """Write some of the batch's changes, in halves if not at once; the order within stays."""

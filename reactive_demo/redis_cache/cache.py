@@ -17,10 +17,12 @@ from typing import Any, TypeVar, cast
 import redis
 
 from reactive_demo.changes import Batch, Change, Lease
+from reactive_demo.errors import NotCapturedError
 from reactive_demo.exact_json import parse_row
+from reactive_demo.keys import Key, key_text
 from reactive_demo.log_versions import has_reached
 from reactive_demo.redis_cache.client import database_of
-from reactive_demo.redis_cache.keys import Key, feed_key, key_text, row_key, stamp
+from reactive_demo.redis_cache.keys import feed_key, row_key, stamp
 from reactive_demo.redis_cache.leaders import Leaders
 from reactive_demo.redis_cache.quarantine_records import QuarantineRecords
 from reactive_demo.redis_cache.rights import MissingRights
@@ -115,13 +117,18 @@ class Cache:
         return self._store.scan()
 
     def wait_for(self, key: Key, version: int | None, timeout: float = 5) -> None:
-        """Wait until the cache holds `version` of the row, or a later one; None waits for nothing.
+        """Wait until the cache holds `version` of the row, or a later one.
 
-        This is how to read your own writes: `Profiles.increment` returns the version. Raises
-        TimeoutError after `timeout` seconds.
+        This is how to read your own writes: `Profiles.increment` and `Transaction.version` return
+        the version. Raises TimeoutError after `timeout` seconds, and NotCapturedError for None.
         """
+        if version is None:
+            raise NotCapturedError(
+                f"There is no version of {key} to wait for, since no durable feed can follow its "
+                f"table: run `reactive-demo install --table {self.table}`."
+            )
         deadline, pause = time.monotonic() + timeout, 0.001
-        while version is not None and not has_reached(version, *self._progress(key)):
+        while not has_reached(version, *self._progress(key)):
             if time.monotonic() > deadline:
                 raise TimeoutError(
                     f"The cache does not have version {version} of {key} after {timeout:g} s: does "
@@ -171,6 +178,10 @@ class Cache:
                 self.put(changes)
             return len(changes)
         return self._store.write(batch, lease, partial=partial)
+
+    def begin_write(self, batch: Batch, lease: Lease) -> Callable[[], int]:
+        """Send a batch that `may_overlap`; return what waits for the reply, and does as `write`."""
+        return self._store.begin_write(batch, lease)
 
     def release(self) -> None:
         """Do nothing: the next leader's token replaces this one's."""

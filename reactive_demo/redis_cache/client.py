@@ -6,7 +6,7 @@ the server does.
 """
 
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from importlib.resources import files
@@ -44,6 +44,7 @@ __all__ = [
     "open_async_redis",
     "open_redis",
     "script",
+    "send",
     "subscribing",
     "subscribing_async",
 ]
@@ -69,6 +70,10 @@ OF_A_NODE |= {"socket_timeout", "socket_connect_timeout", "socket_keepalive"}
 IS_CLUSTER = (
     "This Redis is a node of a cluster, which holds only some of the keys: let REDIS_URL name a "
     "Redis or Valkey server that is not part of a cluster."
+)
+BY_SOCKET = (
+    "This Redis is a node of a cluster, whose nodes are reached by host and port: let REDIS_URL "
+    "name those in place of a socket (redis://host:port)."
 )
 NO_CLUSTER = (
     "The Redis URL names several servers, and they are not the nodes of a cluster: let it name one."
@@ -130,6 +135,7 @@ def connect_redis(redis_url: str) -> redis.Redis:
             with suppress(NoPermissionError):  # that is an answer too
                 client.ping()
         except ClusterNodeError:
+            _refuse_socket(seed)
             with as_redis_errors():
                 return cast("redis.Redis", _open_cluster(seeds))
         except (redis.ConnectionError, redis.TimeoutError) as error:
@@ -168,6 +174,7 @@ async def connect_async_redis(redis_url: str) -> AsyncRedis | AsyncRedisCluster:
                 await client.ping()
         except ClusterNodeError:
             await client.aclose()
+            _refuse_socket(seed)
             nodes = [AsyncClusterNode(*address) for address in map(_address, seeds)]
             return AsyncRedisCluster(
                 startup_nodes=nodes, require_full_coverage=False, **_of_a_cluster(seeds)
@@ -225,6 +232,27 @@ def script(client: redis.Redis, *names: str) -> Script:
     return client.register_script(_source(names))
 
 
+def send(
+    client: redis.Redis, script: Script, keys: Sequence[str], args: Sequence[Any]
+) -> Callable[[], Any]:
+    """Send a script that the server has; return what waits for the reply, to be called once."""
+    pool = client.connection_pool
+    connection = pool.get_connection()
+    try:
+        connection.send_command("EVALSHA", script.sha, len(keys), *keys, *args)
+    except BaseException:
+        pool.release(connection)
+        raise
+
+    def reply() -> Any:
+        try:
+            return connection.read_response()
+        finally:
+            pool.release(connection)
+
+    return reply
+
+
 @cache
 def _source(names: tuple[str, ...]) -> str:
     folder = files("reactive_demo.redis_cache") / "lua"
@@ -248,6 +276,12 @@ def _of_a_cluster(seeds: list[str]) -> dict[str, Any]:
     if options.pop("connection_class", None):
         options["ssl"] = True
     return {**_options(seeds[0]), **options}
+
+
+def _refuse_socket(seed: str) -> None:
+    """Raise ConfigurationError: what the other nodes are called by is host and port."""
+    if parse_url(seed).get("path"):
+        raise ClusterNodeError(BY_SOCKET)
 
 
 def _address(seed: str) -> tuple[str, int]:

@@ -12,7 +12,7 @@ The feed's hash, on whichever node it is, says which lease is the newest and whe
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
@@ -28,7 +28,7 @@ from reactive_demo.errors import FencedError
 from reactive_demo.exact_json import dump_row
 from reactive_demo.redis_cache.client import as_redis_errors, script
 from reactive_demo.redis_cache.keys import feed_key, load_key, marker_key, row_key
-from reactive_demo.redis_cache.one_server import OneServer
+from reactive_demo.redis_cache.one_server import OneServer, Run
 from reactive_demo.redis_cache.rights import MissingRights
 
 __all__ = ["Cluster"]
@@ -82,10 +82,13 @@ class Node(OneServer):
         super().__init__(client, table, tombstone_life)
         self.feed = marker_key(table, tag_of(slot))
 
-    def script(self, *names: str) -> Callable[..., Any]:
-        """Return what runs a script on this node, whatever the slots of its keys."""
-        run = script(self.client, "on_a_node.lua", *names)
-        return lambda keys, args: run(keys=keys[:1], args=[len(keys), *keys, *args])
+    def script(self, *names: str) -> tuple[Run, Run]:
+        """Return what runs or sends a script on this node, whatever the slots of its keys."""
+        run, sent = super().script("on_a_node.lua", *names)
+        return (
+            lambda keys, args: run(keys[:1], [len(keys), *keys, *args]),
+            lambda keys, args: sent(keys[:1], [len(keys), *keys, *args]),
+        )
 
     def load_key(self, key: str) -> str:
         """Return the key that a reader holds on this node while it loads a row."""
@@ -99,18 +102,18 @@ class AskedNode(Node):
         assert isinstance(node, Node)  # noqa: S101
         super().__init__(node.client, node.slot, node.table, tombstone_life)
 
-    def script(self, *names: str) -> Callable[..., Any]:
+    def script(self, *names: str) -> tuple[Run, Run]:
         """Return what runs a script on this node as if the slot were there already."""
         run = script(self.client, "on_a_node.lua", *names)
 
-        def ask(keys: list[Any], args: list[Any]) -> Any:
+        def ask(keys: Sequence[str], args: Sequence[Any]) -> Any:
             self.client.script_load(run.script)
             with self.client.pipeline(transaction=False) as batch:
                 batch.execute_command("ASKING")  # type: ignore[no-untyped-call]
                 batch.evalsha(run.sha, 1, keys[0], len(keys), *keys, *args)
                 return batch.execute()[1]
 
-        return ask
+        return ask, ask
 
 
 @dataclass
@@ -127,6 +130,10 @@ class Lead:
     """Whether the slots are where they were when the cache was filled last."""
     since: float = field(default_factory=time.monotonic)
     looked: float = field(default_factory=time.monotonic)
+
+    def held(self, part: OneServer, lease: Lease) -> Lease:
+        """Return the lease as that part has it."""
+        return replace(lease, sequence=self.sequences[part])
 
 
 class Cluster:
@@ -188,8 +195,8 @@ class Cluster:
         listed, filled = self._listed()
         marks = self._read_marks(slots | listed)
         newest = max((int(mark.epoch) for mark in marks.values()), default=0)
-        if newest > int(lease.epoch):  # the feed's hash is older than the rows
-            self.client.hset(self.feed, "epoch", str(newest))
+        if newest > int(lease.epoch) or (marks and not listed):  # the record is lost, or older
+            self.client.hset(self.feed, "epoch", str(max(newest, int(lease.epoch))))
             lease = self._record.acquire_lease(
                 incarnation, new_epoch=True, whatever_database=whatever_database
             )
@@ -213,29 +220,40 @@ class Cluster:
             for one in topology:
                 if one[2:] == share[2:]:
                     by_slot[one.first : one.last + 1] = [node] * (one.last - one.first + 1)
-        sequences: dict[OneServer, int] = dict.fromkeys((*nodes, self._record), sequence)
+        record = OneServer(by_slot[slot_of(self.feed)].client, self.table, self._tombstone_life)
+        sequences: dict[OneServer, int] = dict.fromkeys((*nodes, record), sequence)
         is_filled = cursor is None or filled == division
         self._lead = Lead(token, topology, nodes, by_slot, sequences, is_filled)
         return Lease(token, lease.epoch, cursor, sequence)
 
     def write(self, batch: Batch, lease: Lease, *, partial: bool = False) -> int:
         """Write to each node its part of the batch, and to all the marker."""
-        lead = self._lead
-        if lead is None or lead.token != lease.token:
-            raise FencedError("another lease was taken")
-        self._watch(lead)
+        if batch.evict_below is not None:
+            lead = self._lead_of(lease)
+            with self._explained(lead):
+                for node in lead.nodes:
+                    evict = Batch(batch.state, evict_below=batch.evict_below)
+                    node.write(evict, lead.held(node, lease), partial=True)
+        return self.begin_write(replace(batch, evict_below=None), lease, partial=partial)()
+
+    def begin_write(
+        self, batch: Batch, lease: Lease, *, partial: bool = False
+    ) -> Callable[[], int]:
+        """Send to each node its part; return what waits for the replies, and does as `write`."""
+        lead = self._lead_of(lease)
         parts: dict[OneServer, list[Versioned]] = {part: [] for part in lead.sequences}
         for change in cast("Sequence[Versioned]", batch.changes):
             parts[lead.by_slot[slot_of(row_key(self.table, change.key))]].append(change)
-        try:
-            return sum(
-                self._write_part(lead, part, replace(batch, changes=rows), lease, partial=partial)
-                for part, rows in parts.items()
-            )
-        except redis.RedisError as error:
-            if self._has_moved(lead):
-                raise FencedError(MOVED) from error
-            raise
+        sent = [
+            self._begin_part(lead, part, replace(batch, changes=rows), lease, partial=partial)
+            for part, rows in parts.items()
+        ]
+
+        def finish() -> int:
+            with self._explained(lead):
+                return sum(_all_of(sent))
+
+        return finish
 
     def forget_cursor(self) -> None:
         """Have the leader fill the cache again."""
@@ -270,24 +288,51 @@ class Cluster:
 
     # Writing
 
-    def _write_part(
+    def _begin_part(
         self, lead: Lead, part: OneServer, batch: Batch, lease: Lease, *, partial: bool
-    ) -> int:
-        """Write one node's part; again, if it got there and others did not."""
-        if part is self._record:
-            batch = replace(batch, changes=(), evict_below=None)
-        held = replace(lease, sequence=lead.sequences[part])
-        repeated = held.sequence > lease.sequence
+    ) -> Callable[[], int]:
+        """Send one node's part; again, if it got there and other nodes' parts did not."""
+        held = lead.held(part, lease)
+        partial_here = partial or held.sequence > lease.sequence
         try:
-            newer = part.write(batch, held, partial=partial or repeated)
-        except redis.ResponseError as error:
-            if ELSEWHERE not in str(error) or self._has_moved(lead):
-                raise
-            newer = self._write_in_transit(lead, part, batch, held)
-            part.write(replace(batch, changes=()), held, partial=partial or repeated)
-        if not partial:
-            lead.sequences[part] = lease.sequence + 1
-        return newer
+            reply = part.begin_write(batch, held, partial=partial_here)
+        except redis.RedisError as error:
+            failure = error
+
+            def reply() -> int:
+                raise failure
+
+        def finish() -> int:
+            try:
+                newer = reply()
+            except redis.ResponseError as error:
+                if ELSEWHERE not in str(error) or self._has_moved(lead):
+                    raise
+                newer = self._write_in_transit(lead, part, batch, held)
+                part.write(replace(batch, changes=()), held, partial=partial_here)
+            if not partial:
+                lead.sequences[part] = lease.sequence + 1
+            return newer
+
+        return finish
+
+    def _lead_of(self, lease: Lease) -> Lead:
+        """Return what is known of the cluster under this lease."""
+        lead = self._lead
+        if lead is None or lead.token != lease.token:
+            raise FencedError("another lease was taken")
+        self._watch(lead)
+        return lead
+
+    @contextmanager
+    def _explained(self, lead: Lead) -> Iterator[None]:
+        """Raise FencedError for what fails because nodes or slots are not what they were."""
+        try:
+            yield
+        except redis.RedisError as error:
+            if self._has_moved(lead):
+                raise FencedError(MOVED) from error
+            raise
 
     def _write_in_transit(self, lead: Lead, part: OneServer, batch: Batch, held: Lease) -> int:
         """Write rows some of whose slots are being migrated: what is not here yet is there."""
@@ -305,7 +350,7 @@ class Cluster:
             rows = []
             for node, some in asked.items():
                 share = replace(batch, changes=some, cursor=None, evict_below=None)
-                its = replace(held, sequence=lead.sequences[node])
+                its = lead.held(node, held)
                 try:
                     there = part if node is part else AskedNode(node, self._tombstone_life)
                     newer += there.write(share, its, partial=True)
@@ -410,6 +455,20 @@ class Cluster:
             raise exceptions.ClusterDownError(f"{share.host}:{share.port} is not known yet")
         client = self._cluster.get_redis_connection(node)
         return Node(client, share.first, self.table, self._tombstone_life)
+
+
+def _all_of(sent: Iterable[Callable[[], int]]) -> list[int]:
+    """Return all replies; every one is waited for, before the first error is raised."""
+    counts: list[int] = []
+    failures: list[Exception] = []
+    for finish in sent:
+        try:
+            counts.append(finish())
+        except (redis.RedisError, FencedError) as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return counts
 
 
 def slot_of(name: str) -> int:

@@ -1,16 +1,11 @@
 """The names of Redis keys, and how to read a row's version. A row's key is its channel too."""
 
-import json
 import re
-from datetime import date, datetime
 from typing import NamedTuple
-from uuid import UUID
 
 __all__ = [
-    "Key",
     "Stamp",
     "feed_key",
-    "key_text",
     "load_key",
     "marker_key",
     "quarantine_key",
@@ -36,36 +31,6 @@ def stamp(field: str | None) -> Stamp | None:
     """Read the field `version`; None if there is none, or another program or release wrote it."""
     found = STAMP.fullmatch(field or "")
     return Stamp(*found.groups()) if found else None
-
-
-Part = str | int | UUID | date
-"""The value of a key's column."""
-
-Key = Part | tuple[Part, ...] | list[Part]
-"""A primary key as callers write it: of several columns, a tuple or a list in their order."""
-
-
-def key_text(key: Key) -> str:
-    """Return the primary key as text, as `reactive.key_expression` in `sql/04_table.sql` makes it.
-
-    Raises TypeError for a type whose text depends on the column, rather than miss the row.
-    """
-    if not (isinstance(key, tuple | list) and key):
-        part = _part(key)
-        return part if isinstance(part, str) else json.dumps(part)
-    return key_text(key[0]) if len(key) == 1 else json.dumps([*map(_part, key)], ensure_ascii=False)
-
-
-def _part(value: object) -> str | int:
-    """Return what JSON has for the value of a key's column."""
-    if isinstance(value, str | int):
-        return value
-    if isinstance(value, UUID | date) and not isinstance(value, datetime):
-        return str(value)
-    raise TypeError(
-        f"{value!r} cannot be a key or a part of one: pass text, a whole number, a bool, a UUID or "
-        "a date, or the whole key as the text that Cache.scan() yields."
-    )
 
 
 def row_key(table: str, key: str) -> str:

@@ -14,6 +14,8 @@ from reactive_demo.redis_cache.store import Store
 
 __all__ = ["Loads"]
 
+BEGIN, LOAD = ("begin_load.lua",), ("row.lua", "load.lua")
+
 ALONE = "alone", None
 
 
@@ -33,7 +35,7 @@ class Loads:
             server = self._store.server_of(key, anew=anew)
             begin, _ = self._scripts_of(server)
             try:
-                answer, value = begin(keys=self._keys(server, key), args=[token, milliseconds])
+                answer, value = begin(self._keys(server, key), [token, milliseconds])
             except redis.ResponseError as error:
                 if not _is_elsewhere(error):
                     raise
@@ -55,7 +57,7 @@ class Loads:
         server = self._store.server_of(key)
         _, load = self._scripts_of(server)
         try:
-            load(keys=self._keys(server, key), args=[*arguments, self._store.db])
+            load(self._keys(server, key), [*arguments, self._store.db])
         except redis.ResponseError as error:
             if not _is_elsewhere(error):
                 raise
@@ -66,7 +68,7 @@ class Loads:
 
     def _scripts_of(self, server: OneServer) -> Any:
         if (known := self._scripts.get(server)) is None:
-            known = server.script("begin_load.lua"), server.script("row.lua", "load.lua")
+            known = [server.script(*names)[0] for names in (BEGIN, LOAD)]
             self._scripts[server] = known
         return known
 

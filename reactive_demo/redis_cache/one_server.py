@@ -8,15 +8,16 @@ its part of the keys (see `cluster.py`).
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial as bound
 from typing import Any, cast
 
 import redis
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, NoScriptError
 
 from reactive_demo.changes import Batch, Change, Lease, Versioned, into_batches
 from reactive_demo.errors import FencedError, RefusedError
 from reactive_demo.exact_json import dump_row
-from reactive_demo.redis_cache.client import script
+from reactive_demo.redis_cache.client import script, send
 from reactive_demo.redis_cache.keys import feed_key, load_key, row_key, row_pattern
 from reactive_demo.redis_cache.rights import LEADER, WRITER, MissingRights, missing_rights
 
@@ -24,6 +25,9 @@ __all__ = ["OneServer"]
 
 SCAN_COUNT = 500
 """Keys examined in one command."""
+
+Run = Callable[[Sequence[str], Sequence[Any]], Any]
+"""What is called with a script's keys and arguments."""
 
 GONE_AFTER = 6
 """Seconds since its last write after which another database's leader is taken to be gone: three
@@ -43,12 +47,13 @@ class OneServer:
         self._prefix = row_key(table, "")
         self._life = str(round(1000 * tombstone_life))
         self._acquire_lease = script(client, "acquire_lease.lua")
-        self._apply = self.script("row.lua", "apply.lua")
-        self._evict = self.script("row.lua", "evict.lua")
+        self._apply, self._send_apply = self.script("row.lua", "apply.lua")
+        self._evict, _ = self.script("row.lua", "evict.lua")
 
-    def script(self, *names: str) -> Callable[..., Any]:
-        """Return what runs a script of `lua/`, called with `keys` and `args`."""
-        return script(self.client, *names)
+    def script(self, *names: str) -> tuple[Run, Run]:
+        """Return what runs a script of `lua/`, and what sends it; both take keys and arguments."""
+        run = script(self.client, *names)
+        return run, bound(send, self.client, run)
 
     def scan(self) -> Iterator[str]:
         """Yield the keys of the cached rows, tombstones among them, in no order."""
@@ -103,16 +108,37 @@ class OneServer:
 
     def write(self, batch: Batch, lease: Lease, *, partial: bool = False) -> int:
         """Do what `Cache.write` says of a batch with a lease."""
+        if batch.evict_below is not None:
+            held = f"{lease.token}:{lease.sequence}"
+            self._evict_below(held, lease.epoch, batch.evict_below)
+        keys, arguments = self._to_apply(batch, lease, partial=partial)
+        return self._unless_fenced(self._apply(keys, arguments))
+
+    def begin_write(
+        self, batch: Batch, lease: Lease, *, partial: bool = False
+    ) -> Callable[[], int]:
+        """Send a batch that evicts nothing; return what waits for the reply, as `write` does."""
+        reply = self._send_apply(*self._to_apply(batch, lease, partial=partial))
+
+        def finish() -> int:
+            try:
+                return self._unless_fenced(reply())
+            except NoScriptError:
+                return self.write(batch, lease, partial=partial)
+
+        return finish
+
+    def _to_apply(
+        self, batch: Batch, lease: Lease, *, partial: bool
+    ) -> tuple[list[str], list[str | int]]:
         held = f"{lease.token}:{lease.sequence}"
         next_held = held if partial else f"{lease.token}:{lease.sequence + 1}"
-        if batch.evict_below is not None:
-            self._evict_below(held, lease.epoch, batch.evict_below)
         keys = [self.feed]
-        arguments = [held, next_held, lease.epoch, self._life, batch.cursor or ""]
+        arguments: list[str | int] = [held, next_held, lease.epoch, self._life, batch.cursor or ""]
         for key, row, version in cast("Sequence[Versioned]", batch.changes):
             keys.append(self._prefix + key)
             arguments += (version, row or "")
-        return self._unless_fenced(self._apply(keys=keys, args=[*arguments, self.db]))
+        return keys, [*arguments, self.db]
 
     def forget_cursor(self) -> None:
         """Have the leader fill the cache again: its next batch is refused, and it looks again."""
@@ -154,7 +180,7 @@ class OneServer:
         """Remove the rows of older epochs, and of this one those older than `version`."""
         for some in into_batches(self.scan(), SCAN_COUNT):
             names = [self.feed, *(self._prefix + key for key in some)]
-            self._unless_fenced(self._evict(keys=names, args=[held, epoch, version, self.db]))
+            self._unless_fenced(self._evict(names, [held, epoch, version, self.db]))
 
     def _unless_fenced(self, reply: Any) -> int:
         """Return a script's count, unless it refused the lease."""

@@ -26,10 +26,10 @@ from reactive_demo.feeds.installed import LOG, describe_installed
 from reactive_demo.feeds.settled import Settling
 from reactive_demo.feeds.statements import VERSION_OF_KEY, Statements
 from reactive_demo.feeds.table import SCHEMA_CHANGED, SETTING_VALUES, can_be
+from reactive_demo.keys import Key, key_text
 from reactive_demo.log_versions import version_at
 from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.cache import Cache
-from reactive_demo.redis_cache.keys import Key, key_text
 from reactive_demo.redis_cache.loads import Loads
 from reactive_demo.redis_cache.store import open_store
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import ipywidgets
 
+from reactive_demo.keys import Key, key_text
 from reactive_demo.redis_cache.cache import Cache
-from reactive_demo.redis_cache.keys import Key, key_text
 from reactive_demo.screen.painter import paint
 
 __all__ = ["ABSENT", "LiveLabel"]

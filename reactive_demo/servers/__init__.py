@@ -29,7 +29,6 @@ from reactive_demo.errors import (
     first_line,
 )
 from reactive_demo.extras import MissingExtraError
-from reactive_demo.hosts import with_primary_asked_for
 from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.client import connect_redis
 from reactive_demo.servers.libpq_environment import shielded
@@ -148,9 +147,8 @@ def connect(
     urls, embedded = _use(wanted)
     if "postgres" in urls:
         urls["postgres"] = shielded(urls["postgres"])
-    own = settings.database_url
     return Stack(
-        with_primary_asked_for(own) if own else urls.get("postgres", ""),
+        settings.database_url or urls.get("postgres", ""),
         settings.redis_url or urls.get("valkey", ""),
         embedded,
         settings,

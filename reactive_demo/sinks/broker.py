@@ -17,7 +17,6 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Self, cast
 
 from reactive_demo.changes import Batch, Lease, Versioned
@@ -114,7 +113,7 @@ class BrokerSink(ABC):
 
     def begin_write(self, batch: Batch, lease: Lease) -> Callable[[], int]:
         """Return what does as `write`: a broker's batch begins when the one before has ended."""
-        return partial(self.write, batch, lease)
+        return lambda: self.write(batch, lease)
 
     def release(self) -> None:
         """Close the connection: nothing more can come from here, and another one may lead."""

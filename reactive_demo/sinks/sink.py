@@ -1,5 +1,6 @@
 """What a listener needs of a cache, and so of whatever it feeds in a cache's place."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from reactive_demo.changes import Batch, Lease
@@ -55,6 +56,9 @@ class Sink(Protocol):
 
     def write(self, batch: Batch, lease: Lease | None, *, partial: bool = False) -> int:
         """Write what `batch` brings, with its cursor; return how many rows were newer."""
+
+    def begin_write(self, batch: Batch, lease: Lease) -> Callable[[], int]:
+        """Begin to write a batch that `may_overlap`; return what completes it, as `write` does."""
 
     def release(self) -> None:
         """Let another listener lead."""

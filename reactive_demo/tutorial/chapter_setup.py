@@ -12,6 +12,7 @@ from reactive_demo.capture.install import (
     forget_slots,
     install,
     take_off,
+    uninstall,
 )
 from reactive_demo.changes import Change, into_batches
 from reactive_demo.errors import ReactiveDemoError, first_line
@@ -144,7 +145,7 @@ def drop_database(stack: Stack, name: str, *, timeout: float = DROP_TIMEOUT) -> 
 def _drop(connection: psycopg.Connection, name: str, timeout: float) -> None:
     if connection.execute(HAS_SLOTS, [name]).fetchone():  # a database with slots cannot be dropped
         password = connection.info.password or None
-        forget_slots(make_conninfo(connection.info.dsn, dbname=name, password=password), None)
+        uninstall(make_conninfo(connection.info.dsn, dbname=name, password=password))
     connection.execute(SQL("SET statement_timeout = {}").format(round(1000 * timeout)))
     try:
         connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))

@@ -9,9 +9,11 @@ import redis
 from reactive_demo import Cache, Listener, LogFeed, install, uninstall
 from reactive_demo.changes import Change
 from reactive_demo.errors import ConfigurationError
+from reactive_demo.options import Options
 from reactive_demo.tools.audit import Kind, audit, repair
 
 SOON = (0.1,)
+QUICK = Options(heartbeat=0.1)
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def database(empty_database: str) -> Iterator[str]:
 
 @pytest.fixture
 def listener(database: str, cache: Cache) -> Iterator[Listener]:
-    with Listener(LogFeed(database), cache) as listener:
+    with Listener(LogFeed(database, options=QUICK), cache) as listener:
         listener.wait_until("live")
         yield listener
 
@@ -75,7 +77,7 @@ def test_what_is_on_its_way_is_not_wrong(database: str, cache: Cache) -> None:
 def test_without_a_listener_what_changes_is_wrong_and_can_be_repaired(
     database: str, cache: Cache
 ) -> None:
-    with Listener(LogFeed(database), cache) as listener:
+    with Listener(LogFeed(database, options=QUICK), cache) as listener:
         listener.wait_until("live")
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("UPDATE profile SET likes_count = 9")

@@ -149,3 +149,23 @@ def test_an_eviction_policy_that_fits_a_cache(start_redis: StartRedis, find: Fin
     line = find("Redis eviction", examine(url_of(client)))
     assert line.state is State.OK
     assert line.words.startswith("allkeys-lru (at 67 MB)")
+
+
+def test_a_cluster_is_not_whole() -> None:
+    first, second = ["a", 1, "id"], ["b", 2, "id"]
+    line = cache.nodes([[0, 9_999, first, second]])
+    assert (line.state, line.words[:34]) == (State.MEND, "10,000 of 16,384 slots are served:")
+    line = cache.nodes([[0, 9_999, first], [10_000, 16_383, second, first]])
+    assert (line.state, line.words[:21]) == (State.WARNING, "a:1 has no replica: i")
+
+
+def test_what_sentinels_say() -> None:
+    for told, state in {
+        ("a:1", "a:1", None): State.OK,
+        ("a:1", "b:1", "a:1"): State.WARNING,
+        ("a:1", None, None): State.MEND,
+    }.items():
+        assert cache.known_primary(told, "primary").state is state
+    lines = examine("redis+sentinel://127.0.0.1:1,127.0.0.1:2/primary/0")
+    assert [line.state for line in lines] == [State.MEND] * 2
+    assert lines[0].words.startswith("0 of 2 know a primary primary: start the others")

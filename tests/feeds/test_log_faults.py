@@ -14,7 +14,7 @@ import redis
 
 from reactive_demo import Cache, Listener, LogFeed, Profiles, install
 from reactive_demo.changes import State
-from reactive_demo.errors import RefusedError
+from reactive_demo.errors import RefusedError, UnavailableError
 from reactive_demo.options import Options
 from reactive_demo.waiting import StopEvent
 from tools.agreement import Traffic, agree
@@ -206,8 +206,9 @@ def test_an_account_that_may_not_read_the_log_is_told_so(
 
 
 @pytest.mark.long
-def test_a_log_that_cannot_be_decoded_any_more_is_a_clear_sentence(
-    folder: Path, cache: Cache, options: Options, listen: Listen
+@pytest.mark.parametrize("setting", ["wal_level=replica", "max_replication_slots=0"])
+def test_a_server_that_makes_no_slots_any_more_is_told_so(
+    folder: Path, cache: Cache, options: Options, listen: Listen, setting: str
 ) -> None:
     """PostgreSQL itself refuses to start with a slot then, so the slot was dropped before."""
     server = PostgresServer(folder)
@@ -219,11 +220,12 @@ def test_a_log_that_cannot_be_decoded_any_more_is_a_clear_sentence(
         until("the slot is free", lambda: slot(connection, "active") is False)
         connection.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
     server.stop()
-    poorer = PostgresServer(folder, "wal_level=replica")
+    poorer = PostgresServer(folder, setting)
     poorer.start()
     try:
         listener = listen(LogFeed(poorer.url, options=options), cache, state="connecting")
-        says = re.compile(r"wal_level is replica.* wal_level = logical and restart")
+        name = setting.partition("=")[0]
+        says = re.compile(rf"makes no slot \(.*{name}.*\): set wal_level = logical and")
         until("it says what to do", lambda: says.search(listener.status_text))
         listener.stop()
     finally:
@@ -439,28 +441,51 @@ def test_only_what_the_cache_has_is_confirmed(
         stopping.set()
 
 
+def test_a_slot_that_moves_on_at_the_last_moment_is_not_read_from_where_it_was(
+    database: str, connection: psycopg.Connection
+) -> None:
+    """PostgreSQL would skip in silence what the reader before this one has confirmed."""
+    feed, stopping = LogFeed(database), StopEvent()
+    with feed.open() as first, feed.open() as second:
+        batches = first.batches(None, stopping)
+        cursor = next(batch.cursor for batch in batches if batch.cursor)
+        until("it is live", lambda: next(batches).state is State.LIVE)
+        assert second.can_resume(cursor)
+        connection.execute("INSERT INTO profile (username) VALUES ('ada')")
+        until("it comes", lambda: next(batches).changes)
+        next(batches)
+        first._stream.confirm(0, at_once=True)
+        moved = f"confirmed_flush_lsn - '0/0' > {cursor.removeprefix('lsn:')}"
+        until("it is confirmed", lambda: slot(connection, moved))
+        with pytest.raises(UnavailableError, match="moved on"):
+            next(second.batches(cursor, stopping))
+        stopping.set()
+
+
 # Size
 
 
 def test_a_large_transaction_comes_in_pieces(connection: psycopg.Connection, feed: LogFeed) -> None:
-    """The cursor stays where the one before it ended, until this one has ended."""
+    """No cursor moves until it has ended."""
     rows, stopping = 5_000, StopEvent()
     with feed.open() as session:
         batches = session.batches(None, stopping)
         until("it is live", lambda: next(batches).state is State.LIVE)
+        ((before,),) = connection.execute("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')")
         connection.execute(
             "INSERT INTO profile (username) SELECT 'user ' || n FROM generate_series(1, %s) n",
             [rows],
         )
-        seen, cursors = 0, set()
+        seen, cursors = 0, []
         while seen < rows:
             batch = next(batches)
             assert len(batch.changes) <= feed.options.batch_rows
             seen += len(batch.changes)
-            cursors.add(batch.cursor if batch.changes else None)
-        (start,) = cursors - {None}
-        end = next(batch.cursor for batch in batches if batch.cursor not in (None, start))
-        assert int(end.removeprefix("lsn:")) > int(start.removeprefix("lsn:"))
+            if batch.changes:
+                cursors.append(batch.cursor)
+        assert set(cursors[:-1]) == {None}
+        end = cursors[-1] or next(batch.cursor for batch in batches if batch.cursor)
+        assert int(end.removeprefix("lsn:")) > before
         stopping.set()
 
 

@@ -414,7 +414,7 @@ def test_it_stops_while_it_stands_by(database: str, cache: Cache, listen: Listen
 class BrokenFeed:
     """A feed with a fault of its own."""
 
-    kind = "broken"
+    kind = leads_as = "broken"
     table = "profile"
     options = Options()
 

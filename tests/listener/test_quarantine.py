@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg
 import pytest
@@ -215,6 +215,32 @@ def test_one_row_that_cannot_be_written_is_one_row_whatever_the_error(
     assert (outcome.newer, outcome.quarantined) == (2, 1)
     assert list(quarantine.reasons) == ["bob"]
     assert quarantine.reasons["bob"]
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_what_is_not_taken_while_the_next_is_read_is_divided_too(
+    cache: Cache, *, sent: bool
+) -> None:
+    class Late(Refusing):
+        """Refuses when the reply is asked for, or when the batch is sent."""
+
+        error = redis.ConnectionError("Connection reset by peer")
+        poison = "bob"
+
+        def begin_write(self, batch: Batch, lease: Any) -> Callable[[], int]:
+            del batch, lease
+            if not sent:
+                raise self.error
+            return self._fail
+
+        def _fail(self) -> NoReturn:
+            raise self.error
+
+    quarantine = Quarantine(Late(cache.redis_url))
+    finish = quarantine.begin(Batch(State.CATCHING_UP, ROWS), cache.acquire_lease("one"))
+    outcome = finish()
+    assert (outcome.newer, outcome.quarantined) == (2, 1)
+    assert list(quarantine.reasons) == ["bob"]
 
 
 def test_the_sequence_grows_by_one_however_often_a_batch_was_divided(

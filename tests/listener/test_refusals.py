@@ -147,7 +147,9 @@ def test_a_slow_script_of_somebody_else_is_waited_for(
         server.stop()
 
 
-def test_a_node_of_a_cluster_is_refused_in_one_sentence(database: str, folder: Any) -> None:
+def test_a_node_of_a_cluster_that_is_reached_by_a_socket_is_refused_in_one_sentence(
+    database: str, folder: Any
+) -> None:
     server = RedisServer(folder, "--save", "", "--cluster-enabled", "yes")
     server.start()
     try:

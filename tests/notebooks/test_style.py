@@ -77,6 +77,14 @@ def test_no_two_notebooks_begin_with_the_same_number() -> None:
     assert sorted(set(numbers)) == numbers
 
 
+def test_a_number_moves_before_much_is_read() -> None:
+    """A minute after `make lab`, at 200 words a minute, and with the time in which all starts."""
+    cells = nbformat.read(NOTEBOOKS[0], as_version=4).cells
+    first = next(number for number, cell in enumerate(cells) if cell.cell_type == "code")
+    assert "ProfileCard" in cells[first].source
+    assert sum(map(style.words, cells[:first])) <= 130
+
+
 @pytest.fixture
 def good(tmp_path: Path) -> Notebook:
     """The smallest notebook that keeps every rule."""
@@ -238,6 +246,8 @@ BROKEN: list[tuple[Callable[..., object], str, Break]] = [
     (style.closes_in_place, "ask three", reword("closing", "3. Whence?", "")),
     (style.closes_in_place, "ask three", reword("closing", "3. Whence?", "3. Say whence.")),
     (style.closes_in_place, "Next", reword("closing", "[the same again](good.ipynb)", "no more")),
+    (style.states_its_time, "takes about", reword("opening", "10 minutes", "30 minutes")),
+    (style.states_its_time, "takes about", reword("opening", "10 minutes", "5 minutes")),
     (style.has_one_title, "2 H1", reword("title-2", "## 2.", "# 2.")),
     (style.has_a_readable_number_of_cells, "9 code cells", drop("step-1")),
     (style.has_a_readable_number_of_cells, "31 code cells", repeat(21)),

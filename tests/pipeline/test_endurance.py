@@ -30,7 +30,7 @@ def durable(request: pytest.FixtureRequest) -> Durable:
 @pytest.fixture
 def process(database: str, cache: Cache) -> Iterator[Process]:
     """A listener of which nothing else is known than what its process needs."""
-    process = Process(database, cache.redis_url)
+    process = Process(database, cache)
     yield process
     process.end()
 

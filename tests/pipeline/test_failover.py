@@ -3,6 +3,7 @@
 import random
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import psycopg
 import pytest
@@ -21,6 +22,7 @@ from reactive_demo.errors import ReactiveDemoError, UnavailableError
 from reactive_demo.feeds import Feed
 from reactive_demo.postgres import open_postgres
 from reactive_demo.servers.pair import PostgresPair
+from reactive_demo.servers.topology import Topology
 from reactive_demo.tools.audit import audit
 from reactive_demo.tools.services import resync
 from reactive_demo.tutorial.chapter_setup import install_article
@@ -106,6 +108,24 @@ def test_the_primary_is_killed_under_writes(
         traffic.flow(choose.randrange(1, 200))
     listener.wait_until("live")
     agree(pair.primary.url, cache, timeout=SOON)
+
+
+@pytest.mark.long
+def test_primaries_of_both_are_killed_at_once(listen: Listen, seed: int) -> None:
+    with Topology() as topology, closing(Cache(topology.redis_url)) as cache:
+        pair, cluster = topology.postgres, topology.redis
+        install(topology.database_url)
+        listener = listen(topology.database_url, cache)
+        with Traffic(topology.database_url, seed, connect) as traffic:
+            lost = random.Random(seed).choice(cluster.primaries)
+            lost.kill()
+            pair.primary.kill()
+            pair.promote()
+            cluster.await_promotion(lost)
+            traffic.flow()
+        listener.wait_until("live", 20)
+        agree(pair.primary.url, cache, timeout=SOON)
+        listener.stop()
 
 
 def test_commits_that_were_never_shipped_are_gone_from_the_cache(

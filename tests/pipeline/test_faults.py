@@ -14,8 +14,9 @@ import psycopg
 import pytest
 import redis
 
-from reactive_demo import Cache, Listener, Profiles, uninstall
+from reactive_demo import Cache, ChangeTableFeed, Listener, Profiles, uninstall
 from reactive_demo.changes import Batch, Lease
+from reactive_demo.feeds.change_table import ChangeTableSession
 from reactive_demo.options import Options
 from reactive_demo.redis_cache.keys import feed_key
 from reactive_demo.tutorial.chapter_setup import install_article
@@ -49,7 +50,7 @@ def processes(database: str, cache: Cache) -> Iterator[Callable[..., Process]]:
     started: list[Process] = []
 
     def start(heartbeat: float = 2.0) -> Process:
-        started.append(Process(database, cache.redis_url, heartbeat))
+        started.append(Process(database, cache, heartbeat))
         return started[-1]
 
     yield start
@@ -345,11 +346,24 @@ def test_redis_is_flushed_between_two_batches(
 
         def write(self, batch: Batch, lease: Lease | None, *, partial: bool = False) -> int:
             written = super().write(batch, lease, partial=partial)
+            self.count(batch)
+            return written
+
+        def begin_write(self, batch: Batch, lease: Lease) -> Callable[[], int]:
+            finish = super().begin_write(batch, lease)
+
+            def then() -> int:
+                written = finish()
+                self.count(batch)
+                return written
+
+            return then
+
+        def count(self, batch: Batch) -> None:
             self.batches += len(batch.changes) > 1
             if self.batches == 3:
                 client.flushall()
                 self.batches += 1
-            return written
 
     cache = Flushed(valkey_url)
     if filling:
@@ -603,3 +617,52 @@ def test_no_single_write_is_missed_around_the_falling_asleep(
 
 def likes(cache: Cache) -> int:
     return (cache.get("ada") or {"likes_count": 0})["likes_count"]
+
+
+# Reading and writing at the same time
+
+
+@pytest.mark.parametrize("filling", [True, False])
+def test_of_a_backlog_one_batch_is_written_while_the_next_is_read(
+    database: str,
+    connection: psycopg.Connection,
+    valkey_url: str,
+    listen: Listen,
+    *,
+    filling: bool,
+) -> None:
+    told: list[str] = []
+
+    class Telling(Cache):
+        def begin_write(self, batch: Batch, lease: Lease) -> Callable[[], int]:
+            finish = super().begin_write(batch, lease)
+            told.append("begun")
+
+            def then() -> int:
+                told.append("finished")
+                return finish()
+
+            return then
+
+    class Session(ChangeTableSession):
+        def batches(self, *args: Any, **options: Any) -> Iterator[Batch]:
+            for batch in super().batches(*args, **options):
+                told.append("read" if batch.may_overlap else "must not overlap")
+                yield batch
+
+    class Feed(ChangeTableFeed):
+        def open(self) -> Session:
+            return Session(self)
+
+    cache = Telling(valkey_url)
+    if not filling:
+        listen(database, cache).stop()
+    connection.execute(MANY, [1_600])
+    with Listener(Feed(database), cache) as listener:
+        listener.wait_until("live")
+        agree(database, cache)
+    words = [word for word in told if word != "must not overlap"]
+    assert words[:5] == ["read", "begun", "read", "finished", "begun"]
+    assert words[-1] == "finished", "before the cursor moves"
+    assert words.count("begun") == words.count("finished") >= 3
+    assert listener.stats.applied == 1_600

@@ -9,8 +9,7 @@ import pytest
 
 from reactive_demo import Cache, install
 from tools.agreement import Traffic, Witness, agree
-from tools.hosts import Hosts, hosts, pair_inside, postgres_inside, redis_inside
-from tools.servers import Process
+from tools.hosts import DistantListener, Hosts, hosts, pair_inside, postgres_inside, redis_inside
 from tools.waiting import until
 
 pytestmark = pytest.mark.long
@@ -27,18 +26,18 @@ class Place:
         self.network = network
         self.database_url = database_url
         self.cache = cache
-        self.listeners: dict[str, Process] = {}
+        self.listeners: dict[str, DistantListener] = {}
         redis = f"{network.address('redis')}:6379/0"
         self._role = f"reactive_demo lead change table profile {redis} profile"
 
-    def start(self, name: str, clock: float = 0.0) -> Process:
+    def start(self, name: str, clock: float = 0.0) -> DistantListener:
         """Start a listener on a host whose clock is wrong by so many seconds."""
         db, redis = map(self.network.address, SERVERS)
-        self.listeners[name] = Process(
+        self.listeners[name] = DistantListener(
+            self.network.inside(name),
             f"postgresql://reactive_demo@{db}:5432/reactive_demo",
             f"redis://{redis}:6379/0",
-            HEARTBEAT,
-            prefix=self.network.inside(name),
+            heartbeat=HEARTBEAT,
             clock=clock,
         )
         return self.listeners[name]
@@ -146,11 +145,11 @@ def test_a_primary_that_is_cut_off_is_left_for_the_promoted_standby(folder: Path
         pair.start()
         install(pair.database_url)
         addresses = ",".join(map(network.address, "ab"))
-        listener = Process(
+        listener = DistantListener(
+            network.inside("one"),
             f"host={addresses} user=reactive_demo dbname=reactive_demo",
             f"redis://{network.address('redis')}:6379/0",
-            HEARTBEAT,
-            prefix=network.inside("one"),
+            heartbeat=HEARTBEAT,
         )
         at_the_end.callback(listener.kill)
         cache = at_the_end.enter_context(closing(Cache(redis.url)))

@@ -15,6 +15,8 @@ from reactive_demo.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "compose.yaml"
 
+NODES = [f"node-{n}" for n in range(6)]
+
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
@@ -49,17 +51,18 @@ def test_no_port_is_open_to_other_machines(services: dict[str, Any]) -> None:
 def test_all_servers_tell_when_they_are_ready(services: dict[str, Any]) -> None:
     """Over TCP: PostgreSQL answers on its socket while the image still initialises."""
     tests = {name: service["healthcheck"]["test"] for name, service in services.items()}
-    assert set(tests) == {"postgres", "standby", "redis", "rabbitmq", "kafka"}
+    assert set(tests) == {"postgres", "standby", "redis", "rabbitmq", "kafka", *NODES}
     for name in ("postgres", "standby"):
         assert " ".join(tests[name]).startswith("CMD pg_isready -h 127.0.0.1 ")
     assert "redis-cli ping" in " ".join(tests["redis"])
+    assert all("redis-cli -p" in " ".join(tests[name]) for name in NODES)
     assert "check_port_connectivity" in tests["rabbitmq"]
     assert "--list" in tests["kafka"]
 
 
-def test_some_servers_start_only_if_they_are_asked_for(services: dict[str, Any]) -> None:
-    asked_for = {name for name, service in services.items() if "profiles" in service}
-    assert asked_for == {"standby", "rabbitmq", "kafka"}
+def test_only_the_pair_starts_unless_more_is_asked_for(services: dict[str, Any]) -> None:
+    asked_for = {name for name, service in services.items() if service.get("profiles")}
+    assert asked_for == {"standby", "rabbitmq", "kafka", *NODES}
 
 
 def test_the_data_is_where_the_image_of_version_18_keeps_it(services: dict[str, Any]) -> None:
@@ -67,7 +70,7 @@ def test_the_data_is_where_the_image_of_version_18_keeps_it(services: dict[str, 
     assert services["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
 
 
-def test_the_standby_follows_the_primary_and_starts_only_if_asked_for(
+def test_the_standby_follows_the_primary(
     services: dict[str, Any], urls: dict[str, str]
 ) -> None:
     standby, primary = services["standby"], services["postgres"]
@@ -80,6 +83,22 @@ def test_the_standby_follows_the_primary_and_starts_only_if_asked_for(
     assert standby["depends_on"]["postgres"]["condition"] == "service_healthy"
     shell = subprocess.run(["sh", "-n", "-c", said.replace("$$", "$")], check=False)
     assert shell.returncode == 0
+
+
+def test_the_nodes_of_the_cluster_are_six_and_reached_where_they_say(
+    services: dict[str, Any],
+) -> None:
+    for number, name in enumerate(NODES):
+        node, port = services[name], 7000 + number
+        assert (node["profiles"], node["image"]) == (["cluster"], services["redis"]["image"])
+        assert node["environment"] == {"PORT": str(port)}
+        assert node["ports"] == [f"127.0.0.1:{port}:{port}"]
+        said = node["command"][-1]
+        assert "--cluster-announce-hostname localhost" in said
+        assert (
+            subprocess.run(["sh", "-n", "-c", said.replace("$$", "$")], check=False).returncode == 0
+        )
+    assert set(services["node-5"]["depends_on"]) == set(NODES[:5])
 
 
 def test_the_urls_lead_to_these_servers(services: dict[str, Any], urls: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ PACKAGE = "reactive_demo"
 
 LAYERS = (
     ("errors", "exact_json"),
-    ("changes", "extras", "hosts", "log_versions", "options", "signals", "urls", "waiting"),
+    ("changes", "extras", "hosts", "keys", "log_versions", "options", "signals", "urls", "waiting"),
     ("settings", "postgres"),
     ("app", "capture"),
     ("feeds",),
@@ -56,7 +56,7 @@ def layer(module: str) -> int:
 
 
 def test_the_graph_is_that_of_the_package() -> None:
-    assert "reactive_demo.sinks" in GRAPH["reactive_demo.listener.listener"]
+    assert "reactive_demo.redis_cache.cache" in GRAPH["reactive_demo.screen.label"]
     assert "reactive_demo.feeds" in GRAPH["reactive_demo.listener.leadership"]
     assert "reactive_demo.tools.audit.command" in GRAPH["reactive_demo.cli"]
 

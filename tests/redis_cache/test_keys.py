@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from reactive_demo import Cache, LiveLabel, ReadThrough, install
-from reactive_demo.redis_cache.keys import Key, key_text
+from reactive_demo.keys import Key, key_text
 from tools.agreement import carry
 from tools.waiting import until
 

@@ -266,3 +266,19 @@ def test_a_term_is_newer_than_all_before_it_also_after_a_flush(
         terms[-1],
         0,
     )
+
+
+def test_a_write_that_was_begun_is_the_same_write(
+    cache: Cache, client: redis.Redis, lease: Lease
+) -> None:
+    def batch(n: int) -> Batch:
+        return Batch(State.CATCHING_UP, [Versioned("ada", row(n), str(n))])
+
+    client.script_flush()
+    for n in range(3):  # at first the server does not have the script
+        finish = cache.begin_write(batch(n + 1), replace(lease, sequence=n))
+        assert finish() == 1
+    late = cache.begin_write(batch(9), lease)
+    with pytest.raises(FencedError):
+        late()
+    assert cache.get("ada") == {"n": 3}

@@ -73,9 +73,13 @@ def test_the_version_of_others_changes_is_not_told(database: str, eve: psycopg.C
         (version,) = other.execute("SELECT reactive.increment('ada', 'likes')").fetchone()
         assert version
         ask = "SELECT reactive.version_made('public.profile', 'ada')"
-        assert eve.execute(ask).fetchone() == (None,)
-        other.commit()
-        assert eve.execute(ask).fetchone() == (None,)
+        for end in (lambda: None, other.commit):
+            end()
+            with pytest.raises(psycopg.Error, match="this transaction has changed nothing yet"):
+                eve.execute(ask)
+            with eve.transaction():
+                eve.execute("SELECT pg_current_xact_id()")
+                assert eve.execute(ask).fetchone() == (None,)
 
 
 def test_a_table_that_takes_the_name_of_another_empties_no_cache(

@@ -12,6 +12,9 @@ from reactive_demo.urls import (
     read_kafka_servers,
     read_rabbitmq_url,
     read_redis_url,
+    redis_place,
+    redis_seeds,
+    sentinels,
     without_password,
 )
 
@@ -157,11 +160,25 @@ def test_a_parameter_of_another_tool_is_named(variable: str, url: str, parameter
     assert "cret" not in str(error.value)
 
 
-@pytest.mark.parametrize("scheme", ["redis-sentinel", "redis+sentinel", "redis-cluster"])
-def test_what_redis_is_not_here_is_said(scheme: str) -> None:
-    with pytest.raises(ConfigurationError, match="URL of the primary") as error:
-        Settings.from_environment({"REDIS_URL": f"{scheme}://:secret@h/primary"})
-    assert f"has the scheme {scheme}, " in str(error.value)
+@pytest.mark.parametrize(
+    "url", ["redis+sentinel://:secret@h", "redis+sentinel://h/primary/zero", "redis://a:1,b:x/0"]
+)
+def test_half_a_url_of_several_servers_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"redis\+sentinel://host:port,host:port/name/0"):
+        Settings.from_environment({"REDIS_URL": url})
+
+
+def test_a_url_may_name_sentinels_or_nodes() -> None:
+    watched = sentinels("redis+sentinel://me:p%40@a,b:3/my/2?sentinel_password=x&socket_timeout=3")
+    assert watched.addresses == [("a", 26379), ("b", 3)]
+    assert (watched.name, watched.db) == ("my", 2)
+    assert watched.of_the_primary == {"username": "me", "password": "p@", "socket_timeout": 3.0}
+    assert redis_seeds("rediss://:p@a:1,b:2/0?x=y") == [
+        "rediss://:p@a:1/0?x=y",
+        "rediss://:p@b:2/0?x=y",
+    ]
+    assert redis_place("redis://:p@b:1,a:2/0") == redis_place("redis://a:2,b:1") == "a:2,b:1"
+    assert sentinels("redis://h") is None
 
 
 @pytest.mark.parametrize(
@@ -176,6 +193,8 @@ def test_what_redis_is_not_here_is_said(scheme: str) -> None:
         " 'host=h' ": "host=h",
         "host=h password='a'": "host=h password='a'",
         "valkey://h": "redis://h",
+        "redis-cluster://a:1,b:2": "redis://a:1,b:2",
+        "redis-sentinel://a,b/my": "redis+sentinel://a,b/my",
         "valkeys://h/1": "rediss://h/1",
         "redis+socket:///s?db=1": "unix:///s?db=1",
         "'redis://h/0'\n": "redis://h/0",

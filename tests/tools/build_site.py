@@ -21,7 +21,7 @@ STAGED = [
 ]
 LINK = re.compile(r"(\]\((?!https?:)[^)\s]*?\d\d_\w+)\.ipynb\b")
 BADGE = re.compile(r"^\[!\[.*\n", re.MULTILINE)
-DOCS = ["architecture", "operations", "accounts", "performance", "reference"]
+DOCS = ["architecture", "operations", "values", "accounts", "performance", "reference"]
 
 
 def stage() -> None:

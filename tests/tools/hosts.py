@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,9 +12,9 @@ from reactive_demo.servers.pair import PostgresPair
 from reactive_demo.servers.run_as import RunAs
 from tools.redis_server import RedisServer
 from tools.required import missing, required
-from tools.servers import PostgresServer
+from tools.servers import PostgresServer, Process
 
-__all__ = ["Hosts", "hosts"]
+__all__ = ["DistantListener", "Hosts", "hosts", "pair_inside", "postgres_inside", "redis_inside"]
 
 
 class Hosts:
@@ -122,6 +124,37 @@ def _admit(data: Path) -> None:
 
 def _inside(prefix: Sequence[str], account: RunAs) -> RunAs:
     return RunAs(prefix=(*prefix, *account.prefix))
+
+
+LISTEN = """
+import sys, time
+_, database_url, redis_url, heartbeat, seconds = sys.argv
+if float(seconds):
+    right = time.time
+    time.time = lambda: right() + float(seconds)
+from reactive_demo.options import Options
+from reactive_demo.tools.services import listen
+listen(database_url, redis_url, "profile", options=Options(heartbeat=float(heartbeat)))
+"""
+
+
+class DistantListener(Process):
+    """A listener on a host, whose clock is wrong by so many seconds."""
+
+    def __init__(
+        self,
+        prefix: Sequence[str],
+        database_url: str,
+        redis_url: str,
+        *,
+        heartbeat: float,
+        clock: float = 0.0,
+    ) -> None:
+        words = [sys.executable, "-c", LISTEN, database_url, redis_url, str(heartbeat), str(clock)]
+        self._process = subprocess.Popen([*prefix, *words], stderr=subprocess.PIPE, text=True)
+        self.words = []
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
 
 
 def redis_inside(prefix: Sequence[str], folder: Path) -> RedisServer:

@@ -18,7 +18,7 @@ from tools.course import ROOT, copy_course
 from tools.execute_notebooks import SKIPPED
 from tools.waiting import until
 
-OPTIONS = ["--no-browser", "--port=0", "--expose-app-in-browser"]
+OPTIONS = ["--no-browser", "--port=0"]
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from reactive_demo import Cache
-from reactive_demo.changes import Batch, Lease
-from reactive_demo.errors import FencedError
+from reactive_demo.changes import Batch, Lease, State
+from reactive_demo.errors import FencedError, UnavailableError
 from reactive_demo.feeds import Session
 from reactive_demo.listener.leadership import Leadership
 from reactive_demo.waiting import StopEvent
@@ -57,8 +57,11 @@ BUSY = (
     psycopg.errors.UniqueViolation,
     psycopg.errors.DeadlockDetected,
 )
-WHAT = st.sampled_from(["change", "change", "change", "delete", "delete", *sorted(WRITES)])
+WHAT = st.sampled_from([*["change"] * 3, *["lengthen"] * 2, "delete", *sorted(WRITES)])
 KEYS = st.sampled_from("abc")
+MEANWHILE = st.lists(
+    st.tuples(st.sampled_from(["change", "change", "delete"]), KEYS), min_size=1, max_size=4
+)
 WRITERS = st.integers(0, 2)
 
 PATIENCE = 10.0
@@ -90,7 +93,9 @@ class Reader:
             if write and not batch.is_empty:
                 self._cache.write(batch, lease)
                 self._lease = replace(lease, sequence=lease.sequence + 1)
-        except (FencedError, psycopg.OperationalError):
+                if batch.state is State.LIVE and batch.cursor:
+                    self._machine.is_set_back = False  # it has found its place
+        except (FencedError, UnavailableError, psycopg.OperationalError):
             self.restart()
             return None
         except AssertionError:
@@ -100,11 +105,13 @@ class Reader:
 
     def settle(self) -> None:
         """Carry what there is."""
-        goal, deadline = self._machine.log_end(), time.monotonic() + PATIENCE
-        self.session.slept = 0
-        while not self.session.rests(goal):
-            assert time.monotonic() < deadline, "it finds no rest"
-            self.step()
+        deadline, written = time.monotonic() + PATIENCE, -1
+        self.session.reached = 0
+        while written < self._machine.written_meanwhile:
+            written, goal = self._machine.written_meanwhile, self._machine.log_end()
+            while not self.session.rests(goal):
+                assert time.monotonic() < deadline, "it finds no rest"
+                self.step()
 
     def restart(self) -> None:
         self.close()
@@ -120,10 +127,10 @@ class Reader:
         known = self._cache.has_cursor()
         leadership = Leadership(feed, self._cache, takeover=False)
         self._lease = leadership.acquire_lease(self.session)
-        if self._lease.cursor is None and known:
-            assert self._machine.is_set_back, "the cache is filled again for nothing"
-        self._machine.is_set_back = False
         self._batches = self.session.batches(self._lease.cursor, StopEvent())
+        if self._lease.cursor is None:
+            assert not known or self._machine.is_set_back, "the cache is filled again for nothing"
+            self._machine.is_set_back = False
 
 
 class Pipeline(RuleBasedStateMachine):
@@ -151,6 +158,7 @@ class Pipeline(RuleBasedStateMachine):
         self.cache = Cache(self.redis_url)
         self.mutate(self.cache)
         self.meanwhile_: list[tuple[str, str, str]] = []
+        self.written_meanwhile = 0
         self.seen: dict[str, tuple[int, int]] = {}
         self.stamps: dict[str, int] = {}
         self.saved: list[tuple[bytes, bytes, int]] | None = None
@@ -183,14 +191,16 @@ class Pipeline(RuleBasedStateMachine):
         self.write(writer, what, key, other)
         self.commit(writer)
 
-    @rule(data=st.data(), what=st.sampled_from(["change", "delete"]), key=KEYS)
-    def write_meanwhile(self, data: Any, what: str, key: str) -> None:
-        self.meanwhile_.append((data.draw(st.sampled_from(self.moments)), what, key))
+    @rule(moment=st.integers(0, 5), writes=MEANWHILE)
+    def write_meanwhile(self, moment: int, writes: list[tuple[str, str]]) -> None:
+        name = self.moments[moment % len(self.moments)]
+        self.meanwhile_ += [(name, what, key) for what, key in writes]
 
     def moment(self, name: str) -> None:
         due = [one for one in self.meanwhile_ if one[0] == name]
         self.meanwhile_ = [one for one in self.meanwhile_ if one[0] != name]
         for _, what, key in due:
+            self.written_meanwhile += 1
             try:
                 with self.admin.transaction():
                     self.admin.execute("SET LOCAL lock_timeout = '5ms'")
@@ -308,7 +318,8 @@ class Pipeline(RuleBasedStateMachine):
 
     def all_is_equal(self) -> None:
         self.reader.settle()
-        assert cached(self.cache) == stored(self.database)
+        held, truth = cached(self.cache), stored(self.database)
+        assert held == truth, f"(cached, stored): {held}, {truth}"
 
     def teardown(self) -> None:
         try:

@@ -23,6 +23,8 @@ LONGEST_CELL = 12
 PROSE_PER_LINE = 8
 ALT_TEXT = 30
 CHECKS = 3
+TOLERANCE = 5
+"""Minutes by which a walk may differ from the estimate of `states_its_time`."""
 
 RAISES = {"raises-exception", "nbval-raises-exception"}
 BESIDE = {"check", "exercise", "solution"}
@@ -117,6 +119,23 @@ def closes_in_place(notebook: Notebook) -> Iterator[str]:
         yield f"{last.id} has the questions {questions}: ask three, numbered 1 to 3"
     if not re.search(r"^Next:.*\]\(", last.source, re.MULTILINE):
         yield f"{last.id} lacks a line 'Next: ...' with a link"
+
+
+@rule
+def states_its_time(notebook: Notebook) -> Iterator[str]:
+    """The time is that of a reader at work, exercises included, rounded up to five minutes."""
+    story = sum(len(_lines(cell)) for cell in notebook.code if not _tags(cell) & BESIDE)
+    exercises = sum("exercise" in _tags(cell) for cell in notebook.code)
+    predictions = sum(cell.source.count("**Predict**") for cell in notebook.prose)
+    minutes = sum(map(words, notebook.prose)) / 230 + story / 12 + predictions / 4 + 3 * exercises
+    stated = re.search(r"\*\*Time\*\*:? .*?(\d+)", notebook.node.cells[0].source)
+    if stated and not -TOLERANCE < int(stated[1]) - minutes < 5 + TOLERANCE:
+        yield f"it takes about {minutes:.0f} minutes, and states {stated[1]}: work through it again"
+
+
+def words(cell: NotebookNode) -> int:
+    """Count the words of prose, without those of code and of pictures."""
+    return len(re.findall(r"\w+", IMAGE.sub("", FENCE.sub("", cell.source))))
 
 
 @rule

@@ -4,13 +4,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 import psutil
 import psycopg
 
+from reactive_demo import Cache
 from reactive_demo.servers.engines import PostgreSQL
 from reactive_demo.servers.run_as import RunAs
 from reactive_demo.servers.server_dir import ServerDir
@@ -130,11 +130,7 @@ class Door:
 
 
 LISTEN = """
-import sys, time
-seconds = float(sys.argv.pop())
-if seconds:
-    right = time.time
-    time.time = lambda: right() + seconds
+import sys
 from reactive_demo.options import Options
 from reactive_demo.tools.services import listen
 _, database_url, redis_url, heartbeat = sys.argv
@@ -143,22 +139,11 @@ listen(database_url, redis_url, "profile", options=Options(heartbeat=float(heart
 
 
 class Process:
-    """A listener in a process of its own, as `reactive-demo listen` runs it.
+    """A listener in a process of its own, as `reactive-demo listen` runs it."""
 
-    `prefix` says where it runs, and `clock` by how many seconds its clock is wrong.
-    """
-
-    def __init__(
-        self,
-        database_url: str,
-        redis_url: str,
-        heartbeat: float = 2.0,
-        *,
-        prefix: Sequence[str] = (),
-        clock: float = 0.0,
-    ) -> None:
-        words = [sys.executable, "-c", LISTEN, database_url, redis_url, str(heartbeat), str(clock)]
-        self._process = subprocess.Popen([*prefix, *words], stderr=subprocess.PIPE, text=True)
+    def __init__(self, database_url: str, cache: Cache, heartbeat: float = 2.0) -> None:
+        words = [sys.executable, "-c", LISTEN, database_url, cache.redis_url, str(heartbeat)]
+        self._process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
         self.words: list[str] = []
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
@@ -168,11 +153,7 @@ class Process:
         return self._process.pid
 
     def wait_until(self, words: str, timeout: float = 20) -> None:
-        until(f"it says {words}", lambda: words in self.last_words, timeout)
-
-    @property
-    def last_words(self) -> str:
-        return "".join(self.words[-1:])
+        until(f"it says {words}", lambda: words in "".join(self.words[-1:]), timeout)
 
     def freeze(self) -> None:
         self._process.send_signal(signal.SIGSTOP)

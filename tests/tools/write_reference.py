@@ -25,7 +25,7 @@ docstrings. Durations are in seconds.
 SECTIONS = {
     "The servers": ["connect", "Stack"],
     "Capture": ["install", "uninstall", "read_sql"],
-    "The application": ["Profiles"],
+    "The application": ["Profiles", "Transaction"],
     "Feeds": ["ChangeTableFeed", "LogFeed", "NotifyFeed", "Options"],
     "The listener": ["Listener", "State", "Stats"],
     "The cache": ["Cache", "ReadThrough"],
@@ -43,6 +43,7 @@ SECTIONS = {
         "RowGrid",
         "ProfileCard",
         "Windows",
+        "KeepInView",
         "BurstButton",
         "FlowView",
     ],

@@ -62,8 +62,13 @@ def _load(
 ) -> dict[str, Pair]:
     """Store each row as it is now; again while somebody writes the table for long."""
     life, deadline = sides.cache.tombstone_life, time.monotonic() + timeout
-    with ReadThrough(database_url, sides.cache, sides.table.name, absent_life=life) as rows:
+    with (
+        open_postgres(database_url, "repair") as connection,
+        ReadThrough(database_url, sides.cache, sides.table.name, absent_life=life) as rows,
+    ):
         while True:
+            # The versions come from the log's end: move it on, or they may be those that are there.
+            connection.execute("SELECT pg_logical_emit_message(false, 'reactive_demo repair', '')")
             for key, pair in pairs.items():
                 if pair.stored.version:
                     rows.refresh(key)

@@ -25,7 +25,15 @@ def clone(tmp_path: Path) -> Path:
         target = tmp_path / "a clone" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, target, follow_symlinks=False)
+    for command in (["init", "-q"], ["add", "."]):
+        subprocess.run(["git", *command], cwd=tmp_path / "a clone", check=True)
     return tmp_path / "a clone"
+
+
+def changed(clone: Path) -> str:
+    """What git finds changed or new in the clone."""
+    command = ["git", "ls-files", "--modified", "--others", "--exclude-standard"]
+    return subprocess.run(command, cwd=clone, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.long
@@ -44,7 +52,9 @@ def test_make_lab_in_a_fresh_clone_and_the_first_click(
         expect(card.locator(".rd-count-likes")).to_have_text("1", timeout=60_000)
         card.get_by_role("button", name="+ Likes").click()
         expect(page.locator(".rd-card").last.locator(".rd-count-likes")).to_have_text("2")
+        page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
         page.close()
+        assert changed(clone) == ""
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(timeout=30)

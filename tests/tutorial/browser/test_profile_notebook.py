@@ -1,10 +1,12 @@
 """Notebook 05, run as a person would: the two windows in it move."""
 
+import re
 from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
 from tools.lab import run_all
+from tools.looks import dark, narrow, wrapped
 
 SLOW = 60_000
 
@@ -26,6 +28,18 @@ def test_a_click_in_one_window_of_the_notebook_moves_the_other(
         expect(window.locator(".rd-count-followers")).to_have_text("3", timeout=SLOW)
     link = page.get_by_role("link", name="http://127.0.0.1:")
     assert link.get_attribute("target") == "_blank"
+    page.get_by_role("button", name="Keep in view").click()
+    second = page.locator(".jp-LinkedOutputView")
+    for side in ("Left", "Right"):
+        window = second.frame_locator(f'iframe[title^="{side}"]')
+        expect(window.locator(".rd-count-likes")).to_have_text("302", timeout=SLOW)
+    expect(second.get_by_role("button", name="Keep in view")).to_be_hidden()
+    with dark(page):
+        for frame in page.locator("iframe").all():
+            expect(frame).to_have_css("filter", re.compile("^invert"))
+    with narrow(page):
+        for window in windows:
+            assert wrapped(window.locator("button, .rd-number")) == []
 
 
 def _click(page: Page, side: str, button: str) -> None:

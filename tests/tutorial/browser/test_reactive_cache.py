@@ -32,7 +32,7 @@ def page(open_notebook: OpenNotebook) -> Page:
 
 
 def test_each_button_moves_the_number_in_both_windows(page: Page) -> None:
-    left, right = page.locator(".rd-windows .rd-card").all()
+    left, right = page.locator(".rd-windows").first.locator(".rd-card").all()
     for counter in COUNTERS:
         before = numbers(page, counter)[0]
         left.get_by_role("button", name=f"+ {counter}").click()
@@ -42,7 +42,7 @@ def test_each_button_moves_the_number_in_both_windows(page: Page) -> None:
 
 
 def test_fifty_fast_clicks_end_on_the_right_number(page: Page) -> None:
-    left, right = page.locator(".rd-windows .rd-card").all()
+    left, right = page.locator(".rd-windows").first.locator(".rd-card").all()
     before = numbers(page, "Likes")[0]
     left.get_by_role("button", name="+ Likes").evaluate(
         "button => { for (let n = 0; n < 50; n++) button.click() }"
