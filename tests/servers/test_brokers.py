@@ -40,6 +40,7 @@ def family(home: Home, name: str) -> list[psutil.Process]:
     return [server.parent(), server, *server.children(recursive=True)]
 
 
+@pytest.mark.long
 def test_kafka_starts_on_first_use_and_ends_with_its_last_user(home: Home, alone: Stack) -> None:
     assert not (home.path / "kafka").exists()
     probe_kafka(alone.kafka_servers)
