@@ -70,9 +70,7 @@ def test_the_data_is_where_the_image_of_version_18_keeps_it(services: dict[str, 
     assert services["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
 
 
-def test_the_standby_follows_the_primary(
-    services: dict[str, Any], urls: dict[str, str]
-) -> None:
+def test_the_standby_follows_the_primary(services: dict[str, Any], urls: dict[str, str]) -> None:
     standby, primary = services["standby"], services["postgres"]
     assert standby["image"] == primary["image"]
     said = standby["command"][-1]

@@ -52,7 +52,7 @@ def dies_half_way(broker: Broker, topic: str) -> str:
     reader.take("one")
     reader.kill()
     with broker.subscribe(topic) as heir:
-        return "comes again" if heir.read(3) == "one" else "lost"
+        return "comes again" if heir.read(2) == "one" else "lost"
 
 
 def two_readers(broker: Broker, topic: str) -> str:
