@@ -14,19 +14,18 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any, cast
 
 import redis
 from redis.connection import parse_url
-from redis.exceptions import NoPermissionError, NoScriptError
+from redis.exceptions import NoPermissionError
 
 from reactive_demo.changes import Batch, Change, Lease, Versioned, into_batches
-from reactive_demo.errors import FencedError, RefusedError
+from reactive_demo.errors import FencedError
 from reactive_demo.exact_json import dump_row, parse_row
-from reactive_demo.redis_cache.client import open_redis, script, send
+from reactive_demo.redis_cache.client import evictions, open_redis, script, send
 from reactive_demo.redis_cache.keys import feed_key, row_key, stamp
-from reactive_demo.redis_cache.leaders import Leaders
+from reactive_demo.redis_cache.leaders import Leaders, check_granted
 from reactive_demo.redis_cache.quarantine_records import QuarantineRecords
 from reactive_demo.redis_cache.rights import LEADER, WRITER, MissingRights, missing_rights
 from reactive_demo.redis_cache.watcher import Subscription, Watcher
@@ -180,19 +179,7 @@ class Cache:
         ]
         reply: Any = self._acquire_lease(keys=[self._feed], args=arguments)
         epoch, cursor = reply
-        prefix = self.redis_key("")
-        if epoch == "another":
-            raise RefusedError(
-                f"Another database wrote the keys {prefix}* of this Redis {cursor} s ago: give "
-                "each a Redis database or a table prefix of its own, or run `reactive-demo resync` "
-                "to have this one take the keys over."
-            )
-        if epoch == "older":
-            raise RefusedError(
-                f"The keys {prefix}* followed this database to timeline {cursor}, and this server "
-                f"is on an earlier one, {incarnation.split('/')[2]}, as a former primary is: let "
-                "DATABASE_URL name the primary, or run `reactive-demo resync` to go back."
-            )
+        check_granted(epoch, cursor, self.redis_key(""), incarnation)
         return Lease(token, epoch, cursor)
 
     def write(self, batch: Batch, lease: Lease | None, *, partial: bool = False) -> int:
@@ -214,16 +201,12 @@ class Cache:
         return self._unless_fenced(self._apply(keys=keys, args=arguments))
 
     def begin_write(self, batch: Batch, lease: Lease) -> Callable[[], int]:
-        """Send a batch that `may_overlap`; return what waits for the reply, and does as `write`."""
+        """Send a batch that `may_overlap`; return what waits for the reply, and does as `write`.
+
+        It raises NoScriptError before the first `write` to a server.
+        """
         reply = send(self._redis, self._apply, *self._to_apply(batch, lease))
-
-        def finish() -> int:
-            try:
-                return self._unless_fenced(reply())
-            except NoScriptError:
-                return self.write(batch, lease)
-
-        return finish
+        return lambda: self._unless_fenced(reply())
 
     def _to_apply(
         self, batch: Batch, lease: Lease, *, partial: bool = False
@@ -252,15 +235,8 @@ class Cache:
         return missing_rights(self._redis, self.table, LEADER if versioned else WRITER)
 
     def evictions(self) -> tuple[int, int]:
-        """Return at how many bytes Redis evicts any key, and how many it has evicted so far.
-
-        Both are 0 if it never does, or the account may not ask.
-        """
-        with suppress(NoPermissionError):
-            facts: Any = self._redis.info()
-            if str(facts.get("maxmemory_policy")).startswith("allkeys-"):
-                return int(facts.get("maxmemory", 0)), int(facts.get("evicted_keys", 0))
-        return 0, 0
+        """Return at how many bytes Redis evicts any key, and how many it has evicted so far."""
+        return evictions(self._redis)
 
     def close(self) -> None:
         """Close the connections; subscriptions go on."""

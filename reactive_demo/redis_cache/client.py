@@ -16,7 +16,7 @@ from redis.retry import Retry
 
 from reactive_demo.errors import ConfigurationError
 
-__all__ = ["open_async_redis", "open_redis", "script", "send"]
+__all__ = ["evictions", "open_async_redis", "open_redis", "script", "send"]
 
 LOST = (redis.ConnectionError,)
 """A server that restarted leaves dead connections; one that is silent had its time."""
@@ -73,6 +73,18 @@ def send(
             pool.release(connection)
 
     return reply
+
+
+def evictions(client: redis.Redis) -> tuple[int, int]:
+    """Return at how many bytes Redis evicts any key, and how many it has evicted so far.
+
+    Both are 0 if it never does, or the account may not ask.
+    """
+    with suppress(redis.exceptions.NoPermissionError):
+        facts: Any = client.info()
+        if str(facts.get("maxmemory_policy")).startswith("allkeys-"):
+            return int(facts.get("maxmemory", 0)), int(facts.get("evicted_keys", 0))
+    return 0, 0
 
 
 def _greet(connection: AbstractConnection) -> None:
