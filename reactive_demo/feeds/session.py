@@ -71,7 +71,7 @@ class Session:
 
         Without a cursor, the whole table comes first, unless `fill` is false: then only what the
         cache holds from before is evicted. A batch must be in the cache before the next is asked
-        for, unless it `may_overlap`: its cursor then counts as reached. An empty one tells the state.
+        for, unless it `may_overlap`: its cursor then counts as reached. Empty ones tell the state.
         """
         raise NotImplementedError
 
