@@ -230,6 +230,7 @@ def test_rows_without_a_version_leave_with_those_of_older_epochs(
         "seat": {"row": "F"},
         "price": {"version": "3"},
         "report": {"version": "3", "row": "{}"},
+        "issue": {"version": "x", "epoch": "y"},
     }
     for name, fields in others.items():
         client.hset(f"profile:{name}", mapping=fields)
