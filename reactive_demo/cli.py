@@ -136,8 +136,9 @@ def build_parser() -> argparse.ArgumentParser:
     examine.set_defaults(run=_doctor)
 
     bench = commands.add_parser("bench", help="measure this pipeline beside the article's")
-    bench.add_argument("--quick", action="store_true", help="take a minute, and be less exact")
+    bench.add_argument("--quick", action="store_true", help="take three minutes, and be less exact")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+    bench.add_argument("--only", default="", metavar="WORD", help="what has WORD in its name")
     bench.set_defaults(run=_bench)
 
     faults = commands.add_parser(
@@ -304,7 +305,11 @@ def _bench(options: argparse.Namespace) -> None:
 
     with _connect() as servers:
         bench.run(
-            servers, lambda line: print(line, flush=True), quick=options.quick, file=options.json
+            servers,
+            lambda line: print(line, flush=True),
+            quick=options.quick,
+            file=options.json,
+            only=options.only,
         )
 
 

@@ -98,12 +98,12 @@ def decode(data: bytes) -> Message | None:
 
 
 def _begin(data: bytes) -> Begin:
-    lsn, moment, xid = struct.unpack_from(">xQqI", data)
+    lsn, moment, xid = BEGIN(data)
     return Begin(lsn, POSTGRES_EPOCH + moment / 1e6, xid)
 
 
 def _commit(data: bytes) -> Commit:
-    return Commit(struct.unpack_from(">xxQQ", data)[1])  # after flags
+    return Commit(COMMIT(data)[0])
 
 
 def _insert(data: bytes) -> Upsert:
@@ -130,22 +130,27 @@ def _oid(data: bytes) -> int:
 
 def _tuple(data: bytes, at: int) -> tuple[Tuple, int]:
     """Read a row's values; return them, and where they end."""
-    count = int.from_bytes(data[at : at + 2], "big")
+    (count,) = COUNT(data, at)
     at += 2
     values: Tuple = []
     for _ in range(count):
         kind = data[at]
         at += 1
         if kind == TEXT:
-            end = at + 4 + int.from_bytes(data[at : at + 4], "big")
-            values.append(data[at + 4 : end].decode())
-            at = end
+            begin = at + 4
+            at = begin + LENGTH(data, at)[0]
+            values.append(data[begin:at].decode())
         else:
             values.append(UNCHANGED if kind == TOASTED else None)
     return values, at
 
 
 TEXT, TOASTED = b"tu"
+
+BEGIN = struct.Struct(">xQqI").unpack_from
+COMMIT = struct.Struct(">10xQ").unpack_from  # after the kind, flags, and where the commit begins
+COUNT, LENGTH = struct.Struct(">H").unpack_from, struct.Struct(">I").unpack_from
+"""Read once for each row and value: to look a format up would take as long as to read."""
 
 
 def _relation(data: bytes) -> Relation:

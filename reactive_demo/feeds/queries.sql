@@ -10,7 +10,7 @@ FROM reactive.captured k WHERE k.table_name = %(table)s
 -- TRUNCATE that was not seen. At least one row, without a key if nothing changed; none once the
 -- table is not captured. Each time two scans of an index: PostgreSQL would read all of it for one
 -- condition with OR.
-SELECT c.key, {row_of_key}, c.version::text, extract(epoch FROM c.changed_at)::text,
+SELECT c.key, {row_of_key}, c.version::text, date_part('epoch', c.changed_at)::text,
        now.snapshot, now.truncated
 FROM (
     SELECT pg_current_snapshot()::text AS snapshot, (
@@ -37,6 +37,12 @@ LEFT JOIN (
           AND xid >= %(xmax)s::xid8 AND xid < {next_xid}
     ) changes GROUP BY key
 ) c ON true {joined} {limit}
+
+-- name: changes
+-- How many changes there are since then, at most so many.
+SELECT count(*) FROM (
+    SELECT FROM reactive.change WHERE table_name = %(table)s AND xid >= %(xmax)s::xid8 LIMIT %(most)s
+) c
 
 -- name: look_up
 -- The rows and versions of some keys.

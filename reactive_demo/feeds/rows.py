@@ -94,7 +94,7 @@ class Rows:
             return
         parameters = {**self._statements.table.parameters, **cursor.parameters}
         with psycopg.ClientCursor(self._connection) as all_of_them:
-            self._connection.execute(PLANNED)
+            self._connection.execute(PLANNED + HASHED if self._is_much(cursor) else PLANNED)
             try:
                 yield from all_of_them.stream(
                     self._statements["changes_since"], parameters, size=most
@@ -102,6 +102,15 @@ class Rows:
             finally:
                 all_of_them.close()
                 self._connection.execute(KEPT_PLAN)
+
+    def _is_much(self, cursor: Cursor) -> bool:
+        """Return whether it is faster to read the whole table than to look up each key.
+
+        The planner cannot know how many keys there are, and takes them for few.
+        """
+        most = max(int(self._statements.one("estimate")[0]), 0) // MUCH
+        xmax = cursor.parameters["xmax"]
+        return most > 0 and bool(self._statements.one("changes", xmax=xmax, most=most)[0] == most)
 
     def _changed_keys_since(self, cursor: Cursor) -> Iterator[Any]:
         """Yield the same without rows. The server keeps them, since others are read in between."""
@@ -167,7 +176,7 @@ def pack(rows: Iterable[Any], options: Options) -> Iterator[Batch]:
 
 KEPT_PLAN = """
     SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off;
-    SET enable_hashjoin = off; SET enable_mergejoin = off
+    SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_nestloop = on; RESET work_mem
 """
 """For the few changes that most reads bring: by their indexes, planned once. To plan would take
 longer than to read."""
@@ -177,3 +186,9 @@ PLANNED = """
     SET enable_hashjoin = on; SET enable_mergejoin = on
 """
 """For many changes at once."""
+
+MUCH = 8
+"""What part of the table must have changed before all of it is read."""
+
+HASHED = "; SET enable_nestloop = off; SET work_mem = '64MB'"
+"""For a large part of the table: read whole, and hashed."""

@@ -23,7 +23,7 @@ VERSION_OF_KEY = sql.SQL("""coalesce((
 the table would have PostgreSQL, before its first ANALYZE, read the whole log for each key."""
 
 NAMES = (
-    *("now", "changes_since", "look_up", "read_one", "estimate"),
+    *("now", "changes_since", "changes", "look_up", "read_one", "estimate"),
     *("arm", "disarm", "supersede", "prune"),
 )
 NOTHING = sql.SQL("")

@@ -192,7 +192,7 @@ def test_the_benchmark(database: str, stack: Stack, monkeypatch: pytest.MonkeyPa
         made.article()
         made.captured()
         writes.flood(database, 1)
-        large._make(made, 100)
+        large._make(made, 100, "the change table")
         uninstall(database, "large")
 
 

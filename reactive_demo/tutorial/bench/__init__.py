@@ -5,12 +5,14 @@ after the other, and reported as the ratio to its baseline, with the spread of t
 our pipeline can do has no baseline and is reported beside its goal.
 
     places      a database and caches of the benchmark's own
+    followers   a consumer or a listener, in a process of its own
     article     the article's consumer
     writes      transactions a second by 32 writers, beside a table without a trigger
     backlog     changes a second from a backlog, beside a loop that only receives
     clustered   the same into a Redis cluster, beside one server
     latency     from commit to cache, under light load
-    flat_out    the same beside 32 writers flat out, 99th percentile
+    rates       the same at equal rates of writes, 50th and 99th percentile
+    flat_out    the same beside 32 writers flat out
     large       a restart, and filling an empty cache, with a large table
     idle        the cost of a listener when nothing changes
     streams     the profile app under load; a program of its own
@@ -24,9 +26,11 @@ from pathlib import Path
 from typing import Protocol
 
 from reactive_demo.servers import Stack
-from reactive_demo.tutorial.bench import backlog, clustered, flat_out, idle, latency, writes
+from reactive_demo.tutorial.bench import backlog, clustered, idle, latency, writes
+from reactive_demo.tutorial.bench.flat_out import FlatOut
 from reactive_demo.tutorial.bench.large import Fill, Restart
 from reactive_demo.tutorial.bench.places import Places
+from reactive_demo.tutorial.bench.rates import AtRate
 
 __all__ = ["Figure", "measure", "run"]
 
@@ -58,7 +62,7 @@ class Figure:
         ratio = " " * 8 if self.ratio is None else f"{self.ratio:6.2f} x"
         note = self.note and f", {self.note}"
         return (
-            f"{self.pipeline:<44} {ratio}"
+            f"{self.pipeline:<60} {ratio}"
             f"   {median:12,.2f} {self.unit}  ({low:,.2f} to {high:,.2f}){note}"
         )
 
@@ -76,18 +80,28 @@ class Work(Protocol):
         """Return what to measure, by name; the first is the baseline."""
 
 
-WORKS: tuple[Work, ...] = (writes, backlog, clustered, latency, flat_out, Restart(), Fill(), idle)
+def _works(*, quick: bool) -> tuple[Work, ...]:
+    """Return what is measured."""
+    equal = "p99 at most 2 x the article's by the change table, 1 x by the log"
+    at_rates = [AtRate(rate, equal) for rate in ((1_500,) if quick else (500, 1_500, 3_000))]
+    return (writes, backlog, clustered, latency, *at_rates, FlatOut(), Restart(), Fill(), idle)
 
 
-def run(stack: Stack, say: Say, *, quick: bool = False, file: Path | None = None) -> list[Figure]:
-    """Measure everything and `say` each line as it is known; with `file`, write JSON there."""
+def run(
+    stack: Stack, say: Say, *, quick: bool = False, file: Path | None = None, only: str = ""
+) -> list[Figure]:
+    """Measure everything and `say` each line as it is known; with `file`, write JSON there.
+
+    With `only`, measure the works whose names contain that.
+    """
     figures = []
     if quick:
         say("Quick: fewer and shorter rounds, and tables of 50,000 rows for 1,000,000.")
+    works = [work for work in _works(quick=quick) if only in work.WORK]
     with Places.make(stack) as places:
-        for number, work in enumerate(WORKS, 1):
+        for number, work in enumerate(works, 1):
             say(f"\n{work.WORK}\n  goal: {work.GOAL}")
-            progress = f"work {number} of {len(WORKS)}"
+            progress = f"work {number} of {len(works)}"
             for figure in measure(work, places, say, progress, quick=quick):
                 say(f"  {figure}")
                 figures.append(figure)
@@ -116,7 +130,7 @@ def measure(work: Work, places: Places, say: Say, progress: str, *, quick: bool)
             taken,
             statistics.median(taken) / baseline if len(values) > 1 and baseline else None,
             work.GOAL,
-            note(statistics.median(taken), quick=quick),
+            note(name, statistics.median(taken), quick=quick),
         )
         for name, taken in values.items()
     ]

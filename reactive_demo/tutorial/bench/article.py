@@ -2,39 +2,27 @@
 
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from reactive_demo.postgres import open_postgres
+from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.redis_cache.client import open_redis
-from reactive_demo.tutorial.bench.places import Places
 
-__all__ = ["consumer"]
+__all__ = ["consume"]
 
 
-@contextmanager
-def consumer(places: Places) -> Iterator[None]:
-    """Run the consumer in a thread."""
-    ended, ready = threading.Event(), threading.Event()
-
-    def consume() -> None:
-        client = open_redis(places.cache.redis_url)
-        with open_postgres(places.database_url, "bench") as connection:
-            connection.execute("LISTEN profile_change")
-            ready.set()
-            while not ended.is_set():
-                for notification in connection.notifies(timeout=0.1):
-                    row = json.loads(notification.payload)["row"]
-                    client.set(places.cache.redis_key(row["username"]), json.dumps(row))
-                    if ended.is_set():
-                        break
-        client.close()
-
-    thread = threading.Thread(target=consume, daemon=True)
-    thread.start()
-    ready.wait(10)
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join(30)
+def consume(
+    database_url: str, cache: Cache, ready: threading.Event, ended: threading.Event
+) -> None:
+    """Consume until `ended`; say when it is `ready`."""
+    with (
+        open_redis(cache.redis_url) as client,
+        open_postgres(database_url, "bench") as connection,
+    ):
+        connection.execute("LISTEN profile_change")
+        ready.set()
+        while not ended.is_set():
+            for notification in connection.notifies(timeout=0.1):
+                row = json.loads(notification.payload)["row"]
+                client.set(cache.redis_key(row["username"]), json.dumps(row))
+                if ended.is_set():
+                    break

@@ -1,25 +1,27 @@
-"""The CPU that an idle listener costs: its own thread, and its backend in PostgreSQL."""
+"""The CPU that an idle listener costs: its own process, and its backends in PostgreSQL."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import psutil
 
-from reactive_demo.feeds import ChangeTableFeed
-from reactive_demo.listener.listener import Listener
 from reactive_demo.postgres import open_postgres
+from reactive_demo.tutorial.bench.followers import DURABLE, following
 from reactive_demo.tutorial.bench.places import Places
 
 __all__ = ["GOAL", "ROUNDS", "UNIT", "WORK", "pipelines"]
 
-WORK = "an idle listener and its backend (less is better)"
+WORK = "an idle listener and its backends (less is better)"
 UNIT = "% of a core"
 GOAL = "under 0.5 % of a core"
 ROUNDS = (1, 3)
 
 SETTLE = 2.0
 """Seconds until a live listener has gone to sleep, or polls at its slowest."""
+
+Beside = Callable[[], AbstractContextManager[object]]
 
 OPEN = b"UPDATE public.profile SET likes_count = likes_count + 1 WHERE username = 'user2'"
 
@@ -32,16 +34,21 @@ def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
     """
     seconds = 5 if quick else 10  # a tick of 10 ms is 0.2 % or 0.1 %
 
-    def idle(before: AbstractContextManager[object], then: AbstractContextManager[object]) -> float:
-        places.captured()
-        with before, Listener(ChangeTableFeed(places.database_url), places.cache) as listener:
-            listener.wait_until("live", 60)
+    def idle(
+        pipeline: str,
+        before: Beside,
+        then: Beside,
+    ) -> float:
+        places.prepare(pipeline)
+        with following(places, pipeline):  # a new slot would wait for the transaction
+            pass
+        with before(), following(places, pipeline) as pid:
             time.sleep(SETTLE)
-            with then:
-                backend = psutil.Process(_backend(places))
-                spent, begun = _spent(backend), time.perf_counter()
+            with then():
+                processes = [psutil.Process(each) for each in (pid, *_backends(places))]
+                spent, begun = _spent(processes), time.perf_counter()
                 time.sleep(seconds)
-                return 100 * (_spent(backend) - spent) / (time.perf_counter() - begun)
+                return 100 * (_spent(processes) - spent) / (time.perf_counter() - begun)
 
     @contextmanager
     def open_transaction() -> Iterator[None]:
@@ -50,23 +57,26 @@ def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
             yield
             other.rollback()
 
+    beside: dict[str, tuple[Beside, Beside]] = {
+        "nothing open": (nullcontext, nullcontext),
+        "beside an open transaction that will ring": (nullcontext, open_transaction),
+        "beside an open transaction that will not": (open_transaction, nullcontext),
+    }
     return {
-        "nothing open": lambda: idle(nullcontext(), nullcontext()),
-        "beside an open transaction that will ring": lambda: idle(
-            nullcontext(), open_transaction()
-        ),
-        "beside an open transaction that will not": lambda: idle(open_transaction(), nullcontext()),
+        f"{pipeline}, {words}": partial(idle, pipeline, *when)
+        for pipeline in DURABLE
+        for words, when in beside.items()
+        if pipeline == DURABLE[0] or not words.endswith("not")  # the log has no bell
     }
 
 
-def _backend(places: Places) -> int:
+def _backends(places: Places) -> list[int]:
     found = places.database.execute(
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-        " AND application_name LIKE '%demo listen%'"
-    ).fetchone()
-    return int(found[0]) if found else 0
+        " AND application_name ~ 'reactive_demo (listen|stream)'"
+    )
+    return [int(pid) for (pid,) in found]
 
 
-def _spent(backend: psutil.Process) -> float:
-    times = backend.cpu_times()
-    return time.process_time() + times.user + times.system
+def _spent(processes: list[psutil.Process]) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in processes)

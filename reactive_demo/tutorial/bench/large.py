@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from reactive_demo.capture.install import install
-from reactive_demo.feeds import ChangeTableFeed
 from reactive_demo.listener.listener import Listener
+from reactive_demo.tutorial.bench.followers import DURABLE, FEEDS
 from reactive_demo.tutorial.bench.places import Places
 from reactive_demo.tutorial.chapter_setup import forget
 
@@ -26,20 +27,20 @@ class Restart:
 
     @staticmethod
     def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
-        """Return ours alone: the article's loses the changes."""
+        """Return the durable ones: the article's loses the changes."""
         rows = _rows(quick=quick)
 
-        def restart() -> float:
-            _make(places, rows)
-            _listen(places)
+        def restart(pipeline: str) -> float:
+            _make(places, rows, pipeline)
+            _listen(places, pipeline)
             places.database.execute(
                 "UPDATE public.large SET likes_count = likes_count + 1 WHERE username IN"
                 " (SELECT 'user' || (random() * %s)::int FROM generate_series(1, %s))",
                 [rows, MISSED],
             )
-            return 1000 * _listen(places)
+            return 1000 * _listen(places, pipeline)
 
-        return {f"ours, a table of {rows:,} rows": restart}
+        return {f"{name}, of {rows:,} rows": partial(restart, name) for name in DURABLE}
 
 
 class Fill:
@@ -52,18 +53,18 @@ class Fill:
 
     @staticmethod
     def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
-        """Return ours alone: the article's cannot fill a cache."""
+        """Return the durable ones: the article's cannot fill a cache."""
         rows = _rows(quick=quick)
 
-        def fill() -> float:
-            _make(places, rows)
+        def fill(pipeline: str) -> float:
+            _make(places, rows, pipeline)
             forget(places.large_cache.redis_url, places.large_cache.table)
-            return _listen(places)
+            return _listen(places, pipeline)
 
-        return {f"ours, a table of {rows:,} rows": fill}
+        return {f"{name}, of {rows:,} rows": partial(fill, name) for name in DURABLE}
 
     @staticmethod
-    def note(seconds: float, *, quick: bool) -> str:
+    def note(_: str, seconds: float, *, quick: bool) -> str:
         """Return the same as a rate."""
         return f"{_rows(quick=quick) / seconds:,.0f} rows/s"
 
@@ -72,7 +73,7 @@ def _rows(*, quick: bool) -> int:
     return 50_000 if quick else 1_000_000
 
 
-def _make(places: Places, rows: int) -> None:
+def _make(places: Places, rows: int, pipeline: str) -> None:
     """Create and capture the table, if it is not there yet."""
     execute: Callable[..., Any] = places.database.execute
     if not execute("SELECT to_regclass('public.large')").fetchone()[0]:
@@ -81,15 +82,15 @@ def _make(places: Places, rows: int) -> None:
             "INSERT INTO public.large SELECT 'user' || n, n, n, n FROM generate_series(1, %s) n",
             [rows],
         )
-        install(places.database_url, "large")
         execute("VACUUM ANALYZE public.large")
         execute("CHECKPOINT")
+    install(places.database_url, "large", feed=pipeline.removeprefix("the "))
 
 
-def _listen(places: Places) -> float:
+def _listen(places: Places, pipeline: str) -> float:
     """Return the seconds from a listener's start until it has written all there is."""
     begun = time.perf_counter()
-    feed = ChangeTableFeed(places.database_url, "large")
+    feed = FEEDS[pipeline](places.database_url, "large")
     with Listener(feed, places.large_cache) as listener:
         listener.wait_until("live", 600)
         return time.perf_counter() - begun

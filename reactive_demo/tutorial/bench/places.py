@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from reactive_demo.capture.install import install
+from reactive_demo.capture.install import install, uninstall
 from reactive_demo.postgres import PatientConnection, open_postgres
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.servers import Stack
@@ -55,14 +55,25 @@ class Places:
                 one.close()
             drop_database(stack, DATABASE)
 
+    def prepare(self, pipeline: str) -> None:
+        """Install what `pipeline` needs, and nothing else."""
+        if pipeline == "the log":
+            self.published()
+        elif pipeline == "the change table":
+            self.captured()
+        else:
+            self.article()
+
     def bare(self) -> None:
         """Remove every trigger."""
+        uninstall(self.database_url, "profile")
         install_article(self.database_url)
         self.database.execute("DROP TRIGGER notify_profile ON public.profile")
         self._settle("public.profile")
 
     def article(self) -> None:
         """Install the article's trigger."""
+        uninstall(self.database_url, "profile")
         install_article(self.database_url)
         self._settle("public.profile")
 
@@ -71,6 +82,11 @@ class Places:
         install(self.database_url)
         self.database.execute("UPDATE public.profile SET likes_count = likes_count + 1")
         self._settle("public.profile", "reactive.change")
+
+    def published(self) -> None:
+        """Publish the table in the log."""
+        install(self.database_url, feed="log")
+        self._settle("public.profile")
 
     def _settle(self, *tables: str) -> None:
         """Keep one measurement from paying for the one before."""
