@@ -305,6 +305,8 @@ class Cluster:
         def finish() -> int:
             try:
                 newer = reply()
+            except exceptions.NoScriptError:
+                newer = part.write(batch, held, partial=partial_here)
             except redis.ResponseError as error:
                 if ELSEWHERE not in str(error) or self._has_moved(lead):
                     raise

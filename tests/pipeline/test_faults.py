@@ -658,6 +658,7 @@ def test_of_a_backlog_one_batch_is_written_while_the_next_is_read(
     if not filling:
         listen(database, cache).stop()
     connection.execute(MANY, [1_600])
+    connection.execute("ANALYZE public.profile")  # so much of it is read whole, and hashed
     with Listener(Feed(database), cache) as listener:
         listener.wait_until("live")
         agree(database, cache)

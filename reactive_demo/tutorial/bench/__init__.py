@@ -62,7 +62,7 @@ class Figure:
         ratio = " " * 8 if self.ratio is None else f"{self.ratio:6.2f} x"
         note = self.note and f", {self.note}"
         return (
-            f"{self.pipeline:<44} {ratio}"
+            f"{self.pipeline:<60} {ratio}"
             f"   {median:12,.2f} {self.unit}  ({low:,.2f} to {high:,.2f}){note}"
         )
 
