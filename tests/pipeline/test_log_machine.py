@@ -27,7 +27,7 @@ from reactive_demo.options import Options
 from reactive_demo.redis_cache.keys import feed_key
 from reactive_demo.waiting import StopEvent
 from tools.durable import LOG, Durable, slot
-from tools.machine import KEYS, Pipeline, run
+from tools.machine import KEYS, MEANWHILE, Pipeline, run
 from tools.waiting import until
 
 SMALL = Options(heartbeat=0, batch_rows=2, page_rows=3)
@@ -105,7 +105,7 @@ class LogPipeline(Pipeline):
         name = slot(self.admin)
         if name is not None:
             drop_slot(self.admin, name)
-            self.is_set_back = True
+            self.set_backs += 1
 
     @rule()
     def go_away_while_the_slot_is_dropped(self) -> None:
@@ -133,6 +133,17 @@ class LogPipeline(Pipeline):
         self.writers[1].commit()
         self._carry_until(self.cache.has_cursor)
         self.writers[2].commit()
+
+    @rule(writes=MEANWHILE)
+    def fill_while_others_write(self, writes: list[tuple[str, str]]) -> None:
+        """They do as soon as there is a slot, before the table is read."""
+        for writer in self.writers:
+            writer.rollback()
+        self.meanwhile_ += [("the slot is made", what, key) for what, key in writes]
+        self.flush()
+        self.reader.restart()
+        self._carry_until(self.cache.has_cursor)
+        self.carry(4)
 
     def _write(self, writer: int, what: str, key: str, other: str = "a") -> None:
         self.write(writer, what, key, other)

@@ -94,7 +94,7 @@ class Reader:
                 self._cache.write(batch, lease)
                 self._lease = replace(lease, sequence=lease.sequence + 1)
                 if batch.state is State.LIVE and batch.cursor:
-                    self._machine.is_set_back = False  # it has found its place
+                    self._machine.made_up_for = self._set_backs  # it has found its place
         except (FencedError, UnavailableError, psycopg.OperationalError):
             self.restart()
             return None
@@ -128,9 +128,9 @@ class Reader:
         leadership = Leadership(feed, self._cache, takeover=False)
         self._lease = leadership.acquire_lease(self.session)
         self._batches = self.session.batches(self._lease.cursor, StopEvent())
-        if self._lease.cursor is None:
-            assert not known or self._machine.is_set_back, "the cache is filled again for nothing"
-            self._machine.is_set_back = False
+        self._set_backs = self._machine.set_backs
+        if known and not self._machine.is_set_back:
+            assert self._lease.cursor is not None, "the cache is filled again for nothing"
 
 
 class Pipeline(RuleBasedStateMachine):
@@ -162,8 +162,7 @@ class Pipeline(RuleBasedStateMachine):
         self.seen: dict[str, tuple[int, int]] = {}
         self.stamps: dict[str, int] = {}
         self.saved: list[tuple[bytes, bytes, int]] | None = None
-        self.is_set_back = False
-        """Whether something was lost that only filling the cache makes up for."""
+        self.set_backs = self.made_up_for = 0
         self.carried: list[tuple[Batch, Lease]] = []
         self.feed = self.feed_class(self)
         self.reader = Reader(self)
@@ -215,11 +214,18 @@ class Pipeline(RuleBasedStateMachine):
         for _ in range(count):
             if carried := self.reader.step():
                 self.carried.append(carried)
+            self.nothing_goes_back()
 
     @rule(writer=WRITERS, what=WHAT, key=KEYS, other=KEYS, count=st.integers(1, 3))
     def write_and_carry(self, writer: int, what: str, key: str, other: str, count: int) -> None:
         self.write_and_commit(writer, what, key, other)
         self.carry(count)
+
+    @rule(writer=WRITERS, key=KEYS, count=st.integers(1, 3))
+    def change_a_long_row(self, writer: int, key: str, count: int) -> None:
+        """What is long is stored apart, and stays as it is when the rest changes."""
+        for what in ("change", "lengthen", "change"):
+            self.write_and_carry(writer, what, key, key, count)
 
     @rule()
     def carry_all(self) -> None:
@@ -243,7 +249,7 @@ class Pipeline(RuleBasedStateMachine):
             self.flush()
             for name, value, life in self.saved:
                 self.raw.restore(name, life, value)
-            self.is_set_back = True
+            self.set_backs += 1
 
     def _forget_what_was_seen(self) -> None:
         self.seen.clear()
@@ -310,6 +316,11 @@ class Pipeline(RuleBasedStateMachine):
                 stamp = self.cache.get(key)["likes_count"]
                 assert stamp >= self.stamps.get(key, 0), f"{key} shows an older row again"
                 self.stamps[key] = stamp
+
+    @property
+    def is_set_back(self) -> bool:
+        """Whether something was lost that perhaps only filling the cache makes up for."""
+        return self.set_backs > self.made_up_for
 
     def log_end(self) -> int:
         """How far PostgreSQL's log goes."""
