@@ -3,6 +3,7 @@
 A mutation takes one idea out of the session, by a subclass of one of its parts.
 """
 
+import math
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -65,16 +66,27 @@ class Watched(LogSession):
         # An open TRUNCATE would block the reader, and with it the one thread that could end it.
         self.connection.execute("SET lock_timeout = '5ms'")
         self.moment = feed.machine.moment
+        self._log_end = feed.machine.log_end
+        self.repeats_until = math.inf
+        """The one before it may have looked up rows that are newer than what the log tells next."""
+        self._came_to = 0
         self.reached = 0
 
     def rests(self, goal: int) -> bool:
         return self.reached >= goal
 
-    def batches(self, *arguments: Any, **named: Any) -> Iterator[Batch]:
-        for batch in super().batches(*arguments, **named):
+    @property
+    def may_repeat(self) -> bool:
+        return self._came_to < self.repeats_until
+
+    def batches(
+        self, cursor: str | None, stopping: StopEvent, *, fill: bool = True
+    ) -> Iterator[Batch]:
+        self.repeats_until = 0 if cursor is None else self._log_end()
+        for batch in super().batches(cursor, stopping, fill=fill):
             yield batch
             if batch.state is State.LIVE and batch.cursor:  # and it was written
-                self.reached = int(batch.cursor.removeprefix("lsn:"))
+                self.reached = self._came_to = int(batch.cursor.removeprefix("lsn:"))
 
     def _open_stream(self) -> Stream:
         stream = Stream(self._feed.database_url, self._feed.table, self.options)
@@ -99,6 +111,12 @@ class LogPipeline(Pipeline):
     session = Watched
     feed_class = WatchedFeed
     moments = ("the slot is made", "asleep")
+
+    @rule()
+    def take_over(self) -> None:
+        """The leader's lock, without which nobody touches the slot, goes with its session."""
+        self._terminate(self.reader)
+        super().take_over()
 
     @rule()
     def drop_the_slot(self) -> None:

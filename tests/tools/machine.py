@@ -71,6 +71,9 @@ PATIENCE = 10.0
 class Watched(Protocol):
     """A session whose moments are open to the machine."""
 
+    may_repeat: bool
+    """Whether a row may be shown as it was before, for now."""
+
     def rests(self, goal: int) -> bool:
         """Whether it has read all there is; `goal` is how far the log was when it was asked."""
 
@@ -258,7 +261,10 @@ class Pipeline(RuleBasedStateMachine):
 
     @rule()
     def terminate(self) -> None:
-        pid = self.reader.session.connection.info.backend_pid
+        self._terminate(self.reader)
+
+    def _terminate(self, reader: Reader) -> None:
+        pid = reader.session.connection.info.backend_pid
         self.admin.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
 
     @rule()
@@ -312,7 +318,9 @@ class Pipeline(RuleBasedStateMachine):
                 assert now >= self.seen.get(key, now), f"{key} went back"
                 self.seen[key] = now
                 assert row is None or self.redis.pttl(f"profile:{key}") == -1, f"{key} will expire"
-            if row is not None:
+            if self.reader.session.may_repeat:
+                self.stamps.clear()
+            elif row is not None:
                 stamp = self.cache.get(key)["likes_count"]
                 assert stamp >= self.stamps.get(key, 0), f"{key} shows an older row again"
                 self.stamps[key] = stamp
