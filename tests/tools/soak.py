@@ -33,7 +33,7 @@ def soak(feed: str, seconds: float, every: float) -> bool:
                 break
             traffic.may_flow(fault.name != ALONE)
             outcome = break_it(lab, fault)
-            traffic.may_flow(True)  # noqa: FBT003
+            traffic.may_flow(True)
             lost += outcome.durable.lost
             with lab.connect() as connection:
                 kept.append(retained(connection) / MB)
@@ -78,7 +78,7 @@ class Traffic:
     def __exit__(self, *exc: object) -> None:
         self.end()
 
-    def may_flow(self, flows: bool) -> None:  # noqa: FBT001
+    def may_flow(self, flows: bool) -> None:
         """Pause, or go on."""
         (self._flows.set if flows else self._flows.clear)()
 
