@@ -228,6 +228,9 @@ class Pipeline(RuleBasedStateMachine):
         """What is long is stored apart, and stays as it is when the rest changes."""
         for what in ("change", "lengthen", "change"):
             self.write_and_carry(writer, what, key, key, count)
+        for one in self.writers:
+            one.commit()
+        self.all_is_equal()
 
     @rule()
     def carry_all(self) -> None:
