@@ -16,6 +16,7 @@ our pipeline can do has no baseline and is reported beside its goal.
     large       a restart, and filling an empty cache, with a large table
     idle        the cost of a listener when nothing changes
     streams     the profile app under load; a program of its own
+    costs       writers' rate and latency of each feed, short, as chapter 08's picture
 """
 
 import json
