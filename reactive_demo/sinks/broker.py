@@ -79,6 +79,8 @@ class BrokerSink(ABC):
     ) -> Lease:
         """Become the only writer, and read the position; another incarnation begins a new epoch."""
         if not self._token:
+            if not whatever_database:
+                _refuse_another(self._peek(), incarnation)
             self._open()
             self._position = self._read_position()
             self._token = uuid.uuid4().hex
@@ -154,6 +156,10 @@ class BrokerSink(ABC):
     @abstractmethod
     def seconds_without_leader(self) -> float:
         """Return how long ago a leader last wrote; infinity if none ever did."""
+
+    def _peek(self) -> dict[str, Any]:
+        """Return the newest position, in nobody's way; empty where `_open` is in nobody's way."""
+        return {}
 
     @abstractmethod
     def _open(self) -> None:
