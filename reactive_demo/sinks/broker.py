@@ -109,7 +109,9 @@ class BrokerSink(ABC):
         if partial:
             self._send(messages, None)
             return len(changes)
-        self._send(messages, {**self._position, "cursor": batch.cursor or self._position["cursor"]})
+        position = {**self._position, "cursor": batch.cursor or self._position["cursor"]}
+        self._send(messages, position)
+        self._position = position
         self._sequence += 1
         return len(changes)
 

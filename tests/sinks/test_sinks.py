@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import psycopg
 import pytest
 
 from reactive_demo import ChangeTableFeed, Listener, NotifyFeed, Options, Profiles, install
+from reactive_demo.changes import Batch, State, Versioned
 from reactive_demo.errors import ConfigurationError
 from reactive_demo.sinks.broker import BrokerSink
 from reactive_demo.tutorial.brokers import Reader
@@ -306,6 +308,16 @@ def test_a_table_that_is_truncated_is_announced(  # noqa: PLR0917
         return any('"key":null' in body and f'"version":"{version}"' < body for body in bodies[1:])
 
     until("a message about no row says what is gone", announced)
+
+
+def test_a_batch_without_a_cursor_does_not_move_it_back(make_sink: MakeSink) -> None:
+    sink = make_sink()
+    lease = sink.acquire_lease("1/1/00000001/x", new_epoch=True)
+    for number, cursor in enumerate(("one", None)):
+        change = Versioned("ada", None, str(number + 1))
+        sink.write(Batch(State.LIVE, [change], cursor), replace(lease, sequence=number))
+    sink.release()
+    assert sink.acquire_lease("1/1/00000001/x").cursor == "one"
 
 
 def test_options_are_those_of_the_feed(database: str, make_sink: MakeSink) -> None:
