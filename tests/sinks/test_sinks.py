@@ -315,7 +315,7 @@ def test_a_batch_without_a_cursor_does_not_move_it_back(make_sink: MakeSink) -> 
     lease = sink.acquire_lease("1/1/00000001/x", new_epoch=True)
     for number, cursor in enumerate(("one", None)):
         change = Versioned("ada", None, str(number + 1))
-        sink.write(Batch(State.LIVE, [change], cursor), replace(lease, sequence=number))
+        sink.write(Batch(State.LIVE, [change], cursor=cursor), replace(lease, sequence=number))
     sink.release()
     assert sink.acquire_lease("1/1/00000001/x").cursor == "one"
 
