@@ -33,6 +33,7 @@ __all__ = [
     "UnavailableError",
     "first_line",
     "in_a_sentence",
+    "may_pass",
 ]
 
 
@@ -125,3 +126,12 @@ def in_a_sentence(error: BaseException) -> str:
             return f"{type(error).__name__}: {said}"
     server = "PostgreSQL" if isinstance(error, psycopg.Error) else "Redis"
     return f"{server} refuses ({said}): {advice}."
+
+
+def may_pass(error: Exception) -> bool:
+    """Return whether it may pass: what a server or the machine reports, and not a bug of ours."""
+    if isinstance(error, psycopg.errors.SyntaxError | redis.DataError | ConfigurationError):
+        return False
+    if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
+        return False  # libpq cannot read the URL
+    return isinstance(error, psycopg.Error | redis.RedisError | ReactiveDemoError | OSError)

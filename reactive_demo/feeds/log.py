@@ -49,7 +49,7 @@ CANNOT_DECODE = (
 BURST = 10_000
 """Messages that are read before others get their turn: the heartbeat, the cache."""
 
-LOOKED_UP = 50
+LOOKED_UP = 20
 """Rows that are looked up at once: nobody knows beforehand how large they are."""
 
 VISIBLE_POLL = 0.001

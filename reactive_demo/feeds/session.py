@@ -75,9 +75,8 @@ class Session:
         """Yield what changed after `cursor`, and then what changes, until `stopping`.
 
         Without a cursor, the whole table comes first, unless `fill` is false: then only what the
-        cache holds from before is evicted. A batch must be in the cache before the next
-        is asked for, unless it `may_overlap`: its cursor then counts as reached. Empty batches
-        tell the state.
+        cache holds from before is evicted. A batch must be in the cache before the next is asked
+        for, unless it `may_overlap`: its cursor then counts as reached. Empty ones tell the state.
         """
         raise NotImplementedError
 

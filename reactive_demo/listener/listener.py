@@ -30,7 +30,7 @@ import psycopg
 import redis
 
 from reactive_demo.changes import Batch, Lease, State
-from reactive_demo.errors import ConfigurationError, ReactiveDemoError, first_line
+from reactive_demo.errors import ReactiveDemoError, first_line, may_pass
 from reactive_demo.feeds import Feed, Session
 from reactive_demo.listener.health import CacheHealth
 from reactive_demo.listener.leadership import Leadership
@@ -183,7 +183,7 @@ class Listener:
                 try:
                     self._connect_and_follow()
                 except Exception as error:
-                    if not _passes(error):
+                    if not may_pass(error):
                         raise
                     lived = time.monotonic() - self._live_since
                     failures = 1 if lived > self.feed.options.max_backoff else failures + 1
@@ -249,45 +249,41 @@ class Listener:
 
     def _begin(self, batch: Batch, lease: Lease | None) -> Callable[[], None]:
         """Send the batch, if it may overlap; return what completes the write."""
-        heard_at = time.time()
+        heard_at, unannounced = time.time(), self.cache.unannounced
         self._recorder.count(received=batch.received or batch.rows, undecodable=batch.undecodable)
+        finish: Callable[[], Outcome]
+        finish = write = partial(self._quarantine.write, batch, lease)
         if lease is not None and batch.may_overlap:
             finish = self._quarantine.begin(batch, lease)
-        else:
-            finish = partial(self._quarantine.write, batch, lease)
-        return partial(self._complete, batch, lease, heard_at, finish)
 
-    def _complete(
-        self, batch: Batch, lease: Lease | None, heard_at: float, finish: Callable[[], Outcome]
-    ) -> None:
-        unannounced = self.cache.unannounced
-        outcome = self._finish_once_taken(batch, lease, finish)
-        applied_at = time.time()
-        if outcome.newer:
-            self._health.note_unannounced(self.cache.unannounced - unannounced)
-            self._recorder.time(batch.changed_at, heard_at, applied_at)
-        refused = batch.rows - outcome.newer - outcome.quarantined
-        self._recorder.count(
-            applied=outcome.newer, refused=refused, quarantined=outcome.quarantined
-        )
-        if self.applied and batch.changes:
-            self.applied(Applied(batch, outcome.newer, heard_at, applied_at))
+        def complete() -> None:
+            outcome = self._until_taken(finish, write)
+            applied_at = time.time()
+            if outcome.newer:
+                self._health.note_unannounced(self.cache.unannounced - unannounced)
+                self._recorder.time(batch.changed_at, heard_at, applied_at)
+            refused = batch.rows - outcome.newer - outcome.quarantined
+            self._recorder.count(
+                applied=outcome.newer, refused=refused, quarantined=outcome.quarantined
+            )
+            if self.applied and batch.changes:
+                self.applied(Applied(batch, outcome.newer, heard_at, applied_at))
 
-    def _finish_once_taken(
-        self, batch: Batch, lease: Lease | None, finish: Callable[[], Outcome]
-    ) -> Outcome:
-        """Finish the write; while Redis does not take the batch, keep it and try again."""
+        return complete
+
+    def _until_taken(self, attempt: Callable[[], Outcome], again: Callable[[], Outcome]) -> Outcome:
+        """Write a batch; while Redis does not take it, keep it and try again."""
         failures = 0
         while True:
             try:
-                return finish()
+                return attempt()
             except redis.RedisError as error:
                 failures += 1
                 self._note_failure(error, failures)
                 self._back_off(failures)
                 if self._stopping.is_set():
                     raise
-                finish = partial(self._quarantine.write, batch, lease)
+                attempt = again
 
     def _back_off(self, failures: int) -> None:
         """Wait before the next attempt, with full jitter; `stop()` ends it."""
@@ -318,12 +314,3 @@ class Listener:
             self._thread.join(STOP_TIMEOUT)
         if self._error is None:
             self._become(State.STOPPED)
-
-
-def _passes(error: Exception) -> bool:
-    """Return whether it may pass: what a server or the machine reports, and not a bug of ours."""
-    if isinstance(error, psycopg.errors.SyntaxError | redis.DataError | ConfigurationError):
-        return False
-    if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
-        return False  # libpq cannot read the URL
-    return isinstance(error, psycopg.Error | redis.RedisError | ReactiveDemoError | OSError)

@@ -41,6 +41,7 @@ __all__ = [
     "connect_async_redis",
     "connect_redis",
     "database_of",
+    "evictions",
     "open_async_redis",
     "open_redis",
     "script",
@@ -251,6 +252,18 @@ def send(
             pool.release(connection)
 
     return reply
+
+
+def evictions(client: redis.Redis) -> tuple[int, int]:
+    """Return at how many bytes Redis evicts any key, and how many it has evicted so far.
+
+    Both are 0 if it never does, or the account may not ask.
+    """
+    with suppress(redis.exceptions.NoPermissionError):
+        facts: Any = client.info()
+        if str(facts.get("maxmemory_policy")).startswith("allkeys-"):
+            return int(facts.get("maxmemory", 0)), int(facts.get("evicted_keys", 0))
+    return 0, 0
 
 
 @cache

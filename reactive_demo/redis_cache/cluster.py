@@ -305,6 +305,8 @@ class Cluster:
         def finish() -> int:
             try:
                 newer = reply()
+            except exceptions.NoScriptError:
+                newer = part.write(batch, held, partial=partial_here)
             except redis.ResponseError as error:
                 if ELSEWHERE not in str(error) or self._has_moved(lead):
                     raise
@@ -420,16 +422,17 @@ class Cluster:
 
     def _look(self, *, anew: bool = False) -> tuple[Sequence[Share], Sequence[Node]]:
         """Return who holds which slots, and the nodes; asked of the cluster if need be."""
-        if anew or not self._known[1]:
+        known = self._known
+        if anew or not known[1]:
             topology = self._ask()
             self._looked = time.monotonic()
-            if topology != self._known[0]:
+            if topology != known[0]:
                 with as_redis_errors():
                     self._cluster.nodes_manager.initialize(disconnect_startup_nodes_pools=False)
                 nodes = [self._node(share) for share in _first_shares(topology)]
                 self._unannounced = self.unannounced
-                self._known = topology, nodes
-        return self._known
+                self._known = known = topology, nodes
+        return known  # another thread may have another view by now
 
     def _ask(self) -> Sequence[Share]:
         """Ask the nodes, until one answers, who holds which slots."""

@@ -5,10 +5,11 @@ from typing import cast
 
 import redis
 
+from reactive_demo.errors import RefusedError
 from reactive_demo.redis_cache.client import script
 from reactive_demo.redis_cache.keys import feed_key
 
-__all__ = ["Leaders"]
+__all__ = ["Leaders", "check_granted"]
 
 
 class Leaders:
@@ -35,3 +36,19 @@ class Leaders:
         """Return how long ago a leader last wrote, by Redis's clock; infinity if none ever did."""
         now, alive = self._alive(keys=[self._feed], args=[])
         return math.inf if alive is None else float(now) - float(alive)
+
+
+def check_granted(epoch: str, told: str, prefix: str, incarnation: str) -> None:
+    """Raise RefusedError if a lease was refused; `told` is the rest of the script's reply."""
+    if epoch == "another":
+        raise RefusedError(
+            f"Another database wrote the keys {prefix}* of this Redis {told} s ago: give "
+            "each a Redis database or a table prefix of its own, or run `reactive-demo resync` "
+            "to have this one take the keys over."
+        )
+    if epoch == "older":
+        raise RefusedError(
+            f"The keys {prefix}* followed this database to timeline {told}, and this server "
+            f"is on an earlier one, {incarnation.split('/')[2]}, as a former primary is: let "
+            "DATABASE_URL name the primary, or run `reactive-demo resync` to go back."
+        )

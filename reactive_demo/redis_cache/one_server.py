@@ -7,18 +7,18 @@ its part of the keys (see `cluster.py`).
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial as bound
 from typing import Any, cast
 
 import redis
-from redis.exceptions import NoPermissionError, NoScriptError
+from redis.exceptions import NoPermissionError
 
 from reactive_demo.changes import Batch, Change, Lease, Versioned, into_batches
-from reactive_demo.errors import FencedError, RefusedError
+from reactive_demo.errors import FencedError
 from reactive_demo.exact_json import dump_row
-from reactive_demo.redis_cache.client import script, send
+from reactive_demo.redis_cache.client import evictions, script, send
 from reactive_demo.redis_cache.keys import feed_key, load_key, row_key, row_pattern
+from reactive_demo.redis_cache.leaders import check_granted
 from reactive_demo.redis_cache.rights import LEADER, WRITER, MissingRights, missing_rights
 
 __all__ = ["OneServer"]
@@ -92,18 +92,7 @@ class OneServer:
             GONE_AFTER,
         ]
         epoch, cursor = self._acquire_lease(keys=[self.feed], args=arguments)
-        if epoch == "another":
-            raise RefusedError(
-                f"Another database wrote the keys {self._prefix}* of this Redis {cursor} s ago: "
-                "give each a Redis database or a table prefix of its own, or run `reactive-demo "
-                "resync` to have this one take the keys over."
-            )
-        if epoch == "older":
-            raise RefusedError(
-                f"The keys {self._prefix}* followed this database to timeline {cursor}, and this "
-                f"server is on an earlier one, {incarnation.split('/')[2]}, as a former primary "
-                "is: let DATABASE_URL name the primary, or run `reactive-demo resync` to go back."
-            )
+        check_granted(epoch, cursor, self._prefix, incarnation)
         return Lease(token, epoch, cursor)
 
     def write(self, batch: Batch, lease: Lease, *, partial: bool = False) -> int:
@@ -117,16 +106,12 @@ class OneServer:
     def begin_write(
         self, batch: Batch, lease: Lease, *, partial: bool = False
     ) -> Callable[[], int]:
-        """Send a batch that evicts nothing; return what waits for the reply, as `write` does."""
+        """Send a batch that evicts nothing; return what waits for the reply, and does as `write`.
+
+        It raises NoScriptError before the first `write` to a server.
+        """
         reply = self._send_apply(*self._to_apply(batch, lease, partial=partial))
-
-        def finish() -> int:
-            try:
-                return self._unless_fenced(reply())
-            except NoScriptError:
-                return self.write(batch, lease, partial=partial)
-
-        return finish
+        return lambda: self._unless_fenced(reply())
 
     def _to_apply(
         self, batch: Batch, lease: Lease, *, partial: bool
@@ -153,15 +138,8 @@ class OneServer:
         return missing_rights(self.client, self.table, LEADER if versioned else WRITER)
 
     def evictions(self) -> tuple[int, int]:
-        """Return at how many bytes Redis evicts any key, and how many it has evicted so far.
-
-        Both are 0 if it never does, or the account may not ask.
-        """
-        with suppress(NoPermissionError):
-            facts: Any = self.client.info()
-            if str(facts.get("maxmemory_policy")).startswith("allkeys-"):
-                return int(facts.get("maxmemory", 0)), int(facts.get("evicted_keys", 0))
-        return 0, 0
+        """Return at how many bytes Redis evicts any key, and how many it has evicted so far."""
+        return evictions(self.client)
 
     def server_of(self, _key: str, *, anew: bool = False) -> "OneServer":
         """Return the server that holds a row; look `anew` where it is."""

@@ -159,7 +159,7 @@ def _drop(connection: psycopg.Connection, name: str, timeout: float) -> None:
     connection.execute("RESET statement_timeout")
 
 
-HAS_SLOTS = "SELECT FROM pg_replication_slots WHERE database = %s LIMIT 1"
+HAS_SLOTS = "SELECT 1 FROM pg_replication_slots WHERE database = %s LIMIT 1"
 
 
 def _is_anothers(connection: psycopg.Connection, name: str) -> bool:

@@ -134,8 +134,9 @@ class WorkingCopy:
         delivered[name] = _digest(path)
 
     def _delivered(self) -> dict[str, str]:
-        path = self.folder / DELIVERED
-        return dict(json.loads(path.read_text())) if path.exists() else {}
+        with suppress(FileNotFoundError, ValueError):  # without it, whatever differs is kept
+            return dict(json.loads((self.folder / DELIVERED).read_text()))
+        return {}
 
     def _remember(self, delivered: dict[str, str]) -> None:
         (self.folder / DELIVERED).write_text(json.dumps(delivered, indent=1, sort_keys=True))

@@ -512,7 +512,7 @@ def test_large_rows_of_many_keys_do_not_fill_the_memory(
             "all are changed",
             lambda: all(cache.get(str(n))["likes_count"] for n in range(count, 0, -1)),
         )
-        assert grown.most < 120, f"{grown.most:.0f} MB, and the rows have 250"
+        assert grown.most < 100, f"{grown.most:.0f} MB, and the rows have 250"
     finally:
         assert process.end() == 0
 

@@ -1,6 +1,7 @@
 """Whatever happens to a cluster or to what sentinels watch: in the end the cache equals the table,
 and nothing older was published after something newer."""
 
+import asyncio
 import json
 import random
 import threading
@@ -17,6 +18,9 @@ from reactive_demo import Cache, Listener, ReadThrough
 from reactive_demo.redis_cache.client import subscribing
 from reactive_demo.redis_cache.cluster import slot_of
 from reactive_demo.servers.cluster import EmbeddedCluster, EmbeddedSentinel
+from reactive_demo.tools.doctor import State
+from reactive_demo.tools.doctor.cache import examine
+from reactive_demo.tutorial.web.reader import Reader
 from tools.agreement import Traffic, agree
 from tools.waiting import until
 
@@ -173,6 +177,19 @@ def test_read_through_goes_on_while_slots_move(
     cache.close()
 
 
+async def seen_by_the_web_app(redis_url: str) -> object:
+    reader, name = Reader(redis_url), "profile:user 1"
+    try:
+        assert await reader.heartbeat_age() < 5
+        async with reader.subscription() as ear:
+            await ear.subscribe(name)
+            assert (await ear.get_message(timeout=5))["type"] == "subscribe"
+        row = (await reader.read([name]))[name].row
+        return row and json.loads(row)
+    finally:
+        await reader.close()
+
+
 def test_what_sentinels_watch_heals(folder: Path, database: str, listen: Listen, seed: int) -> None:
     """The replica lags when the primary dies: the fencing token tells that writes are lost."""
     with EmbeddedSentinel(folder / "sentinel") as watched:
@@ -188,6 +205,10 @@ def test_what_sentinels_watch_heals(folder: Path, database: str, listen: Listen,
             agree(database, cache, timeout=QUIET)
             with ReadThrough(database, cache) as rows:
                 assert rows.get("user 1") == cache.get("user 1")
+        assert asyncio.run(seen_by_the_web_app(watched.url)) == cache.get("user 1")
+        told = {line.subject: line for line in examine(watched.url, "your own", "here")}
+        assert {line.state for line in told.values()} == {State.OK}
+        assert told["Redis sentinels"].words.endswith(watched.primary.address)
         assert published.went_back == []
         assert not listener.quarantine
         cache.close()

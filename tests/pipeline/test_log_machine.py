@@ -3,6 +3,7 @@
 A mutation takes one idea out of the session, by a subclass of one of its parts.
 """
 
+import math
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -27,7 +28,7 @@ from reactive_demo.options import Options
 from reactive_demo.redis_cache.keys import feed_key
 from reactive_demo.waiting import StopEvent
 from tools.durable import LOG, Durable, slot
-from tools.machine import KEYS, Pipeline, run
+from tools.machine import KEYS, MEANWHILE, Pipeline, run
 from tools.waiting import until
 
 SMALL = Options(heartbeat=0, batch_rows=2, page_rows=3)
@@ -65,16 +66,27 @@ class Watched(LogSession):
         # An open TRUNCATE would block the reader, and with it the one thread that could end it.
         self.connection.execute("SET lock_timeout = '5ms'")
         self.moment = feed.machine.moment
+        self._log_end = feed.machine.log_end
+        self.repeats_until = math.inf
+        """The one before it may have looked up rows that are newer than what the log tells next."""
+        self._came_to = 0
         self.reached = 0
 
     def rests(self, goal: int) -> bool:
         return self.reached >= goal
 
-    def batches(self, *arguments: Any, **named: Any) -> Iterator[Batch]:
-        for batch in super().batches(*arguments, **named):
+    @property
+    def may_repeat(self) -> bool:
+        return self._came_to < self.repeats_until
+
+    def batches(
+        self, cursor: str | None, stopping: StopEvent, *, fill: bool = True
+    ) -> Iterator[Batch]:
+        self.repeats_until = 0 if cursor is None else self._log_end()
+        for batch in super().batches(cursor, stopping, fill=fill):
             yield batch
             if batch.state is State.LIVE and batch.cursor:  # and it was written
-                self.reached = int(batch.cursor.removeprefix("lsn:"))
+                self.reached = self._came_to = int(batch.cursor.removeprefix("lsn:"))
 
     def _open_stream(self) -> Stream:
         stream = Stream(self._feed.database_url, self._feed.table, self.options)
@@ -101,11 +113,17 @@ class LogPipeline(Pipeline):
     moments = ("the slot is made", "asleep")
 
     @rule()
+    def take_over(self) -> None:
+        """The leader's lock, without which nobody touches the slot, goes with its session."""
+        self._terminate(self.reader)
+        super().take_over()
+
+    @rule()
     def drop_the_slot(self) -> None:
         name = slot(self.admin)
         if name is not None:
             drop_slot(self.admin, name)
-            self.is_set_back = True
+            self.set_backs += 1
 
     @rule()
     def go_away_while_the_slot_is_dropped(self) -> None:
@@ -133,6 +151,17 @@ class LogPipeline(Pipeline):
         self.writers[1].commit()
         self._carry_until(self.cache.has_cursor)
         self.writers[2].commit()
+
+    @rule(writes=MEANWHILE)
+    def fill_while_others_write(self, writes: list[tuple[str, str]]) -> None:
+        """They do as soon as there is a slot, before the table is read."""
+        for writer in self.writers:
+            writer.rollback()
+        self.meanwhile_ += [("the slot is made", what, key) for what, key in writes]
+        self.flush()
+        self.reader.restart()
+        self._carry_until(self.cache.has_cursor)
+        self.carry(4)
 
     def _write(self, writer: int, what: str, key: str, other: str = "a") -> None:
         self.write(writer, what, key, other)

@@ -63,6 +63,8 @@ class Watched(ChangeTableSession):
         self.reached += 1
         return super()._sleep(stopping, 0)
 
+    may_repeat = False
+
     def rests(self, goal: int) -> bool:
         del goal
         return self.reached > 0

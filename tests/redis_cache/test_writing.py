@@ -230,6 +230,7 @@ def test_rows_without_a_version_leave_with_those_of_older_epochs(
         "seat": {"row": "F"},
         "price": {"version": "3"},
         "report": {"version": "3", "row": "{}"},
+        "issue": {"version": "x", "epoch": "y"},
     }
     for name, fields in others.items():
         client.hset(f"profile:{name}", mapping=fields)
@@ -275,7 +276,10 @@ def test_a_write_that_was_begun_is_the_same_write(
         return Batch(State.CATCHING_UP, [Versioned("ada", row(n), str(n))])
 
     client.script_flush()
-    for n in range(3):  # at first the server does not have the script
+    with pytest.raises(redis.exceptions.NoScriptError):
+        cache.begin_write(batch(1), lease)()
+    cache.write(Batch(State.LIVE), lease, partial=True)
+    for n in range(3):
         finish = cache.begin_write(batch(n + 1), replace(lease, sequence=n))
         assert finish() == 1
     late = cache.begin_write(batch(9), lease)

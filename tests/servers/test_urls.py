@@ -85,7 +85,7 @@ WRONG_REDIS_URLS = [
 RIGHT = [
     ("DATABASE_URL", "postgresql://u:s%40cr%2Fet@h:5432/db"),
     ("DATABASE_URL", "postgresql://u:s:e?c#ret@h/db"),
-    ("DATABASE_URL", "postgresql://h:1,i:2/db"),
+    ("DATABASE_URL", "postgresql://h:1,i:2/db?target_session_attrs=any"),
     ("DATABASE_URL", "postgresql://[::1]:5432/db"),
     ("DATABASE_URL", "postgresql:///db?host=/tmp/x@y"),
     ("DATABASE_URL", "host=h password='a://b@c/d'"),

@@ -18,9 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from reactive_demo import Cache
 from reactive_demo.changes import Batch, Lease, State
-from reactive_demo.errors import FencedError, UnavailableError
 from reactive_demo.feeds import Session
 from reactive_demo.listener.leadership import Leadership
+from reactive_demo.listener.listener import _passes
 from reactive_demo.waiting import StopEvent
 from tools.agreement import cached, stored
 
@@ -71,6 +71,9 @@ PATIENCE = 10.0
 class Watched(Protocol):
     """A session whose moments are open to the machine."""
 
+    may_repeat: bool
+    """Whether a row may be shown as it was before, for now."""
+
     def rests(self, goal: int) -> bool:
         """Whether it has read all there is; `goal` is how far the log was when it was asked."""
 
@@ -94,12 +97,11 @@ class Reader:
                 self._cache.write(batch, lease)
                 self._lease = replace(lease, sequence=lease.sequence + 1)
                 if batch.state is State.LIVE and batch.cursor:
-                    self._machine.is_set_back = False  # it has found its place
-        except (FencedError, UnavailableError, psycopg.OperationalError):
-            self.restart()
-            return None
-        except AssertionError:
+                    self._machine.made_up_for = self._set_backs  # it has found its place
+        except Exception as error:
             self.restart()  # what raised is over
+            if _passes(error):  # a listener tries again
+                return None
             raise
         return None if batch.is_empty else (batch, lease)
 
@@ -128,9 +130,9 @@ class Reader:
         leadership = Leadership(feed, self._cache, takeover=False)
         self._lease = leadership.acquire_lease(self.session)
         self._batches = self.session.batches(self._lease.cursor, StopEvent())
-        if self._lease.cursor is None:
-            assert not known or self._machine.is_set_back, "the cache is filled again for nothing"
-            self._machine.is_set_back = False
+        self._set_backs = self._machine.set_backs
+        if known and not self._machine.is_set_back:
+            assert self._lease.cursor is not None, "the cache is filled again for nothing"
 
 
 class Pipeline(RuleBasedStateMachine):
@@ -162,8 +164,7 @@ class Pipeline(RuleBasedStateMachine):
         self.seen: dict[str, tuple[int, int]] = {}
         self.stamps: dict[str, int] = {}
         self.saved: list[tuple[bytes, bytes, int]] | None = None
-        self.is_set_back = False
-        """Whether something was lost that only filling the cache makes up for."""
+        self.set_backs = self.made_up_for = 0
         self.carried: list[tuple[Batch, Lease]] = []
         self.feed = self.feed_class(self)
         self.reader = Reader(self)
@@ -215,11 +216,21 @@ class Pipeline(RuleBasedStateMachine):
         for _ in range(count):
             if carried := self.reader.step():
                 self.carried.append(carried)
+            self.nothing_goes_back()
 
     @rule(writer=WRITERS, what=WHAT, key=KEYS, other=KEYS, count=st.integers(1, 3))
     def write_and_carry(self, writer: int, what: str, key: str, other: str, count: int) -> None:
         self.write_and_commit(writer, what, key, other)
         self.carry(count)
+
+    @rule(writer=WRITERS, key=KEYS, count=st.integers(1, 3))
+    def change_a_long_row(self, writer: int, key: str, count: int) -> None:
+        """What is long is stored apart, and stays as it is when the rest changes."""
+        for what in ("change", "lengthen", "change"):
+            self.write_and_carry(writer, what, key, key, count)
+        for one in self.writers:
+            one.commit()
+        self.all_is_equal()
 
     @rule()
     def carry_all(self) -> None:
@@ -243,7 +254,7 @@ class Pipeline(RuleBasedStateMachine):
             self.flush()
             for name, value, life in self.saved:
                 self.raw.restore(name, life, value)
-            self.is_set_back = True
+            self.set_backs += 1
 
     def _forget_what_was_seen(self) -> None:
         self.seen.clear()
@@ -252,7 +263,10 @@ class Pipeline(RuleBasedStateMachine):
 
     @rule()
     def terminate(self) -> None:
-        pid = self.reader.session.connection.info.backend_pid
+        self._terminate(self.reader)
+
+    def _terminate(self, reader: Reader) -> None:
+        pid = reader.session.connection.info.backend_pid
         self.admin.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
 
     @rule()
@@ -306,10 +320,17 @@ class Pipeline(RuleBasedStateMachine):
                 assert now >= self.seen.get(key, now), f"{key} went back"
                 self.seen[key] = now
                 assert row is None or self.redis.pttl(f"profile:{key}") == -1, f"{key} will expire"
-            if row is not None:
+            if self.reader.session.may_repeat:
+                self.stamps.clear()
+            elif row is not None:
                 stamp = self.cache.get(key)["likes_count"]
                 assert stamp >= self.stamps.get(key, 0), f"{key} shows an older row again"
                 self.stamps[key] = stamp
+
+    @property
+    def is_set_back(self) -> bool:
+        """Whether something was lost that perhaps only filling the cache makes up for."""
+        return self.set_backs > self.made_up_for
 
     def log_end(self) -> int:
         """How far PostgreSQL's log goes."""

@@ -18,6 +18,9 @@ from tools.databases import retained
 
 MB = 1024**2
 
+ALONE = "Deliver again"
+"""The fault that counts what the cache refuses: other writes would hide it."""
+
 
 def soak(feed: str, seconds: float, every: float) -> bool:
     """Return whether nothing was lost and nothing stayed wrong."""
@@ -28,7 +31,9 @@ def soak(feed: str, seconds: float, every: float) -> bool:
         for number, fault in enumerate(itertools.cycle(FAULTS)):
             if (now := time.monotonic() - begun) > seconds:
                 break
+            traffic.may_flow(fault.name != ALONE)
             outcome = break_it(lab, fault)
+            traffic.may_flow(True)
             lost += outcome.durable.lost
             with lab.connect() as connection:
                 kept.append(retained(connection) / MB)
@@ -61,6 +66,8 @@ class Traffic:
     def __init__(self, lab: FaultLab) -> None:
         self._lab = lab
         self._over = threading.Event()
+        self._flows = threading.Event()
+        self._flows.set()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.written = 0
 
@@ -71,15 +78,20 @@ class Traffic:
     def __exit__(self, *exc: object) -> None:
         self.end()
 
+    def may_flow(self, flows: bool) -> None:
+        """Pause, or go on."""
+        (self._flows.set if flows else self._flows.clear)()
+
     def end(self) -> None:
         self._over.set()
+        self._flows.set()
         self._thread.join(10)
 
     def _run(self) -> None:
         while not self._over.is_set():
             try:
                 with self._lab.connect() as connection:
-                    while not self._over.wait(0.02):
+                    while self._flows.wait() and not self._over.wait(0.02):
                         self._lab.durable.write(connection)
                         self.written += 1
             except psycopg.Error:

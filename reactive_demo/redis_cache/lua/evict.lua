@@ -10,12 +10,12 @@ local fence, epoch, version = ARGV[1], ARGV[2], ARGV[3]
 if redis.call('HGET', feed, 'fence') ~= fence then return -1 end
 
 -- Other programs' keys may begin like ours: a row without a version is a hash of one field, an object.
--- In a cache of an older release, the epoch is a field of its own.
 local stamp = epoch .. ':' .. version
 local function is_old(key, held)
     local old, row, old_epoch = unpack(held)
     if held.err then return false end
-    if old and (old_epoch or old:match('^%d+:%d+$')) then return precedes(old, epoch, stamp) end
+    if old and old_epoch then old = old_epoch .. ':' .. old end -- of an older release
+    if old and old:match('^%d+:%d+$') then return precedes(old, epoch, stamp) end
     return row and row:sub(1, 1) == '{' and redis.call('HLEN', key) == 1
 end
 

@@ -44,4 +44,3 @@ local function store(key, epoch, version, row, life)
     publish(key, '"' .. version .. '"', row)
     return 1
 end
-

@@ -16,6 +16,7 @@ our pipeline can do has no baseline and is reported beside its goal.
     large       a restart, and filling an empty cache, with a large table
     idle        the cost of a listener when nothing changes
     streams     the profile app under load; a program of its own
+    costs       writers' rate and latency of each feed, short, as chapter 08's picture
 """
 
 import json
@@ -62,7 +63,7 @@ class Figure:
         ratio = " " * 8 if self.ratio is None else f"{self.ratio:6.2f} x"
         note = self.note and f", {self.note}"
         return (
-            f"{self.pipeline:<44} {ratio}"
+            f"{self.pipeline:<60} {ratio}"
             f"   {median:12,.2f} {self.unit}  ({low:,.2f} to {high:,.2f}){note}"
         )
 

@@ -60,7 +60,7 @@ def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
 
 
 def drained(places: Places, pipeline: str, count: int) -> float:
-    """Write `count` changes, and then read and cache them; return how many a second."""
+    """Write `count` changes, and then have a listener cache them; return how many a second."""
     places.prepare(pipeline)
     with following(places, pipeline):
         pass

@@ -19,6 +19,8 @@ UNIT = "1/s"
 GOAL = "three primaries and three replicas on these cores at least 0.5 times one server"
 ROUNDS = (1, 3)
 
+CHANGE_TABLE = DURABLE[0]
+
 
 def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
     """Return what is compared; the first is the baseline."""
@@ -30,9 +32,9 @@ def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
             EmbeddedCluster(Path(folder)) as nodes,
             closing(Cache(nodes.url, places.cache.table)) as cache,
         ):
-            return drained(replace(places, cache=cache), DURABLE[0], count)
+            return drained(replace(places, cache=cache), CHANGE_TABLE, count)
 
     return {
-        "one server": lambda: drained(places, DURABLE[0], count),
+        "one server": lambda: drained(places, CHANGE_TABLE, count),
         "a cluster of 3 + 3 nodes": cluster,
     }

@@ -9,7 +9,7 @@ from reactive_demo.tutorial.bench.followers import PIPELINES, following
 from reactive_demo.tutorial.bench.places import Places
 from reactive_demo.tutorial.bench.probe import Probe
 
-__all__ = ["GOAL", "ROUNDS", "UNIT", "WORK", "pipelines"]
+__all__ = ["GOAL", "ROUNDS", "UNIT", "WORK", "latencies", "pipelines"]
 
 WORK = "commit to cache, light load, median (less is better)"
 UNIT = "ms"
@@ -27,11 +27,16 @@ def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
     def measure(pipeline: str) -> float:
         places.prepare(pipeline)
         with following(places, pipeline):
-            probe, taken = Probe(places, pipeline, 0), []
-            for _ in range(count):
-                time.sleep(PAUSE)
-                taken.append(probe.take())
-            probe.close()
-            return 1000 * statistics.median(taken)
+            return statistics.median(latencies(places, pipeline, count))
 
     return {name: partial(measure, name) for name in PIPELINES}
+
+
+def latencies(places: Places, pipeline: str, count: int) -> list[float]:
+    """Return how long each of `count` changes took, in ms, while `pipeline` follows."""
+    probe, taken = Probe(places, pipeline, 0), []
+    for _ in range(count):
+        time.sleep(PAUSE)
+        taken.append(1000 * probe.take())
+    probe.close()
+    return taken

@@ -1,7 +1,7 @@
 """Checks of chapter 07: what was lost, and what came back."""
 
 from collections.abc import Collection
-from typing import Any, cast
+from typing import Any
 
 from psycopg import sql
 
@@ -13,9 +13,10 @@ from reactive_demo.servers import Stack
 from reactive_demo.tutorial.checks.pipeline import (
     ask,
     cache_follows,
+    cache_of,
     card_shows,
+    has_healed,
     is_captured,
-    missing_write,
 )
 from reactive_demo.tutorial.checks.verdict import CheckFailed, Verdict, until, until_right
 
@@ -35,7 +36,7 @@ __all__ = [
 
 def change_is_lost(listener: Listener, profiles: Profiles, username: str) -> Verdict:
     """Check that the cache differs from the database although the listener is live."""
-    row, cached = profiles.get(username), _cache(listener).get(username)
+    row, cached = profiles.get(username), cache_of(listener).get(username)
     if row == cached:
         raise CheckFailed(
             f"Nothing is lost: database and cache agree about {username}. Stop the listener and "
@@ -47,44 +48,6 @@ def change_is_lost(listener: Listener, profiles: Profiles, username: str) -> Ver
             f"The listener is {listener.status_text}: run the cell that starts it again."
         )
     return Verdict(f"the listener is live, and the cache is wrong about {username}")
-
-
-def _cache(listener: Listener) -> Cache:
-    """Return what this chapter's listeners feed, which might be a broker too."""
-    return cast("Cache", listener.cache)
-
-
-def has_healed(
-    listener: Listener,
-    profiles: Profiles,
-    username: str,
-    timeout: float = 10,
-    *,
-    reconnects: int = 0,
-    **at_least: int,
-) -> Verdict:
-    """Check that the listener reconnected at least so often, and database and cache agree."""
-
-    def unhealed() -> str:
-        row = profiles.get(username)
-        if complaint := missing_write(username, row, at_least):
-            return complaint
-        if listener.stats.reconnects < reconnects:
-            return (
-                f"The listener, {listener.status_text}, has come back {listener.stats.reconnects} "
-                f"times, and should have {reconnects} times: run the cells above that do harm. If "
-                "another notebook's listener leads, start this one again."
-            )
-        if (cached := _cache(listener).get(username)) != row:
-            return (
-                f"The database has {row}, the cache {cached}; the listener is "
-                f"{listener.status_text}. Is it the one with a ChangeTableFeed, and does no other "
-                "notebook's lead? Run the cell that starts it again."
-            )
-        return ""
-
-    until_right(unhealed, timeout)
-    return Verdict(f"the database and the cache agree about {username} again")
 
 
 def row_is_missed(database_url: str, table: str, seen: Collection[int]) -> Verdict:

@@ -7,13 +7,16 @@ The counters in a check's arguments, as in `likes=2`, are minimums: a reader who
 or clicks, has more.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
 
 import psycopg
 from psycopg import sql
 
 from reactive_demo.app.profiles import Profiles
 from reactive_demo.errors import first_line
+from reactive_demo.listener.listener import Listener
 from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.screen.label import ABSENT
@@ -23,9 +26,13 @@ from reactive_demo.tutorial.widgets import ProfileCard
 __all__ = [
     "ARTICLE",
     "ask",
+    "asking",
     "cache_follows",
+    "cache_of",
     "card_shows",
+    "has_healed",
     "is_captured",
+    "is_published",
     "missing",
     "missing_write",
 ]
@@ -76,6 +83,44 @@ def card_shows(
     return Verdict(f"the card shows what the database holds about {card.username}")
 
 
+def has_healed(
+    listener: Listener,
+    profiles: Profiles,
+    username: str,
+    timeout: float = 10,
+    *,
+    reconnects: int = 0,
+    **at_least: int,
+) -> Verdict:
+    """Check that the listener reconnected at least so often, and database and cache agree."""
+
+    def unhealed() -> str:
+        row = profiles.get(username)
+        if complaint := missing_write(username, row, at_least):
+            return complaint
+        if listener.stats.reconnects < reconnects:
+            return (
+                f"The listener, {listener.status_text}, has come back {listener.stats.reconnects} "
+                f"times, and should have {reconnects} times: run the cells above that do harm. If "
+                "another notebook's listener leads, start this one again."
+            )
+        if (cached := cache_of(listener).get(username)) != row:
+            return (
+                f"The database has {row}, the cache {cached}; the listener is "
+                f"{listener.status_text}. Is its feed the one that this section installs, and does "
+                "no other notebook's listener lead? Run the cell that starts it again."
+            )
+        return ""
+
+    until_right(unhealed, timeout)
+    return Verdict(f"the database and the cache agree about {username} again")
+
+
+def cache_of(listener: Listener) -> Cache:
+    """Return what this chapter's listeners feed, which might be a broker too."""
+    return cast("Cache", listener.cache)
+
+
 def missing_write(username: str, row: Row, at_least: dict[str, int]) -> str:
     """Return a complaint about the first counter of the row that is below its minimum."""
     for counter, count in at_least.items():
@@ -91,8 +136,8 @@ def _explain(database_url: str, username: str, row: Row, cached: Row) -> str:
     """Return why the cache may differ from the database: the first hop that is broken."""
     if row is None:
         return f"The cache still holds {username}, and the database does not: {cached}."
-    captured = not missing(database_url, CAPTURE)
-    if not captured and (lacking := missing(database_url, ARTICLE)):
+    captured, published = not missing(database_url, CAPTURE), is_published(database_url)
+    if not (captured or published) and (lacking := missing(database_url, ARTICLE)):
         return (
             f"Hop 2, the database announces nothing: it has no {lacking[0]}. Run the cell with "
             "`set_stage`."
@@ -103,11 +148,12 @@ def _explain(database_url: str, username: str, row: Row, cached: Row) -> str:
             "listener is connected. Is it started, and what does `listener.check()` say? By hand: "
             "run the cell with your loop."
         )
-    if captured:
+    if captured or published:
+        done, feed = ("captured", "ChangeTableFeed") if captured else ("published", "LogFeed")
         return (
             f"Hop 3, the cache is behind: the database has {row}, the cache {cached}. The table is "
-            "captured, so only a listener with a ChangeTableFeed hears of its changes. If another "
-            "notebook captured it, run this one again from its first cell."
+            f"{done}, so only a listener with a {feed} hears of its changes. If another notebook's "
+            "cell did that, run this one again from its first cell."
         )
     return (
         f"Hop 3, the cache is behind: the database has {row}, the cache {cached}. What do "
@@ -154,11 +200,27 @@ def is_captured(database_url: str, table: str = "profile") -> Verdict:
     return Verdict(f"the changes of {table} go into the change table")
 
 
+def is_published(database_url: str, table: str = "profile") -> bool:
+    """Return whether the changes of `table` are published in the log."""
+    query = sql.SQL(
+        "SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid"
+        " WHERE r.prrelid = to_regclass({}) AND starts_with(p.pubname::text, 'reactive_')"
+    ).format(f"public.{table}")
+    return bool(ask(database_url, query))
+
+
 def ask(database_url: str, query: sql.SQL | sql.Composed) -> list[Any]:
     """Run a check's query; a query that PostgreSQL refuses is a failed check."""
+    with asking(database_url) as connection:
+        return connection.execute(query).fetchall()
+
+
+@contextmanager
+def asking(database_url: str) -> Iterator[psycopg.Connection[Any]]:
+    """Connect; what PostgreSQL refuses is a failed check."""
     try:
         with open_postgres(database_url, "check") as connection:
-            return connection.execute(query).fetchall()
+            yield connection
     except psycopg.Error as error:
         raise CheckFailed(
             f"The database refuses ({first_line(error)}): run the cells of this section again, "

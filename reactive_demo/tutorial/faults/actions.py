@@ -228,8 +228,10 @@ def _repeat_reading(pipeline: Pipeline, connection: "psycopg.Connection[Any]") -
         pipeline.write(connection)
         wait_until("the likes are cached", lambda: not pipeline.late())
         refused = pipeline.listener.stats.refused
-        client.hset(feed, "cursor", before["cursor"])
-        client.hdel(feed, "fence")
+        with client.pipeline(transaction=True) as back:
+            back.hset(feed, "cursor", before["cursor"])
+            back.hdel(feed, "fence")
+            back.execute()
     pipeline.write(connection, NAMES[:1])  # so that the leader notices at once
     token, _, sequence = before["fence"].partition(":")
     late = Batch(

@@ -9,12 +9,13 @@ export default {
         button.className = "jupyter-button rd-keep-in-view"
         button.textContent = "Keep in view"
         button.title = "Open a second view of this, which stays while the page moves"
-        button.addEventListener("click", () => {
-            const notebook = app.shell.currentWidget.content
-            const number = notebook.widgets.findIndex(cell => cell.node.contains(el))
+        button.addEventListener("click", async () => {
+            const page = app.shell.currentWidget
+            const number = page.content.widgets.findIndex(cell => cell.node.contains(el))
             if (number < 0) return
-            notebook.activeCellIndex = number
-            app.commands.execute("notebook:create-output-view")
+            page.content.activeCellIndex = number
+            await app.commands.execute("notebook:create-output-view")
+            app.shell.activateById(page.id) // the next Shift+Enter is for the page
         })
         el.append(button)
     },
