@@ -188,7 +188,7 @@ def test_what_is_not_there_yet_is_written_wherever_the_slot_goes(
         cache._redis.delete("profile:user 1")
 
         def write_all(version: int = version, lease: Lease = lease) -> None:
-            assert write(cache, lease, 0, *rows(version)) == len(NAMES)
+            assert write(cache, lease, 0, *rows(version)) > 0  # what was begun is not counted again
 
         redis_cluster.migrate_slot(slot, target, pause=write_all)
         assert cached(cache) == {name: {"n": version} for name in NAMES}
