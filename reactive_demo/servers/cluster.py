@@ -82,9 +82,7 @@ class Node:
         """
         for _ in range(PORTS_TRIED if self._process is None else 1):
             self._launch()
-            _await(
-                f"the server on port {self.port} answers", lambda: self._answers or not self.runs
-            )
+            _await(f"the server on port {self.port} answers", self._is_decided)
             if self.runs:
                 return
             self._choose_ports()
