@@ -5,13 +5,24 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from reactive_demo.listener.listener import Listener
+from reactive_demo.listener.listener import Applied, Listener
 from reactive_demo.postgres import open_postgres
 from reactive_demo.redis_cache.client import open_redis
 from reactive_demo.tutorial.bench.followers import DURABLE, FEEDS, following
 from reactive_demo.tutorial.bench.places import Places
 
-__all__ = ["COUNTS", "GOAL", "ROUNDS", "UNIT", "WORK", "drained", "pipelines"]
+__all__ = [
+    "COUNTS",
+    "GOAL",
+    "ROUNDS",
+    "UNIT",
+    "WORK",
+    "article_drained",
+    "change",
+    "drain",
+    "drained",
+    "pipelines",
+]
 
 WORK = "changes from a backlog (more is better)"
 UNIT = "1/s"
@@ -26,37 +37,37 @@ def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
     """Return what is compared; the first is the baseline."""
     count = COUNTS[0 if quick else 1]
 
-    def notified(handle: Callable[[str], object]) -> float:
-        places.article()
-        with open_postgres(places.database_url, "bench") as connection:
-            connection.execute("LISTEN profile_change")
-            _write(places, count)
-            begun, received = time.perf_counter(), 0
-            while received < count:
-                for notification in connection.notifies(timeout=1):
-                    handle(notification.payload)
-                    received += 1
-                    if received == count:
-                        break
-            return count / (time.perf_counter() - begun)
+    return {
+        "a loop that only receives": lambda: _notified(places, count, len),
+        "the article's, one SET each": lambda: article_drained(places, count),
+        **{pipeline: partial(drained, places, pipeline, count) for pipeline in DURABLE},
+    }
 
-    def article() -> float:
-        client = open_redis(places.cache.redis_url)
+
+def article_drained(places: Places, count: int) -> float:
+    """Write `count` changes, and then cache them as the article does; return how many a second."""
+    with open_redis(places.cache.redis_url) as client:
 
         def store(payload: str) -> None:
             row = json.loads(payload)["row"]
             client.set(places.cache.redis_key(row["username"]), json.dumps(row))
 
-        try:
-            return notified(store)
-        finally:
-            client.close()
+        return _notified(places, count, store)
 
-    return {
-        "a loop that only receives": lambda: notified(len),
-        "the article's, one SET each": article,
-        **{pipeline: partial(drained, places, pipeline, count) for pipeline in DURABLE},
-    }
+
+def _notified(places: Places, count: int, handle: Callable[[str], object]) -> float:
+    places.article()
+    with open_postgres(places.database_url, "bench") as connection:
+        connection.execute("LISTEN profile_change")
+        change(places, count)
+        begun, received = time.perf_counter(), 0
+        while received < count:
+            for notification in connection.notifies(timeout=1):
+                handle(notification.payload)
+                received += 1
+                if received == count:
+                    break
+        return count / (time.perf_counter() - begun)
 
 
 def drained(places: Places, pipeline: str, count: int) -> float:
@@ -64,11 +75,12 @@ def drained(places: Places, pipeline: str, count: int) -> float:
     places.prepare(pipeline)
     with following(places, pipeline):
         pass
-    _write(places, count)
-    return count / _drain(places, pipeline)
+    change(places, count)
+    return count / drain(places, pipeline)
 
 
-def _write(places: Places, count: int) -> None:
+def change(places: Places, count: int) -> None:
+    """Change `count` rows in one statement."""
     places.database.execute(
         "INSERT INTO public.profile AS p SELECT 'late' || n FROM generate_series(1, %s) n"
         " ON CONFLICT (username) DO UPDATE SET likes_count = p.likes_count + 1",
@@ -76,10 +88,16 @@ def _write(places: Places, count: int) -> None:
     )
 
 
-def _drain(places: Places, pipeline: str) -> float:
-    """Read and write all there is; return the seconds it took, without connecting."""
+def drain(places: Places, pipeline: str, applied: Callable[[Applied], None] | None = None) -> float:
+    """Read and write all there is; return the seconds it took, without connecting.
+
+    Calls `applied` for each batch.
+    """
     begun: list[float] = []
-    with Listener(FEEDS[pipeline](places.database_url, "profile"), places.cache) as listener:
+    listener = Listener(FEEDS[pipeline](places.database_url, "profile"), places.cache)
+    if applied:
+        listener.applied.subscribe(applied)
+    with listener:
         listener.observe(lambda _: begun.append(time.perf_counter()))
         listener.wait_until("live", 60)
         return time.perf_counter() - begun[1]  # once it was connected

@@ -10,7 +10,7 @@ from reactive_demo.redis_cache.client import open_redis
 from reactive_demo.tutorial.bench.followers import ARTICLE, following
 from reactive_demo.tutorial.bench.places import Places
 
-__all__ = ["Probe", "beside_writers", "percentile"]
+__all__ = ["Probe", "beside", "beside_writers", "percentile"]
 
 TIMEOUT = 30.0
 """Seconds after which a change is given up, and counts as having taken that long."""
@@ -55,11 +55,17 @@ class Probe:
 def beside_writers(
     places: Places, pipeline: str, write: Callable[[], float]
 ) -> tuple[list[float], float]:
-    """Return how long each change took, in ms, while `write` ran; and what `write` returned."""
+    """Install `pipeline`, and follow it while `write` runs; return what `beside` does."""
     places.prepare(pipeline)
+    with following(places, pipeline):
+        return beside(places, pipeline, write)
+
+
+def beside(places: Places, pipeline: str, write: Callable[[], float]) -> tuple[list[float], float]:
+    """Return how long each change took, in ms, while `write` ran; and what `write` returned."""
     taken: list[float] = []
     over = threading.Event()
-    with following(places, pipeline), ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool:
         probe = Probe(places, pipeline, POLL)
         writing = pool.submit(write)
         writing.add_done_callback(lambda _: over.set())

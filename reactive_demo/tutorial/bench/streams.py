@@ -59,9 +59,13 @@ class Server:
 
     def cpu(self, seconds: float) -> float:
         """Return the cores that it uses, as an average over so many seconds."""
-        before = sum(self.process.cpu_times()[:2])
+        before = self.spent()
         time.sleep(seconds)
-        return (sum(self.process.cpu_times()[:2]) - before) / seconds
+        return (self.spent() - before) / seconds
+
+    def spent(self) -> float:
+        """Return the CPU seconds that it has used so far."""
+        return sum(self.process.cpu_times()[:2])
 
 
 class Crowd:
@@ -127,8 +131,9 @@ def measure(
     """Update a profile that `clients` follow, `updates` times; return the figures.
 
     They are the events received, the median and 99th percentile in ms from the request to a
-    client's event, and the cores that the server uses during `idle` seconds without a change. The
-    clients are spread over the server and the `others`, and every update goes to the server.
+    client's event, the CPU that an update costs the server, and the cores that it uses during
+    `idle` seconds without a change. The clients are spread over the server and the `others`, and
+    every update goes to the server.
     """
     ports = [one.port for one in (server, *others)]
     username = f"crowd{clients}"
@@ -137,10 +142,12 @@ def measure(
         first = _update(client, username)
         with Crowd(ports, username, clients) as crowd:
             crowd.wait(first)
+            spent = server.spent()
             for _ in range(updates):
                 begun = time.perf_counter()
                 version = _update(client, username)
                 taken += [1000 * (moment - begun) for moment in crowd.wait(version)]
+            spent = server.spent() - spent
             cores = server.cpu(idle)
             crowd.wait(_update(client, username))  # all are still connected
     taken.sort()
@@ -148,6 +155,7 @@ def measure(
         "events": len(taken),
         "p50 ms": statistics.median(taken),
         "p99 ms": taken[int(0.99 * (len(taken) - 1))],
+        "cpu ms": 1000 * spent / updates,
         "idle cores": cores,
     }
 
