@@ -23,14 +23,6 @@ FIRST = "notebooks/00_welcome.ipynb"
 CHAPTERS = "notebooks/[0-9][0-9]_*.ipynb"
 PAGES = ("notebooks/*.md", "notebooks/images/*", "docs/*.md", "sql/*.sql")
 PAGES += ("*.md", "*.yaml", "*.cff")
-    "notebooks/*.md",
-    "notebooks/images/*",
-    "*.md",
-    "docs/*.md",
-    "sql/*.sql",
-    "*.yaml",
-    "*.cff",
-)
 """What the chapters lead to, and what that leads to."""
 
 DELIVERED = ".delivered.json"
