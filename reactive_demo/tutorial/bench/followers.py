@@ -1,7 +1,5 @@
 """Who follows the table `profile` while it is measured, each in a process of its own.
 
-    python -m reactive_demo.tutorial.bench.followers PIPELINE DATABASE_URL REDIS_URL CACHE TABLE
-
 It says `live` once it is, and ends when its standard input does. A process of its own, as in use:
 beside what measures, in one process, it would wait for the interpreter's lock.
 """
@@ -32,6 +30,9 @@ PIPELINES = (ARTICLE, *DURABLE)
 
 LIVE = "live"
 
+FOLLOW = f"import sys; from {__name__} import main; main(*sys.argv[1:])"
+"""What its process runs. (`-m` would warn that importing the benchmark has imported this too.)"""
+
 
 @contextmanager
 def following(places: Places, pipeline: str, table: str = "profile") -> Iterator[int]:
@@ -39,7 +40,7 @@ def following(places: Places, pipeline: str, table: str = "profile") -> Iterator
     cache = places.cache if table == "profile" else places.large_cache
     words = (pipeline, places.database_url, cache.redis_url, cache.table, table)
     process = subprocess.Popen(
-        [sys.executable, "-m", __name__, *words],
+        [sys.executable, "-c", FOLLOW, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -70,7 +71,3 @@ def main(pipeline: str, database_url: str, redis_url: str, cache: str, table: st
         listener.wait_until(LIVE, 600)
         print(LIVE, flush=True)
         sys.stdin.read()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
