@@ -21,6 +21,9 @@ from reactive_demo.waiting import StopEvent
 
 __all__ = ["Keepalive", "Replication", "SlotMade", "lsn_number"]
 
+WAL_DATA = ord("w")
+"""What a message of pgoutput is wrapped in begins with; positions and the server's clock follow."""
+
 PROMISE = 1.0
 """Seconds after which progress is reported to the server, at the latest."""
 
@@ -127,7 +130,7 @@ class Replication:
             if length > 0:
                 has_looked = False
                 most -= 1
-                yield _message(bytes(data))
+                yield bytes(data[25:]) if data[0] == WAL_DATA else _keepalive(data)
             elif length < 0:
                 self._result()
                 raise psycopg.OperationalError("the server ended the stream")
@@ -172,9 +175,6 @@ def lsn_number(text: str) -> int:
     return int(high, 16) << 32 | int(low, 16)
 
 
-def _message(data: bytes) -> bytes | Keepalive:
-    """Unwrap what the stream carries: a message of pgoutput, or a sign of life."""
-    if data[:1] == b"w":
-        return data[25:]  # after positions and the server's clock
+def _keepalive(data: memoryview | bytes) -> Keepalive:
     end, wants_reply = struct.unpack_from(">xQ8xB", data)
     return Keepalive(end, bool(wants_reply))
