@@ -27,6 +27,9 @@ hears makes it look for more. It would sleep on otherwise: in PostgreSQL 16 and 
 falls between its last look and its sleep does not wake it, because `WalSndWait` enters the queue of
 those that are to be woken only after the look. (Seen with PostgreSQL 18, once in 3,000 writes.)"""
 
+WAL_DATA = ord("w")
+"""What a message of pgoutput is wrapped in begins with; positions and the server's clock follow."""
+
 PROMISE = 1.0
 """Seconds after which progress is reported to the server, at the latest."""
 
@@ -133,7 +136,7 @@ class Replication:
             if length > 0:
                 has_looked = False
                 most -= 1
-                yield _message(bytes(data))
+                yield bytes(data[25:]) if data[0] == WAL_DATA else _keepalive(data)
             elif length < 0:
                 self._result()
                 raise psycopg.OperationalError("the server ended the stream")
@@ -183,9 +186,6 @@ def lsn_number(text: str) -> int:
     return int(high, 16) << 32 | int(low, 16)
 
 
-def _message(data: bytes) -> bytes | Keepalive:
-    """Unwrap what the stream carries: a message of pgoutput, or a sign of life."""
-    if data[:1] == b"w":
-        return data[25:]  # after positions and the server's clock
+def _keepalive(data: memoryview | bytes) -> Keepalive:
     end, wants_reply = struct.unpack_from(">xQ8xB", data)
     return Keepalive(end, bool(wants_reply))
