@@ -127,11 +127,10 @@ def _until_they_agree(machines: Machines, cache: Cache, rows: int, timeout: floa
                 f"The database has {len(table)} profiles, and this step makes it {rows}: run the "
                 "cells above, in order."
             )
-        cached = {key: row for key, row in cache.get_many(set(cache.scan()) | set(table)).items()}
-        for key in cached:
-            if cached[key] != table.get(key):
+        for key, cached in cache.get_many(set(cache.scan()) | set(table)).items():
+            if cached != table.get(key):
                 return (
-                    f"The database has {table.get(key)} as {key}, and the cache {cached[key]}. "
+                    f"The database has {table.get(key)} as {key}, and the cache {cached}. "
                     "What does `status_text` say of the listener?"
                 )
         return ""

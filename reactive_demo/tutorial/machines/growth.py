@@ -188,12 +188,12 @@ def _idle() -> float:
 
 
 def _shown_in_place(growth: Growth) -> Callable[[], object]:
-    """Show the figures; return what shows them again in the same place. Without IPython, nothing."""
+    """In a notebook, show the figures; return what shows them again in the same place."""
     with suppress(ImportError):
         from IPython import get_ipython  # noqa: PLC0415
         from IPython.display import display  # noqa: PLC0415
 
         if get_ipython() is not None:
-            handle = display(growth, display_id=True)
+            handle = display(growth, display_id=True)  # type: ignore[no-untyped-call]
             return lambda: handle.update(growth)
     return lambda: None

@@ -2,12 +2,13 @@
 
 import io
 import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reactive_demo.tutorial.widgets.style import COLOURS, PLOT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
 
     from reactive_demo.tutorial.machines.growth import Series
