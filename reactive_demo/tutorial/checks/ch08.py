@@ -21,7 +21,6 @@ __all__ = [
     "each_once",
     "has_healed",
     "is_followed_in_the_log",
-    "log_is_given_back",
     "nobody_reads",
     "nothing_is_left",
     "tells_what_is_committed",
@@ -93,24 +92,6 @@ def nobody_reads(database_url: str, at_least: int) -> Verdict:
             f"{shown_size(at_least)}: run the cell that writes."
         )
     return Verdict(f"the slot retains more than {shown_size(at_least)} that nobody reads")
-
-
-def log_is_given_back(database_url: str, below: int, timeout: float = 20) -> Verdict:
-    """Check that the slots of `profile` are read, and retain less than `below` bytes."""
-
-    def amiss() -> str:
-        slots = [slot for slot in _slots(database_url) if slot.active]
-        if not slots:
-            return "No listener reads the slot of profile: start it again."
-        if (retained := max(slot.retained for slot in slots)) >= below:
-            return (
-                f"The slot still retains {shown_size(retained)}: run the cell with CHECKPOINT "
-                "again, and give the listener a moment."
-            )
-        return ""
-
-    until_right(amiss, timeout)
-    return Verdict(f"the slot is read, and retains less than {shown_size(below)}")
 
 
 def nothing_is_left(database_url: str, timeout: float = 5) -> Verdict:
