@@ -139,7 +139,9 @@ def _until_they_agree(machines: Machines, cache: Cache, rows: int, timeout: floa
 
 
 def _rows(database_url: str) -> dict[str, Any]:
-    if not ask(database_url, sql.SQL("SELECT FROM pg_class WHERE oid = to_regclass('profile')")):
+    if not ask(
+        database_url, sql.SQL("SELECT FROM pg_class WHERE oid = to_regclass('public.profile')")
+    ):
         return {}
     query = sql.SQL("SELECT username, row_to_json(p) FROM public.profile p")
     return dict(ask(database_url, query))

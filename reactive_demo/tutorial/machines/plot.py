@@ -56,6 +56,6 @@ def _draw_one(axes: "Axes", series: "Series", colour: str) -> None:
     axes.set_xlabel(series.grows, fontsize=9)
     axes.set_ylabel(series.unit, fontsize=9)
     axes.set_ylim(0, 1.25 * max(costs))
-    axes.set_xlim(0, 1.08 * max(counts))
+    axes.set_xlim(-0.1 * max(counts), 1.1 * max(counts))
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
     axes.tick_params(length=0, labelsize=8)
