@@ -1,9 +1,11 @@
 """A table's cached rows on the screen, as they appear, change, and go."""
 
+import json
 import logging
 import threading
 import time
 from collections.abc import Iterable
+from decimal import Decimal
 from html import escape
 from importlib.resources import files
 from itertools import islice
@@ -84,7 +86,7 @@ class RowGrid(ipywidgets.HTML):
 
     def to_html(self) -> str:
         """Return the rows as they are now as plain HTML, for readers without a kernel."""
-        return self._table()
+        return self._table(moving=False)
 
     def __repr__(self) -> str:
         return f"RowGrid({self.cache.table})"
@@ -179,11 +181,12 @@ class RowGrid(ipywidgets.HTML):
     def _html(self) -> str:
         return f"<style>{STYLE}</style>{self._table()}"
 
-    def _table(self) -> str:
+    def _table(self, *, moving: bool = True) -> str:
         rows = dict(sorted(self._rows.items(), key=lambda item: _order(item[0])))
         names = self.columns or list(dict.fromkeys(name for row in rows.values() for name in row))
         head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
-        body = "".join(self._row(key, row, names) for key, row in rows.items())
+        body = "".join(self._row(key, row, names, moving) for key, row in rows.items())
+        head = f'<th aria-label="what happened"></th>{head}' if moving else head
         return (
             f'<table class="rd-grid"><caption>{escape(self._caption(len(rows)))}</caption>'
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -195,20 +198,36 @@ class RowGrid(ipywidgets.HTML):
         what = f"{self.cache.table}: {count} row{'s' * (count != 1)} in the cache"
         return what if count < self.limit else f"{self.cache.table}: the {count} that changed last"
 
-    def _row(self, key: str, row: dict[str, Any], names: list[str]) -> str:
-        now = time.monotonic()
-        cells = []
-        for name in names:
-            since = self._fresh.get((key, name))
-            fresh = "" if since is None else f' class="rd-fresh" style="{_elapsed(now - since)}"'
-            cells.append(f"<td{fresh}>{escape(str(row.get(name, ABSENT)))}</td>")
-        gone = ' class="rd-gone" title="deleted"' if key in self._gone else ""
-        return f"<tr{gone}>{''.join(cells)}</tr>"
+    def _row(self, key: str, row: dict[str, Any], names: list[str], moving: bool) -> str:  # noqa: FBT001
+        cells = "".join(self._cell(key, name, row.get(name, ABSENT), moving) for name in names)
+        if not moving:
+            return f"<tr>{cells}</tr>"
+        word = self._word(key, row)
+        gone = ' class="rd-gone"' if key in self._gone else ""
+        return f'<tr{gone}><th scope="row" class="rd-word">{word}</th>{cells}</tr>'
+
+    def _cell(self, key: str, name: str, value: object, moving: bool) -> str:  # noqa: FBT001
+        kinds, style = [], ""
+        if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+            kinds.append("rd-number")
+        if moving and (since := self._fresh.get((key, name))) is not None:
+            kinds.append("rd-fresh")
+            # The animation goes on where it was when the table was last shown.
+            style = f' style="animation-delay: -{time.monotonic() - since:.2f}s"'
+        kind = f' class="{" ".join(kinds)}"' if kinds else ""
+        return f"<td{kind}{style}>{escape(_shown(value))}</td>"
+
+    def _word(self, key: str, row: dict[str, Any]) -> str:
+        """Say what has just happened to a row, for those who do not see it shine or fade."""
+        if key in self._gone:
+            return "deleted"
+        fresh = sum((key, name) in self._fresh for name in row)
+        return "" if not fresh else "new" if fresh == len(row) else "changed"
 
 
-def _elapsed(seconds: float) -> str:
-    """Return the style that lets an animation go on where it was when the table was last shown."""
-    return f"animation-delay: -{seconds:.2f}s"
+def _shown(value: object) -> str:
+    """Return text as it is, and any other value as JSON has it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _order(key: str) -> tuple[int, str]:

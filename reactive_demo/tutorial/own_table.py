@@ -59,7 +59,7 @@ COLUMNS = """
 UNTIL_LEFT_ALONE = """
 import os, signal, sys, threading
 def end():
-    sys.stdin.buffer.read()
+    os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 threading.Thread(target=end, daemon=True).start()
 from reactive_demo.cli import main

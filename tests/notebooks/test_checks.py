@@ -22,6 +22,7 @@ TAKE_LONG = {
     "07_how_it_heals",
     "09_five_brokers",
     "10_beyond_one_machine",
+    "11_your_own_table",
 }
 
 ATTEMPT = """

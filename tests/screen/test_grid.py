@@ -31,6 +31,12 @@ def cells(grid: RowGrid) -> list[str]:
     return CELL.findall(grid.value)
 
 
+def word(grid: RowGrid) -> str:
+    """What it says of its one row."""
+    (found,) = re.findall(r'class="rd-word">(.*?)</th>', grid.value)
+    return str(found)
+
+
 def put(cache: Cache, key: str, **row: object) -> None:
     cache.put([Change(key, {"id": key, **row} if row else None)])
 
@@ -60,12 +66,16 @@ def test_rows_appear_change_and_go(orders: Cache) -> None:
         put(orders, "1", note="new")
         until("it appears, and shines", lambda: cells(grid) == ["1", "new"])
         assert grid.value.count('class="rd-fresh"') == 2
+        assert word(grid) == "new"
         until("it no longer shines", lambda: 'class="rd-fresh"' not in grid.value)
         put(orders, "1", note="changed")
         until("it changes", lambda: cells(grid) == ["1", "changed"])
         assert grid.value.count('class="rd-fresh"') == 1
+        assert word(grid) == "changed"
         put(orders, "1")
         until("it goes", lambda: 'class="rd-gone"' in grid.value)
+        assert word(grid) == "deleted"
+        assert grid.rows == {}
         assert cells(grid) == ["1", "changed"]
         until("it is gone", lambda: cells(grid) == [])
         put(orders, "1", note="again")
@@ -97,6 +107,12 @@ def test_a_value_is_no_html(orders: Cache) -> None:
         assert "<b>" not in grid.value
         assert "&lt;i&gt;" in grid.value
         assert cells(grid) == ["&lt;b&gt;", "&amp;&lt;script&gt;"]
+
+
+def test_a_value_that_is_no_text_is_shown_as_json(orders: Cache) -> None:
+    put(orders, "1", items=[{"line": 1}], paid=True, note=None)
+    with showing(orders) as grid:
+        assert cells(grid) == ["1", "[{&quot;line&quot;: 1}]", "true", "null"]
 
 
 def test_it_says_that_redis_is_away_and_goes_on_when_it_is_back(own_redis: RedisServer) -> None:
