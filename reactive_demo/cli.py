@@ -189,6 +189,7 @@ def _add_tools(commands: Commands) -> None:
         "doctor",
         help="check what is installed and which servers answer, and say how to mend the rest",
     )
+    examine.add_argument("--table", help="say instead what would hinder following this table")
     examine.set_defaults(run=_doctor)
 
     bench = commands.add_parser("bench", help="measure this pipeline beside the article's")
@@ -376,10 +377,14 @@ def _audit(options: argparse.Namespace) -> int:
     return 0 if report.agrees else 1
 
 
-def _doctor(_: argparse.Namespace) -> int:
+def _doctor(options: argparse.Namespace) -> int:
     from reactive_demo.tools import doctor  # noqa: PLC0415
 
-    report = doctor.examine()
+    if options.table:
+        with _connect() as servers:
+            report = doctor.examine_table(servers.database_url, options.table)
+    else:
+        report = doctor.examine()
     print(report.text())
     return 0 if report.healthy else 1
 

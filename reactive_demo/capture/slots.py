@@ -4,6 +4,7 @@ A slot that nobody reads keeps the log until the disk is full, or the server's
 `max_slot_wal_keep_size` is reached. So its name says whose it is, and `uninstall` finds it.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2s
 from typing import Any
@@ -66,9 +67,12 @@ def free_slot(connection: psycopg.Connection[Any], slot: str) -> None:
 
 
 def drop_slot(connection: psycopg.Connection[Any], slot: str) -> None:
-    """Drop the slot, if it is there."""
-    free_slot(connection, slot)
-    connection.execute(DROP, [slot])
+    """Drop the slot, if it is there, also from under a listener that comes back for it."""
+    while True:
+        free_slot(connection, slot)
+        with suppress(psycopg.errors.ObjectInUse):
+            connection.execute(DROP, [slot])
+            return
 
 
 def drop_slots(connection: psycopg.Connection[Any], table: str | None) -> None:

@@ -72,14 +72,7 @@ class Changes:
     def take(self, message: Message | None) -> None:
         """Take in one message."""
         match message:
-            case Begin():
-                self.transaction, self._position = message, 0
-            case Commit(end):
-                self.transaction, self.has_ended = None, True
-                self.end = max(self.end, end)
-            case Relation():
-                self._layouts[message.oid] = self.layout(message, self._begun.xid)
-            case Upsert(relation, old, new):
+            case Upsert(relation, old, new):  # first what is most frequent
                 version = self._next_version()
                 layout = self._layouts[relation]
                 key = self._key(layout, new, old)
@@ -87,6 +80,13 @@ class Changes:
                     self._put(old_key, None, version)
                 row = layout.row(new)
                 self._put(key, row, version, is_missing=row is None)
+            case Begin():
+                self.transaction, self._position = message, 0
+            case Commit(end):
+                self.transaction, self.has_ended = None, True
+                self.end = max(self.end, end)
+            case Relation():
+                self._layouts[message.oid] = self.layout(message, self._begun.xid)
             case Delete(relation, old):
                 self._put(self._key(self._layouts[relation], old, None), None, self._next_version())
             case Truncate():

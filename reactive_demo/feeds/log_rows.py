@@ -6,15 +6,14 @@ that text by simple rules, which are here; a row with any other value is looked 
 
 import re
 from collections.abc import Callable, Sequence
-from json import JSONEncoder
+from json.encoder import encode_basestring as quote
 
 from reactive_demo.feeds.pgoutput import UNCHANGED, Tuple
 from reactive_demo.feeds.table import CapturedTable, Column
 
 __all__ = ["Layout"]
 
-quote = JSONEncoder(ensure_ascii=False).encode
-"""A string as JSON: PostgreSQL and Python escape the same characters in the same way."""
+# `quote` makes JSON of a string: PostgreSQL and Python escape the same characters in the same way.
 
 Encode = Callable[[str], str]
 
@@ -97,27 +96,29 @@ class Layout:
         self._key_rules = _rules(rules, table.key_columns)
         names = [_bare(column.name) for column in table.columns]
         row_rules = _rules(AS_JSON, table.columns)
-        self._row_rules: list[tuple[str, int, Encode]] | None = None
+        self._row_rules: list[tuple[int, Encode | None]] | None = None
         if row_rules is not None and all(name in places for name in names):
             self._row_rules = [
-                (f"{quote(name)}:", places[name], rule)
+                (places[name], None if rule is same else rule)
                 for name, rule in zip(names, row_rules, strict=True)
             ]
+            fields = (quote(name).replace("%", "%%") + ":%s" for name in names)
+            self._template = "{" + ",".join(fields) + "}"
 
     def row(self, values: Tuple) -> str | None:
         """Return a row as JSON text; None if it must be looked up."""
         if self._row_rules is None:
             return None
         parts = []
-        for name, place, rule in self._row_rules:
+        for place, rule in self._row_rules:
             value = values[place]
             if value is None:
-                parts.append(name + "null")
+                parts.append("null")
             elif value is UNCHANGED:
                 return None
             else:
-                parts.append(name + rule(value))
-        return "{" + ",".join(parts) + "}"
+                parts.append(rule(value) if rule else value)
+        return self._template % tuple(parts)
 
     def key_values(self, values: Tuple, old: Tuple | None) -> list[str]:
         """Return the values of the key's columns."""

@@ -106,13 +106,10 @@ def _commit(data: bytes) -> Commit:
     return Commit(COMMIT(data)[0])
 
 
-def _insert(data: bytes) -> Upsert:
-    return Upsert(_oid(data), None, _tuple(data, 6)[0])
-
-
-def _update(data: bytes) -> Upsert:
-    old, at = _tuple(data, 6) if data[5:6] in b"KO" else (None, 5)
-    return Upsert(_oid(data), old, _tuple(data, at + 1)[0])
+def _upsert(data: bytes) -> Upsert:
+    oid, kind = CHANGED(data)
+    old, at = (None, 5) if kind == NEW else _tuple(data, 6)
+    return Upsert(oid, old, _tuple(data, at + 1)[0])
 
 
 def _delete(data: bytes) -> Delete:
@@ -139,16 +136,19 @@ def _tuple(data: bytes, at: int) -> tuple[Tuple, int]:
         if kind == TEXT:
             begin = at + 4
             at = begin + LENGTH(data, at)[0]
-            values.append(data[begin:at].decode())
+            values.append(str(data[begin:at], "utf-8"))
         else:
             values.append(UNCHANGED if kind == TOASTED else None)
     return values, at
 
 
 TEXT, TOASTED = b"tu"
+NEW = ord("N")
+"""Stands before the new row; before the old one, if that is sent, stand K or O."""
 
 BEGIN = struct.Struct(">xQqI").unpack_from
 COMMIT = struct.Struct(">10xQ").unpack_from  # after the kind, flags, and where the commit begins
+CHANGED = struct.Struct(">xIB").unpack_from
 COUNT, LENGTH = struct.Struct(">H").unpack_from, struct.Struct(">I").unpack_from
 """Read once for each row and value: to look a format up would take as long as to read."""
 
@@ -176,8 +176,8 @@ READERS: dict[int, Callable[[bytes], Message]] = {
     ord("B"): _begin,
     ord("C"): _commit,
     ord("R"): _relation,
-    ord("I"): _insert,
-    ord("U"): _update,
+    ord("I"): _upsert,
+    ord("U"): _upsert,
     ord("D"): _delete,
     ord("T"): _truncate,
 }

@@ -116,6 +116,40 @@ class AskedNode(Node):
         return ask, ask
 
 
+class Part:
+    """What one server gets of a batch, under its own lease."""
+
+    def __init__(
+        self, server: OneServer, batch: Batch, held: Lease, lease: Lease, partial: bool
+    ) -> None:
+        self.server = server
+        self.batch = batch
+        self.held = held
+        self.stays = partial or held.sequence > lease.sequence
+        """Whether the marker stays: more follows, or the node got there and others did not."""
+        self.next_sequence = held.sequence if self.stays else held.sequence + 1
+        self._reply: Callable[[], int]
+
+    def send(self) -> None:
+        """Send it; an error is raised by `reply`."""
+        try:
+            self._reply = self.server.begin_write(self.batch, self.held, partial=self.stays)
+        except redis.RedisError as error:
+            failure = error
+
+            def fail() -> int:
+                raise failure
+
+            self._reply = fail
+
+    def reply(self) -> int:
+        """Wait for the reply; return how many rows were newer."""
+        try:
+            return self._reply()
+        except exceptions.NoScriptError:
+            return self.server.write(self.batch, self.held, partial=self.stays)
+
+
 @dataclass
 class Lead:
     """What a leader knows of the cluster, for as long as its lease lasts."""
@@ -241,17 +275,25 @@ class Cluster:
     ) -> Callable[[], int]:
         """Send to each node its part; return what waits for the replies, and does as `write`."""
         lead = self._lead_of(lease)
-        parts: dict[OneServer, list[Versioned]] = {part: [] for part in lead.sequences}
+        rows: dict[OneServer, list[Versioned]] = {server: [] for server in lead.sequences}
         for change in cast("Sequence[Versioned]", batch.changes):
-            parts[lead.by_slot[slot_of(row_key(self.table, change.key))]].append(change)
-        sent = [
-            self._begin_part(lead, part, replace(batch, changes=rows), lease, partial=partial)
-            for part, rows in parts.items()
+            rows[lead.by_slot[slot_of(row_key(self.table, change.key))]].append(change)
+        parts = [
+            Part(
+                server,
+                replace(batch, changes=some),
+                lead.held(server, lease),
+                lease,
+                partial=partial,
+            )
+            for server, some in rows.items()
         ]
+        for part in parts:
+            part.send()
 
         def finish() -> int:
             with self._explained(lead):
-                return sum(_all_of(sent))
+                return self._finish(lead, parts)
 
         return finish
 
@@ -288,35 +330,31 @@ class Cluster:
 
     # Writing
 
-    def _begin_part(
-        self, lead: Lead, part: OneServer, batch: Batch, lease: Lease, *, partial: bool
-    ) -> Callable[[], int]:
-        """Send one node's part; again, if it got there and other nodes' parts did not."""
-        held = lead.held(part, lease)
-        partial_here = partial or held.sequence > lease.sequence
-        try:
-            reply = part.begin_write(batch, held, partial=partial_here)
-        except redis.RedisError as error:
-            failure = error
+    def _finish(self, lead: Lead, parts: Sequence[Part]) -> int:
+        """Take the replies, every one before the first error is raised; return the sum.
 
-            def reply() -> int:
-                raise failure
-
-        def finish() -> int:
+        What a node refused because a slot is just being migrated comes last: then it is known how
+        far the node is to which it goes.
+        """
+        newer = 0
+        failures: list[Exception] = []
+        in_transit: list[Part] = []
+        for part in parts:
             try:
-                newer = reply()
-            except exceptions.NoScriptError:
-                newer = part.write(batch, held, partial=partial_here)
-            except redis.ResponseError as error:
-                if ELSEWHERE not in str(error) or self._has_moved(lead):
-                    raise
-                newer = self._write_in_transit(lead, part, batch, held)
-                part.write(replace(batch, changes=()), held, partial=partial_here)
-            if not partial:
-                lead.sequences[part] = lease.sequence + 1
-            return newer
-
-        return finish
+                newer += part.reply()
+                lead.sequences[part.server] = part.next_sequence
+            except (redis.RedisError, FencedError) as error:
+                elsewhere = isinstance(error, redis.ResponseError) and ELSEWHERE in str(error)
+                (in_transit.append(part) if elsewhere else failures.append(error))
+        if failures:
+            raise failures[0]
+        if in_transit and self._has_moved(lead):
+            raise FencedError(MOVED)
+        for part in in_transit:
+            newer += self._write_in_transit(lead, part.server, part.batch, part.held)
+            part.server.write(replace(part.batch, changes=()), part.held, partial=part.stays)
+            lead.sequences[part.server] = part.next_sequence
+        return newer
 
     def _lead_of(self, lease: Lease) -> Lead:
         """Return what is known of the cluster under this lease."""
@@ -458,20 +496,6 @@ class Cluster:
             raise exceptions.ClusterDownError(f"{share.host}:{share.port} is not known yet")
         client = self._cluster.get_redis_connection(node)
         return Node(client, share.first, self.table, self._tombstone_life)
-
-
-def _all_of(sent: Iterable[Callable[[], int]]) -> list[int]:
-    """Return all replies; every one is waited for, before the first error is raised."""
-    counts: list[int] = []
-    failures: list[Exception] = []
-    for finish in sent:
-        try:
-            counts.append(finish())
-        except (redis.RedisError, FencedError) as error:
-            failures.append(error)
-    if failures:
-        raise failures[0]
-    return counts
 
 
 def slot_of(name: str) -> int:

@@ -77,6 +77,11 @@ class RowGrid(ipywidgets.HTML):
         self._closing.set()
         super().close()
 
+    @property
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """The rows that it shows, by key; those that fade no longer."""
+        return {key: row for key, row in [*self._rows.items()] if key not in self._gone}
+
     def to_html(self) -> str:
         """Return the rows as they are now as plain HTML, for readers without a kernel."""
         return self._table()

@@ -9,6 +9,7 @@ with `stop()`, and on Linux with this process, however that ends.
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -32,6 +33,11 @@ SLOTS = 16_384
 
 HOST = "127.0.0.1"
 
+PORTS = (20_000, 32_000)
+"""Below those that the system gives to clients."""
+
+PORTS_TRIED = 5
+
 PATIENCE = 30.0
 """Seconds to wait for any one step."""
 
@@ -49,12 +55,10 @@ class Node:
 
     def __init__(self, folder: Path, *options: object, program: Path | None = None) -> None:
         self.folder = folder
-        self.port, self.bus_port = free_port(), free_port()
         self._words = [program or valkey_programs() / "valkey-server", *options]
         self._process: subprocess.Popen[bytes] | None = None
-        self.client = redis.Redis(
-            HOST, self.port, decode_responses=True, socket_timeout=5, socket_connect_timeout=5
-        )
+        self.port, self.bus_port = 0, 0
+        self._choose_ports()
 
     @property
     def address(self) -> str:
@@ -72,7 +76,21 @@ class Node:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the process and wait until it answers. Raises UnavailableError."""
+        """Start the process and wait until it answers. Raises UnavailableError.
+
+        Another program may take a free port first, so a node that is new tries others.
+        """
+        for _ in range(PORTS_TRIED if self._process is None else 1):
+            self._launch()
+            _await(f"the server on port {self.port} answers", self._is_decided)
+            if self.runs:
+                return
+            self._choose_ports()
+        raise UnavailableError(
+            f"The server in {self.folder} did not start: see {self.folder / 'server.log'}."
+        )
+
+    def _launch(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         words = [*self._words, "--port", self.port, "--bind", HOST, "--dir", self.folder]
         if "--cluster-enabled" in words:
@@ -85,7 +103,12 @@ class Node:
                 stderr=log,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509  (it makes two system calls)
             )
-        _await(f"the server on port {self.port} answers (see {log.name})", self._answers)
+
+    def _choose_ports(self) -> None:
+        self.port, self.bus_port = free_port(), free_port()
+        self.client = redis.Redis(
+            HOST, self.port, decode_responses=True, socket_timeout=5, socket_connect_timeout=5
+        )
 
     def stop(self) -> None:
         """Stop the process, also one that is frozen; safe to call twice."""
@@ -130,14 +153,11 @@ class Node:
                 self._process.kill()
                 self._process.wait()
 
-    def _answers(self) -> bool:
-        if not self.runs:
-            raise UnavailableError(
-                f"The server on port {self.port} did not start: see {self.folder / 'server.log'}."
-            )
+    def _is_decided(self) -> bool:
+        """Return whether it answers, or has ended."""
         with suppress(redis.RedisError):
             return bool(self.client.ping())
-        return False
+        return not self.runs
 
 
 class _Topology:
@@ -409,10 +429,12 @@ class EmbeddedSentinel(_Topology):
 
 
 def free_port() -> int:
-    """Return a port of loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """Return a port of loopback that is free now, and that no client is given for a connection."""
+    while True:
+        port = random.randrange(*PORTS)  # noqa: S311
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind((HOST, port))
+            return port
 
 
 def _info(node: Node) -> dict[str, str]:

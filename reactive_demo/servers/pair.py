@@ -11,6 +11,7 @@ Nothing here decides when to promote: that is the work of Patroni, repmgr or a m
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -180,8 +181,21 @@ STANDBY = """
 """
 
 
+REMOVE = """
+import pathlib, shutil, sys, time
+sys.stdin.read()
+folder, deadline = pathlib.Path(sys.argv[1]), time.monotonic() + 30
+while folder.exists() and time.monotonic() < deadline:
+    shutil.rmtree(folder, ignore_errors=True)
+    time.sleep(0.1)
+"""
+"""Removes the folder once its standard input ends, which it does even if this process is killed."""
+
+
 class PostgresPair:
     """A primary and a standby in a temporary folder, which goes when they stop.
+
+    On Linux all of it goes with this process too, however that ends.
 
     With `synchronous`, each commit waits until the standby has it, so a promotion loses none.
     `settings` are for both servers, such as `work_mem=1MB`.
@@ -192,6 +206,12 @@ class PostgresPair:
         self._account = RunAs.for_servers()
         self.folder = _folder()
         """Short, and others may pass through it."""
+        self._remover = subprocess.Popen(
+            [sys.executable, "-c", REMOVE, self.folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C in the terminal must not reach it
+        )
         self.nodes = tuple(
             PostgresNode(name, self.folder / name, self._account, settings) for name in "ab"
         )
@@ -232,6 +252,7 @@ class PostgresPair:
         for node in self.nodes:
             node.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._remover.communicate()
 
     def __enter__(self) -> Self:
         return self.start()

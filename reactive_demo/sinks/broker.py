@@ -79,6 +79,8 @@ class BrokerSink(ABC):
     ) -> Lease:
         """Become the only writer, and read the position; another incarnation begins a new epoch."""
         if not self._token:
+            if not whatever_database:
+                _refuse_another(self._peek(), incarnation)
             self._open()
             self._position = self._read_position()
             self._token = uuid.uuid4().hex
@@ -107,7 +109,9 @@ class BrokerSink(ABC):
         if partial:
             self._send(messages, None)
             return len(changes)
-        self._send(messages, {**self._position, "cursor": batch.cursor or self._position["cursor"]})
+        position = {**self._position, "cursor": batch.cursor or self._position["cursor"]}
+        self._send(messages, position)
+        self._position = position
         self._sequence += 1
         return len(changes)
 
@@ -154,6 +158,10 @@ class BrokerSink(ABC):
     @abstractmethod
     def seconds_without_leader(self) -> float:
         """Return how long ago a leader last wrote; infinity if none ever did."""
+
+    def _peek(self) -> dict[str, Any]:
+        """Return the newest position, in nobody's way; empty where `_open` is in nobody's way."""
+        return {}
 
     @abstractmethod
     def _open(self) -> None:

@@ -102,10 +102,13 @@ class KafkaSink(BrokerSink):
     def _terms(self, kind: str) -> str:
         return f"{self.topic}.terms.{re.sub(r'[^a-zA-Z0-9]', '-', kind)}"
 
+    def _peek(self) -> dict[str, Any]:
+        self._create_topics()
+        return self._read_position()
+
     def _open(self) -> None:
+        self._create_topics()
         with _translated():
-            _create_topic(self.url, self.topic, self._partitions)
-            _create_topic(self.url, self._positions, 1, **{"cleanup.policy": "compact"})
             self._producer = Producer(
                 _settings(
                     self.url,
@@ -117,6 +120,11 @@ class KafkaSink(BrokerSink):
                 )
             )
             self._producer.init_transactions(TIMEOUT)
+
+    def _create_topics(self) -> None:
+        with _translated():
+            _create_topic(self.url, self.topic, self._partitions)
+            _create_topic(self.url, self._positions, 1, **{"cleanup.policy": "compact"})
 
     def _close(self) -> None:
         if self._producer is not None:

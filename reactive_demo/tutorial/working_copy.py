@@ -21,7 +21,10 @@ FOLDER = "my-course"
 FIRST = "notebooks/00_welcome.ipynb"
 
 CHAPTERS = "notebooks/[0-9][0-9]_*.ipynb"
-PAGES = ("notebooks/*.md", "notebooks/images/*", "*.md", "docs/*.md", "sql/*.sql", "*.yaml")
+PAGES = (
+    *("notebooks/*.md", "notebooks/images/*", "docs/*.md", "sql/*.sql"),
+    *("*.md", "*.yaml", "*.cff"),
+)
 """What the chapters lead to, and what that leads to."""
 
 DELIVERED = ".delivered.json"

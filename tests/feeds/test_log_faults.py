@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from reactive_demo import Cache, Listener, LogFeed, Profiles, install
+from reactive_demo.capture.slots import drop_slots
 from reactive_demo.changes import State
 from reactive_demo.errors import RefusedError, UnavailableError
 from reactive_demo.options import Options
@@ -292,6 +293,17 @@ def test_a_slot_that_was_dropped_is_made_anew(
         listener.wait_until("live")
     agree(database, cache)
     assert slot(connection, "active") is True
+
+
+def test_a_slot_is_dropped_from_under_a_listener_that_comes_back_for_it(
+    feed: LogFeed, cache: Cache, connection: psycopg.Connection, listen: Listen
+) -> None:
+    listener = listen(feed, cache)
+    for times in range(1, 6):
+        drop_slots(connection, "public.profile")
+        until("it has begun again", lambda n=times: listener.stats.reconnects >= n)
+        listener.wait_until("live")
+    agree(feed.database_url, cache)
 
 
 def test_a_slot_that_was_moved_on_by_somebody_else_is_made_anew(

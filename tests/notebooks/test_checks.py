@@ -21,6 +21,7 @@ TAKE_LONG = {
     "06_break_it",
     "07_how_it_heals",
     "09_five_brokers",
+    "10_beyond_one_machine",
     "12_how_far",
 }
 

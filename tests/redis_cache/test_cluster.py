@@ -177,6 +177,23 @@ def test_a_slot_that_is_being_migrated_is_written_on_both_sides(
         redis_cluster.migrate_slot(slot, source)
 
 
+def test_what_is_not_there_yet_is_written_wherever_the_slot_goes(
+    redis_cluster: EmbeddedCluster, cache: Cache
+) -> None:
+    """The nodes' parts are sent in one order; the row may have to go to an earlier or a later."""
+    source, slot = redis_cluster.primary_of("profile:user 1"), slot_of("profile:user 1")
+    others = [node for node in redis_cluster.primaries if node is not source]
+    for version, target in enumerate([*others, source], 1):
+        lease = cache.acquire_lease("a database")
+        cache._redis.delete("profile:user 1")
+
+        def write_all(version: int = version, lease: Lease = lease) -> None:
+            assert write(cache, lease, 0, *rows(version)) > 0  # what was begun is not counted again
+
+        redis_cluster.migrate_slot(slot, target, pause=write_all)
+        assert cached(cache) == {name: {"n": version} for name in NAMES}
+
+
 def test_a_table_is_followed_and_what_reads_the_cache_works(
     cache: Cache, database: str, profiles: Profiles, listen: Callable[..., Listener]
 ) -> None:

@@ -7,13 +7,15 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from reactive_demo import ChangeTableFeed, Listener, NotifyFeed, Options, Profiles
+from reactive_demo import ChangeTableFeed, Listener, NotifyFeed, Options, Profiles, install
+from reactive_demo.changes import Batch, State, Versioned
 from reactive_demo.errors import ConfigurationError
 from reactive_demo.sinks.broker import BrokerSink
 from reactive_demo.tutorial.brokers import Reader
@@ -208,6 +210,51 @@ def test_a_listener_that_stands_by_takes_over(
     second.stop()
 
 
+def test_a_leader_that_was_frozen_writes_nothing_more(  # noqa: PLR0917
+    profiles: Profiles,
+    database: str,
+    kind: str,
+    url: str,
+    topic: str,
+    make_sink: MakeSink,
+    subscribe: Subscribe,
+) -> None:
+    """RabbitMQ keeps the lead for a connection until it has missed its heartbeats."""
+    reader, seen = subscribe(), Seen()
+    words = [sys.executable, "-c", PROCESS, database, kind, url, topic]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    second = Listener(ChangeTableFeed(database), make_sink())
+    try:
+        assert process.stdout.readline() == "live\n"
+        profiles.increment("ada", "likes")
+        os.kill(process.pid, signal.SIGSTOP)
+        profiles.increment("ada", "likes")
+        second.start().wait_until("live", 45)
+        profiles.increment("ada", "likes")
+        os.kill(process.pid, signal.SIGCONT)
+        for _ in range(20):
+            profiles.increment("ada", "likes")
+        until("the reader knows all", lambda: agrees(database, seen.take(messages(reader, 0.5))))
+    finally:
+        process.kill()
+        process.communicate()
+        second.stop()
+    assert seen.versions["ada"] == sorted(seen.versions["ada"])
+    assert second.stats.reconnects == 0 or kind == "rabbitmq"  # while it waited for the lead
+
+
+def test_another_database_is_refused_and_disturbs_nobody(
+    kind: str, database: str, database_url: str, make_sink: MakeSink, start: Any
+) -> None:
+    install(database_url)
+    leader = start(database, make_sink())
+    another = Listener(ChangeTableFeed(database_url), make_sink()).start()
+    words = "is still open" if kind == "rabbitmq" else "Another database wrote this topic"
+    until("it says why it waits", lambda: words in another.status_text)
+    another.stop()
+    assert (leader.state, leader.stats.reconnects) == ("live", 0)
+
+
 def test_a_feed_without_a_position_is_refused_in_a_sentence(
     database: str, make_sink: MakeSink
 ) -> None:
@@ -261,6 +308,16 @@ def test_a_table_that_is_truncated_is_announced(  # noqa: PLR0917
         return any('"key":null' in body and f'"version":"{version}"' < body for body in bodies[1:])
 
     until("a message about no row says what is gone", announced)
+
+
+def test_a_batch_without_a_cursor_does_not_move_it_back(make_sink: MakeSink) -> None:
+    sink = make_sink()
+    lease = sink.acquire_lease("1/1/00000001/x", new_epoch=True)
+    for number, cursor in enumerate(("one", None)):
+        change = Versioned("ada", None, str(number + 1))
+        sink.write(Batch(State.LIVE, [change], cursor=cursor), replace(lease, sequence=number))
+    sink.release()
+    assert sink.acquire_lease("1/1/00000001/x").cursor == "one"
 
 
 def test_options_are_those_of_the_feed(database: str, make_sink: MakeSink) -> None:

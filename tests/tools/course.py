@@ -55,7 +55,7 @@ class Course:
 _course = Course()
 
 NOTEBOOKS = _course.notebooks
-LONG = {FOLDER / "09_five_brokers.ipynb"}
+LONG = {FOLDER / "09_five_brokers.ipynb", FOLDER / "10_beyond_one_machine.ipynb"}
 copy_course = _course.copy
 
 

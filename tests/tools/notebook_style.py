@@ -48,6 +48,9 @@ VARYING = {
 
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)[^)]*\)")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)[^)]*\)")
+BADGE = re.compile(r"^\[!\[.*\n", re.MULTILINE)
+"""A line with a badge of GitHub's, which is there and nowhere else."""
+
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"^\s*[%!]+\s*(?:pip|conda)\b", re.MULTILINE)
 HUMAN = re.compile(r"[a-z]{2,}(?:-(?:[a-z]+|\d+))*")
@@ -249,7 +252,7 @@ def links_to_what_exists(notebook: Notebook) -> Iterator[str]:
 
 def dead_links(text: str, folder: Path) -> Iterator[str]:
     """Yield the relative links of a Markdown text that lead nowhere."""
-    for target in LINK.findall(FENCE.sub("", text)):
+    for target in LINK.findall(BADGE.sub("", FENCE.sub("", text))):
         file, _, _ = target.partition("#")
         if "://" not in target and file and not (folder / file).exists():
             yield target

@@ -1,12 +1,14 @@
 """The doctor: what is installed, which servers answer, and how to mend the rest.
 
-    doctor.examine()    return a report; the command is `reactive-demo doctor`
+    doctor.examine()                   return a report; the command is `reactive-demo doctor`
+    doctor.examine_table(url, name)    the same of one table: `reactive-demo doctor --table NAME`
 
 Each server is examined on its own, so that a fault of one hides nothing about the other.
 
     report      the lines of a report, and how it looks
     machine     Python, packages, disk, programs
     database    PostgreSQL: its version, whether LISTEN works, the schema
+    table       one table: what would hinder following it
     log         whether its log can be read, and what slots retain of it
     cache       Redis: its version, whether it accepts writes, what it evicts
     brokers     RabbitMQ and Kafka: whether chapter 09 can use them
@@ -20,11 +22,11 @@ from pathlib import Path
 from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.servers import connect
 from reactive_demo.settings import Settings
-from reactive_demo.tools.doctor import brokers, cache, database, machine
+from reactive_demo.tools.doctor import brokers, cache, database, machine, table
 from reactive_demo.tools.doctor.report import Line, Report, State
 from reactive_demo.urls import without_password
 
-__all__ = ["Line", "Report", "State", "examine"]
+__all__ = ["Line", "Report", "State", "examine", "examine_table"]
 
 
 def examine(settings: Settings | None = None) -> Report:
@@ -36,6 +38,11 @@ def examine(settings: Settings | None = None) -> Report:
     except ReactiveDemoError as error:
         lines += [Line("settings", State.MEND, str(error))]
     return Report((*lines, *machine.programs()))
+
+
+def examine_table(database_url: str, name: str) -> Report:
+    """Examine a table before it is followed, without a trace in the database."""
+    return Report(tuple(table.examine(database_url, name)))
 
 
 def _servers(settings: Settings) -> Iterator[Line]:

@@ -30,7 +30,8 @@ PIPELINES = (ARTICLE, *DURABLE)
 
 LIVE = "live"
 
-FOLLOW = "import sys; from reactive_demo.tutorial.bench.followers import main; main(*sys.argv[1:])"
+FOLLOW = f"import sys; from {__name__} import main; main(*sys.argv[1:])"
+"""What its process runs. (`-m` would warn that importing the benchmark has imported this too.)"""
 
 
 @contextmanager

@@ -57,7 +57,12 @@ def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
 
 
 def flood(
-    database_url: str, seconds: int, *, clients: int = CLIENTS, rate: int | None = None
+    database_url: str,
+    seconds: int,
+    *,
+    clients: int = CLIENTS,
+    rate: int | None = None,
+    rows: int = PROFILES,
 ) -> float:
     """Have writers write as fast as they can, or at a `rate`; return the transactions a second."""
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
@@ -68,7 +73,7 @@ def flood(
                 postgres_programs() / "pgbench",
                 *("--no-vacuum", f"--client={clients}", "--jobs=2"),
                 *(f"--rate={n}" for n in (rate,) if n),
-                *(f"--define=profiles={PROFILES}", f"--time={seconds}"),
+                *(f"--define=profiles={rows}", f"--time={seconds}"),
                 *(f"--file={script.name}", database_url),
             ],
             capture_output=True,

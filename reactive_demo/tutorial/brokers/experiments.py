@@ -61,7 +61,8 @@ def two_readers(broker: Broker, topic: str) -> str:
         for number in range(6):
             broker.publish(topic, str(number), key=str(number))
         heard = _take_turns(one, two)
-    return "each gets all" if len(heard) > 6 else "they share" if len(heard) == 6 else "some lost"  # noqa: PLR2004
+    counts = [len(some) for some in heard]
+    return {6: "they share", 12: "each gets all"}.get(sum(counts) * (0 not in counts), f"{counts}")
 
 
 def rolled_back(lab: BrokerLab) -> Experiment:
@@ -111,11 +112,12 @@ def restart(lab: BrokerLab) -> Experiment:
     return experiment
 
 
-def _take_turns(*readers: Reader) -> list[str]:
-    """Return what readers get that take one message after the other, until none gets any."""
-    heard: list[str] = []
-    while found := [body for reader in readers if (body := _take(reader))]:
-        heard += found
+def _take_turns(*readers: Reader) -> list[list[str]]:
+    """Return what each reader gets that takes its turn, until none gets any."""
+    heard: list[list[str]] = [[] for _ in readers]
+    while any(found := [_take(reader) for reader in readers]):
+        for some, body in zip(heard, found, strict=True):
+            some.extend([body] if body else [])
     return heard
 
 

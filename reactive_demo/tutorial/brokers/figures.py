@@ -48,7 +48,7 @@ class Figures:
         names = [one.name for one in reversed(self.measured)]
         for axes, title, values in zip(panels, TITLES, self._columns(), strict=True):
             bars = axes.barh(names, values[::-1], color=BAR, height=0.6)
-            axes.bar_label(bars, [f"{value:,.3g}" for value in values[::-1]], padding=3, color=INK)
+            axes.bar_label(bars, [_shown(value) for value in values[::-1]], padding=3, color=INK)
             axes.set_title(title, color=INK, fontsize=10)
             axes.set_xscale("log")
             axes.set_xlim(min(values) / 3, max(values) * 6)
@@ -79,6 +79,12 @@ class Figures:
 
 
 TITLES = ("the writer waits (ms)", "to the reader (ms)", "messages a second")
+"""Each axis is logarithmic."""
+
+
+def _shown(value: float) -> str:
+    """Return a figure with the digits that mean something."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"  # noqa: PLR2004
 
 
 def measure(lab: BrokerLab, messages: int = 200) -> Figures:

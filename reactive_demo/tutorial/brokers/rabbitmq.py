@@ -13,7 +13,7 @@ __all__ = ["RabbitMQ"]
 
 
 PREFETCH = 100
-"""Messages that a reader may hold without having acknowledged one."""
+"""Messages that a reader may hold unacknowledged; of several that share, each holds one."""
 
 PAUSE = 0.01
 """Seconds that the client waits before it says that there is nothing."""
@@ -36,14 +36,14 @@ def close_channel(channel: BlockingChannel) -> None:
 class QueueReader(Reader):
     """A consumer of a durable queue, which stays when the consumer goes."""
 
-    def __init__(self, url: str, topic: str, name: str) -> None:
+    def __init__(self, url: str, topic: str, name: str, prefetch: int) -> None:
         self._channel = open_channel(url)
         self._last = 0
         queue = f"{topic}.{name}"
         self._channel.exchange_declare(topic, "topic", durable=True)
         self._channel.queue_declare(queue, durable=True)
         self._channel.queue_bind(queue, topic, "#")  # whatever the routing key
-        self._channel.basic_qos(prefetch_count=PREFETCH)  # else the first reader takes all there is
+        self._channel.basic_qos(prefetch_count=prefetch)  # else the first reader takes all there is
         self._consumed = self._channel.consume(queue, inactivity_timeout=PAUSE)
 
     def read(self, timeout: float = 1.0) -> str | None:
@@ -95,8 +95,7 @@ class RabbitMQ(Broker):
         self, topic: str, name: str = "reader", share: tuple[int, int] = (0, 1)
     ) -> Reader:
         """Consume the queue `name`, which begins to collect when it is first declared."""
-        del share
-        return QueueReader(self.url, topic, name)
+        return QueueReader(self.url, topic, name, 1 if share[1] > 1 else PREFETCH)
 
     def close(self) -> None:
         """Close the connection."""

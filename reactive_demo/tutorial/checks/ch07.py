@@ -7,6 +7,7 @@ from psycopg import sql
 
 from reactive_demo.app.profiles import Profiles
 from reactive_demo.changes import State
+from reactive_demo.exact_json import parse_row
 from reactive_demo.listener.listener import Listener
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.servers import Stack
@@ -17,6 +18,7 @@ from reactive_demo.tutorial.checks.pipeline import (
     card_shows,
     has_healed,
     is_captured,
+    schema_qualified,
 )
 from reactive_demo.tutorial.checks.verdict import CheckFailed, Verdict, until, until_right
 
@@ -32,6 +34,9 @@ __all__ = [
     "until",
     "write_is_recorded",
 ]
+
+MANY = 1_000
+"""Rows that are compared, of a table that may be the reader's own."""
 
 
 def change_is_lost(listener: Listener, profiles: Profiles, username: str) -> Verdict:
@@ -127,15 +132,14 @@ def _numbers(database_url: str, table: str) -> set[int]:
 
 
 def _rows(database_url: str, table: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return the rows of a captured table, each with its key in the cache."""
+    """Return rows of a captured table, `MANY` at most, each with its key in the cache."""
     ((key, name),) = ask(
         database_url,
         sql.SQL(
             "SELECT reactive.key_expression(relation, 't'), reactive.name_of(relation)"
             " FROM (SELECT {}::regclass AS relation) named"
-        ).format(f"public.{table}"),
+        ).format(schema_qualified(table)),
     )
-    return ask(
-        database_url,
-        sql.SQL("SELECT {}, row_to_json(t) FROM {} t").format(sql.SQL(key), sql.SQL(name)),
-    )
+    query = sql.SQL("SELECT {}, row_to_json(t)::text FROM {} t LIMIT {}")
+    rows = ask(database_url, query.format(sql.SQL(key), sql.SQL(name), MANY))
+    return [(key, parse_row(text)) for key, text in rows]

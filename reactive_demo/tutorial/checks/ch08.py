@@ -113,12 +113,17 @@ def log_is_given_back(database_url: str, below: int, timeout: float = 20) -> Ver
     return Verdict(f"the slot is read, and retains less than {shown_size(below)}")
 
 
-def nothing_is_left(database_url: str) -> Verdict:
-    """Check that there is neither a slot nor a publication of this chapter's any more."""
-    if slots := _slots(database_url):
-        raise CheckFailed(f"{slots[0]}: run the cell that uninstalls.")
-    if is_published(database_url):
-        raise CheckFailed("The table profile is still published: run the cell that uninstalls.")
+def nothing_is_left(database_url: str, timeout: float = 5) -> Verdict:
+    """Check that `profile` has neither a slot nor a publication any more."""
+
+    def left() -> str:
+        if slots := _slots(database_url):
+            return f"{slots[0]}: run the cell that uninstalls."
+        if is_published(database_url):
+            return "The table profile is still published: run the cell that uninstalls."
+        return ""
+
+    until_right(left, timeout)
     return Verdict("no slot is left that would keep the log")
 
 

@@ -7,6 +7,7 @@ The counters in a check's arguments, as in `likes=2`, are minimums: a reader who
 or clicks, has more.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -35,6 +36,7 @@ __all__ = [
     "is_published",
     "missing",
     "missing_write",
+    "schema_qualified",
 ]
 
 ARTICLE, CAPTURE = "notify_profile", "reactive_capture"
@@ -188,7 +190,7 @@ def _is_listening(database_url: str) -> bool:
 def is_captured(database_url: str, table: str = "profile") -> Verdict:
     """Check that `table` is captured, and has no trigger of the article's."""
     query = sql.SQL("SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass({})").format(
-        f"public.{table}"
+        schema_qualified(table)
     )
     triggers = {name for (name,) in ask(database_url, query)}
     if CAPTURE not in triggers:
@@ -207,6 +209,11 @@ def is_published(database_url: str, table: str = "profile") -> bool:
         " WHERE r.prrelid = to_regclass({}) AND starts_with(p.pubname::text, 'reactive_')"
     ).format(f"public.{table}")
     return bool(ask(database_url, query))
+
+
+def schema_qualified(table: str) -> str:
+    """Return the name of a table with its schema, which is public if none is named."""
+    return table if re.match(r'(\w+|"[^"]+")\.', table) else f"public.{table}"
 
 
 def ask(database_url: str, query: sql.SQL | sql.Composed) -> list[Any]:

@@ -1,0 +1,1 @@
+"""Several machines on one: what chapter 10 starts, breaks and measures."""

@@ -1,0 +1,112 @@
+"""A table of numbers with capture, its cache, and the listeners that carry it while measured."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from statistics import median
+from typing import Any, Self
+
+import psycopg
+from psycopg import sql
+
+from reactive_demo.capture.install import install
+from reactive_demo.feeds import ChangeTableFeed
+from reactive_demo.listener.listener import Listener
+from reactive_demo.redis_cache.cache import Cache
+from reactive_demo.waiting import wait_until
+
+__all__ = ["FollowedTable"]
+
+PATIENCE = 60.0
+"""Seconds that any one figure may take."""
+
+TRIES = 15
+"""Changes whose delay is measured, one by one."""
+
+
+class FollowedTable:
+    """A table of so many rows, which begin at 0. It is dropped at the end of a `with` block.
+
+    What its cache holds stays until the servers end.
+    """
+
+    def __init__(self, database_url: str, redis_url: str, name: str, rows: int) -> None:
+        self.database_url = database_url
+        self.rows = rows
+        self.cache = Cache(redis_url, f"chapter_10_{name}")
+        self._table = sql.Identifier("public", self.cache.table)
+
+    def __enter__(self) -> Self:
+        self._connection = psycopg.connect(self.database_url, autocommit=True)
+        self._execute("DROP TABLE IF EXISTS {}")
+        self._execute("CREATE TABLE {} (id int PRIMARY KEY, n int)")
+        self._execute("INSERT INTO {} SELECT id, 0 FROM generate_series(0, %s) id", self.rows - 1)
+        install(self.database_url, self.cache.table)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._execute("DROP TABLE {}")
+        self._connection.close()
+        self.cache.close()
+
+    def change(self, ids: Sequence[int] | None = None) -> None:
+        """Change rows, all of them without `ids`, in one transaction."""
+        self._execute("UPDATE {} SET n = n + 1 WHERE id = ANY (%s)", list(ids or range(self.rows)))
+
+    @contextmanager
+    def listener(self, state: str = "live") -> Iterator[Listener]:
+        """Have a listener, until the block ends."""
+        with Listener(ChangeTableFeed(self.database_url, self.cache.table), self.cache) as one:
+            one.wait_until(state, PATIENCE)
+            yield one
+
+    def catch_up(self, ids: Sequence[int] | None = None) -> float:
+        """Change rows while nobody listens; return the seconds that a listener then takes."""
+        self.change(ids)
+        began: list[float] = []
+        with Listener(ChangeTableFeed(self.database_url, self.cache.table), self.cache) as one:
+            one.observe(lambda _: began.append(time.perf_counter()))
+            one.wait_until("live", PATIENCE)
+            return time.perf_counter() - began[1]  # once it was connected
+
+    def one_change(self) -> float:
+        """Return the seconds from a commit until the cache has the change, in the middle."""
+        return median(
+            self._seconds_until(lambda row: self.cache.get("0") == row) for _ in range(TRIES)
+        )
+
+    def until_seen(self, viewers: int) -> float:
+        """Return the seconds until the last of so many viewers of a row sees it, in the middle."""
+        seen: list[Any] = [None] * viewers
+
+        def viewer(number: int) -> Callable[[Any], None]:
+            return lambda row: seen.__setitem__(number, row)
+
+        def all_see(row: dict[str, int]) -> bool:
+            return seen.count(row) == viewers
+
+        open_ = [self.cache.subscribe("0", viewer(number)) for number in range(viewers)]
+        try:
+            row = self._first_row()
+            wait_until("all viewers see the row", lambda: all_see(row), PATIENCE)
+            return median(self._seconds_until(all_see) for _ in range(TRIES // 3))
+        finally:
+            for subscription in open_:
+                subscription.close()
+
+    def _seconds_until(self, seen: Callable[[dict[str, int]], bool]) -> float:
+        """Change the first row; return the seconds until `seen(row)`."""
+        self.change([0])
+        began, row = time.perf_counter(), self._first_row()
+        while not seen(row):
+            if time.perf_counter() - began > PATIENCE:
+                wait_until("the change is in the cache", lambda: seen(row), timeout=0)
+        return time.perf_counter() - began
+
+    def _first_row(self) -> dict[str, int]:
+        ((number,),) = self._execute("SELECT n FROM {} WHERE id = 0")
+        return {"id": 0, "n": number}
+
+    def _execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        cursor = self._connection.execute(sql.SQL(statement).format(self._table), values)
+        return cursor.fetchall() if cursor.description else []
