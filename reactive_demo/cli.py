@@ -193,7 +193,7 @@ def _add_tools(commands: Commands) -> None:
     examine.set_defaults(run=_doctor)
 
     bench = commands.add_parser("bench", help="measure this pipeline beside the article's")
-    bench.add_argument("--quick", action="store_true", help="take three minutes, and be less exact")
+    bench.add_argument("--quick", action="store_true", help="take a minute, and be less exact")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     bench.add_argument("--only", default="", metavar="WORD", help="what has WORD in its name")
     bench.set_defaults(run=_bench)

@@ -23,6 +23,7 @@ TAKE_LONG = {
     "09_five_brokers",
     "10_beyond_one_machine",
     "11_your_own_table",
+    "12_how_far",
 }
 
 ATTEMPT = """

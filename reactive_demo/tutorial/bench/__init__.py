@@ -96,9 +96,11 @@ def run(
     With `only`, measure the works whose names contain that.
     """
     figures = []
-    if quick:
-        say("Quick: fewer and shorter rounds, and tables of 50,000 rows for 1,000,000.")
     works = [work for work in _works(quick=quick) if only in work.WORK]
+    if quick:
+        say("Quick: short rounds, one each, and tables of 20,000 rows for 1,000,000.")
+    if not only:
+        say(f"This takes about {'a minute' if quick else 'half an hour'} on a machine at rest.")
     with Places.make(stack) as places:
         for number, work in enumerate(works, 1):
             say(f"\n{work.WORK}\n  goal: {work.GOAL}")
@@ -118,8 +120,7 @@ def measure(work: Work, places: Places, say: Say, progress: str, *, quick: bool)
     rounds = work.ROUNDS[0 if quick else 1]
     for number in range(1, rounds + 1):
         for name, measure in pipelines.items():
-            if not quick:
-                say(f"  ... {progress}, round {number} of {rounds}: {name}")
+            say(f"  ... {progress}, round {number} of {rounds}: {name}")
             values[name].append(measure())
     baseline = statistics.median(next(iter(values.values())))
     note = getattr(work, "note", lambda *_, **__: "")

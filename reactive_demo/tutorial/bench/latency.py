@@ -14,7 +14,7 @@ __all__ = ["GOAL", "ROUNDS", "UNIT", "WORK", "latencies", "pipelines"]
 WORK = "commit to cache, light load, median (less is better)"
 UNIT = "ms"
 GOAL = "at most 2.5 x the article's by the change table, 1.4 x by the log"
-ROUNDS = (2, 5)
+ROUNDS = (1, 5)
 
 PAUSE = 0.005
 """Seconds between two writes: enough for the listener to go back to sleep."""

@@ -25,7 +25,7 @@ class AtRate:
 
     def pipelines(self, places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
         """Return what is compared; the first is the baseline."""
-        seconds = 2 if quick else 8
+        seconds = 1 if quick else 8
 
         def measure(pipeline: str) -> float:
             taken, _ = beside_writers(

@@ -47,7 +47,7 @@ BACKLOGS = (10, 100, 1_000, 10_000)
 SIZES = (100, 1_000, 7_000, 70_000)
 """Bytes of a row."""
 LISTENERS = (0, 10, 50)
-STEPS, STEP = 4, 500
+STEPS, STEP = 4, 100
 """How often to look at the queue, and the changes in between: those of `CHANGES`."""
 VIEWERS = (10, 100, 400)
 
@@ -96,7 +96,9 @@ def measure_latency(lab: LimitsLab) -> Picture:
     y = "ms: median, and 95th percentile"
     return lab.keep(
         "latency",
-        Panel("From commit to cache", "writes a second", y, [*curves, published], log_y=True),
+        Panel(
+            "From commit to cache", "writes a second", y, [*curves, published], RATES, log_y=True
+        ),
     )
 
 
@@ -105,6 +107,7 @@ def measure_backlog(lab: LimitsLab) -> Picture:
     sizes: dict[str, Points] = {way: [] for way in DURABLE}
     speeds: dict[str, Points] = {way: [] for way in PIPELINES}
     lab.begin(len(PIPELINES) * len(BACKLOGS))
+    lab.places.article()
     for count in BACKLOGS:
         lab.step(f"{ARTICLE}, which stayed: {count:,} changes")
         speeds[ARTICLE].append((count, article_drained(lab.places, count)))
@@ -217,22 +220,27 @@ def measure_viewers(lab: LimitsLab) -> Picture:
     ):
         for count in VIEWERS:
             lab.step(f"{count} viewers")
-            found = streams.measure(server, count, 10 * lab.seconds, idle=0.1)
+            found = streams.measure(server, count, 40 * lab.seconds, idle=0.1)
             cpu.append((count, found["cpu ms"]))
             middle.append((count, found["p50 ms"]))
-            tail.append(found["p99 ms"])
+            tail.append(found["p95 ms"])
             profiles.delete(f"crowd{count}")
     name = "the app, over the change table"
     return lab.keep(
         "viewers",
         Panel("What an update costs", "viewers", "ms of CPU", [Curve(name, cpu)]),
-        Panel("From click to viewer", "viewers", "ms", [Curve(name, middle, tail)]),
+        Panel(
+            "From click to viewer",
+            "viewers",
+            "ms: median, and 95th percentile",
+            [Curve(name, middle, tail)],
+        ),
     )
 
 
 CHANGES = """
 DO $$ BEGIN
-    FOR n IN 1 .. 500 LOOP
+    FOR n IN 1 .. 100 LOOP
         UPDATE public.profile SET likes_count = likes_count + 1 WHERE username = 'user' || n;
         COMMIT;
     END LOOP;

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reactive_demo.tutorial.bench.followers import PIPELINES
+from reactive_demo.tutorial.bench.followers import ARTICLE, PIPELINES
 from reactive_demo.tutorial.limits.published import Published
 from reactive_demo.tutorial.widgets.style import COLOURS, INK, PLOT
 
@@ -24,10 +24,13 @@ NOTHING = "no trigger"
 WAYS = (NOTHING, *PIPELINES)
 """The ways that are compared, the floor first."""
 
-LOOKS = dict(
-    zip(WAYS, (("violet", "D"), ("amber", "s"), ("blue", "o"), ("green", "^")), strict=True)
-)
-"""Colour and marker of each."""
+LOOKS = {
+    NOTHING: ("violet", "D", 6),
+    ARTICLE: ("amber", "s", 6),
+    "the change table": ("blue", "o", 9),
+    "the log": ("green", "^", 5),
+}
+"""Colour, marker and its size for each; two curves that coincide can both be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,8 @@ class Curve:
         return cls(one.name, one.points, theirs=True)
 
     def __str__(self) -> str:
-        points = (f"{x:,.4g}: {y:,.3g}" for x, y in self.points)
-        tails = f" (95 % below {', '.join(f'{y:,.3g}' for y in self.tails)})" if self.tails else ""
+        points = (f"{x:,.0f}: {_short(y)}" for x, y in self.points)
+        tails = f" (95 % below {', '.join(map(_short, self.tails))})" if self.tails else ""
         return f"{self.name}, {'; '.join(points)}{tails}"
 
 
@@ -60,6 +63,8 @@ class Panel:
     x: str
     y: str
     curves: Sequence[Curve]
+    ticks: Sequence[float] = ()
+    """Where the x axis has its figures; at each point if there are none."""
     log_x: bool = True
     log_y: bool = False
 
@@ -98,9 +103,10 @@ class Picture:
                 for axes in picture.axes
                 for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
             }
+            names = sorted(handles, key=lambda name: [*LOOKS, name].index(name))
             picture.legend(
-                handles.values(),
-                handles.keys(),
+                [handles[name] for name in names],
+                names,
                 loc="outside lower center",
                 ncols=min(4, len(handles)),
                 fontsize=9,
@@ -119,10 +125,9 @@ def _draw(axes: "Axes", panel: Panel) -> None:
         axes.set_yscale("log")
     for curve in panel.curves:
         _draw_curve(axes, curve)
-    ours = sorted({x for curve in panel.curves if not curve.theirs for x, _ in curve.points})
-    if len(ours) <= MOST_TICKS:
-        axes.set_xticks(ours, [f"{x:,.0f}" for x in ours])
-        axes.minorticks_off()
+    ticks = panel.ticks or sorted({x for curve in panel.curves for x, _ in curve.points})
+    axes.set_xticks(ticks, [f"{x:,.0f}" for x in ticks])
+    axes.minorticks_off()
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.set_title(panel.title, fontsize=10)
     axes.set_xlabel(panel.x, fontsize=9)
@@ -132,19 +137,21 @@ def _draw(axes: "Axes", panel: Panel) -> None:
         axes.set_ylim(bottom=0)
 
 
-MOST_TICKS = 6
-
-
 def _draw_curve(axes: "Axes", curve: Curve) -> None:
     xs, ys = _columns(curve.points)
     if curve.theirs:
         axes.plot(xs, ys, color=INK, marker="x", linestyle=":", label=curve.name)
         return
-    colour, marker = LOOKS.get(curve.name, ("blue", "o"))
-    axes.plot(xs, ys, color=COLOURS[colour], marker=marker, label=curve.name, clip_on=False)
+    name, marker, size = LOOKS.get(curve.name, ("blue", "o", 6))
+    colour = COLOURS[name]
+    axes.plot(xs, ys, color=colour, marker=marker, markersize=size, label=curve.name, clip_on=False)
     if curve.tails:
-        axes.vlines(xs, ys, curve.tails, color=COLOURS[colour], alpha=0.6)
-        axes.plot(xs, curve.tails, color=COLOURS[colour], marker="_", linestyle="", markersize=9)
+        axes.vlines(xs, ys, curve.tails, color=colour, alpha=0.6)
+        axes.plot(xs, curve.tails, color=colour, marker="_", linestyle="", markersize=9)
+
+
+def _short(figure: float) -> str:
+    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"  # noqa: PLR2004
 
 
 def _columns(points: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:
