@@ -17,6 +17,14 @@ __all__ = ["Pruning"]
 
 log = logging.getLogger(__name__)
 
+REST = 20
+"""How many times as long as a step takes the pause after it is, at least: meanwhile no change is
+read. So where many writers compete for the processor, steps become rare."""
+
+MOST = 64
+"""How many times as many changes a step examines, at most, to get past a transaction. The rest of a
+longer one is left to the next change of each key, and to the retention."""
+
 NOT_ALLOWED = (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)
 
 
@@ -26,7 +34,8 @@ class Pruning:
     def __init__(self, statements: Statements, options: Options) -> None:
         self._statements = statements
         self._options = options
-        self._examined = "0"
+        self._examined = 0
+        self._some = options.prune_rows
         self._supersede_at = self._prune_at = 0.0
 
     def step(self, xmin: int) -> None:
@@ -37,7 +46,11 @@ class Pruning:
         now = time.monotonic()
         try:
             if now >= self._supersede_at:
-                self._supersede_at = now + self._supersede(xmin)
+                pause = self._supersede(xmin)
+                ended = time.monotonic()
+                self._supersede_at = ended + max(
+                    pause, min(REST * (ended - now), self._options.heartbeat)
+                )
             if now >= self._prune_at:
                 self._prune_at = now + self._prune(xmin)
         except NOT_ALLOWED as error:
@@ -48,10 +61,15 @@ class Pruning:
         """Remove what is superseded; return the seconds until the next time."""
         options = self._options
         examined, last = self._statements.one(
-            "supersede", since=self._examined, xmin=str(xmin), some=options.prune_rows
+            "supersede", since=str(self._examined), xmin=str(xmin), some=self._some
         )
-        more = examined == options.prune_rows and last != self._examined
-        self._examined = last or self._examined
+        more, reached = examined == self._some, int(last or self._examined)
+        if not more or reached > self._examined:
+            self._some, self._examined = options.prune_rows, reached
+        elif self._some < MOST * options.prune_rows:  # a step must be longer than a transaction
+            self._some *= 2
+        else:
+            self._some, self._examined = options.prune_rows, reached + 1
         return options.prune_pause if more else options.heartbeat
 
     def _prune(self, xmin: int) -> float:

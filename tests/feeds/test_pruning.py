@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from reactive_demo import Cache, ChangeTableFeed, Listener
 from reactive_demo.errors import NotCapturedError
+from reactive_demo.feeds.pruning import MOST
 from reactive_demo.listener.leadership import Leadership
 from reactive_demo.options import Options
 from reactive_demo.waiting import StopEvent
@@ -56,6 +57,22 @@ def test_of_each_key_the_last_change_is_kept_and_of_a_deleted_one_too(
     until("the last are left", lambda: noted(connection) == ["a", "b", "d", "c"])
     increment(connection, *"ca")
     until("those are the last now", lambda: noted(connection) == ["b", "d", "c", "a"])
+    agree(database, cache)
+
+
+@pytest.mark.parametrize("count", [5, 400])
+def test_a_transaction_of_more_changes_than_a_step_holds_nothing_up(
+    database: str, cache: Cache, connection: psycopg.Connection, listen: Listen, count: int
+) -> None:
+    """One that is too long for any step is passed over: what came before it goes later."""
+    listen(superseding(database), cache)
+    for _ in range(2):
+        with connection.transaction():
+            increment(connection, *(f"of many {n}" for n in range(count)))
+    increment(connection, *"aaab")
+    until("only the last of 'a' is left", lambda: noted(connection).count("a") == 1)
+    if count < SOON.prune_rows * MOST:
+        until("the same of the many", lambda: len(noted(connection)) == count + 2)
     agree(database, cache)
 
 
