@@ -182,7 +182,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkout = tmp_path_factory.mktemp("checkout")
     for name in ("notebooks", "docs", "sql"):
         shutil.copytree(ROOT / name, checkout / name)
-    for page in (*ROOT.glob("*.md"), *ROOT.glob("*.yaml"), ROOT / "LICENSE"):
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("*.yaml"), ROOT / "CITATION.cff", ROOT / "LICENSE"):
         shutil.copy(page, checkout)
     WorkingCopy(checkout).refresh()
     return checkout / FOLDER
