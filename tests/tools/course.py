@@ -74,7 +74,7 @@ def each_notebook(**marks: Any) -> list[Any]:
 
 @pytest.hookimpl
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have `make test-long` run the notebooks that measure for long, or wait for servers to restart."""
+    """Have `make test-long` run the notebooks that measure, or wait for servers to restart."""
     for item in items:
         if item.path in LONG:
             item.add_marker(pytest.mark.long)
