@@ -20,6 +20,7 @@ TAKE_LONG = {
     "05_profile_app",
     "06_break_it",
     "07_how_it_heals",
+    "08_read_the_log",
     "09_five_brokers",
     "10_beyond_one_machine",
     "11_your_own_table",

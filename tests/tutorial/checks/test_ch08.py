@@ -98,7 +98,7 @@ def test_an_unread_slot_keeps_the_log(published: str, cache: Cache) -> None:
     with pytest.raises(CheckFailed, match=r"The slot retains .*this step makes it 900\.0 MB"):
         checks.nobody_reads(published, 900 * megabyte)
     with psycopg.connect(published, autocommit=True) as connection:
-        connection.execute("SELECT pg_logical_emit_message(false, '', repeat('x', 1000000))")
+        connection.execute("SELECT pg_logical_emit_message(true, '', repeat('x', 1000000))")
         assert "1.0 MB" in repr(checks.nobody_reads(published, megabyte))
     with pytest.raises(CheckFailed, match="run the cell that uninstalls"):
         checks.nothing_is_left(published)
