@@ -19,7 +19,7 @@ __all__ = ["FollowedTable"]
 PATIENCE = 60.0
 """Seconds that any one figure may take."""
 
-TRIES = 12
+TRIES = 8
 """Changes whose delay is measured, one by one."""
 
 
@@ -58,6 +58,11 @@ class FollowedTable:
         with Listener(ChangeTableFeed(self.database_url, self.cache.table), self.cache) as one:
             one.wait_until(state, PATIENCE)
             yield one
+
+    def fill(self) -> None:
+        """Fill the cache, and leave it alone."""
+        with self.listener():
+            pass
 
     def catch_up(self, ids: Sequence[int] | None = None) -> float:
         """Change rows while nobody listens; return the seconds that a listener then takes."""
