@@ -1,5 +1,6 @@
 """A table of numbers with capture, its cache, and the listeners that carry it while measured."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,14 +13,14 @@ from reactive_demo.capture.install import install
 from reactive_demo.feeds import ChangeTableFeed
 from reactive_demo.listener.listener import Listener
 from reactive_demo.redis_cache.cache import Cache
-from reactive_demo.waiting import wait_until
+from reactive_demo.waiting import WaitTimeoutError
 
 __all__ = ["FollowedTable"]
 
 PATIENCE = 60.0
 """Seconds that any one figure may take."""
 
-TRIES = 12
+TRIES = 8
 """Changes whose delay is measured, one by one."""
 
 
@@ -59,6 +60,11 @@ class FollowedTable:
             one.wait_until(state, PATIENCE)
             yield one
 
+    def fill(self) -> None:
+        """Fill the cache, and leave it alone."""
+        with self.listener():
+            pass
+
     def catch_up(self, ids: Sequence[int] | None = None) -> float:
         """Change rows while nobody listens; return the seconds that a listener then takes."""
         self.change(ids)
@@ -70,45 +76,53 @@ class FollowedTable:
 
     def one_change(self) -> float:
         """Return the seconds from a commit until the cache has the change."""
-        return self._seconds_until(lambda row: self.cache.get("0") == row)
+
+        def arrives() -> None:
+            ((number,),) = self._execute("SELECT n FROM {} WHERE id = 0")
+            deadline = time.monotonic() + PATIENCE
+            while (self.cache.get("0") or {}).get("n") != number:
+                if time.monotonic() > deadline:
+                    raise WaitTimeoutError("The cache does not have the change.")
+
+        return self._seconds(arrives)
 
     def until_seen(self, viewers: int) -> float:
         """Return the seconds until the last of so many viewers of a row sees a change."""
-        seen: list[Any] = [None] * viewers
+        told: list[object] = []
+        all_told = threading.Event()
 
-        def viewer(number: int) -> Callable[[Any], None]:
-            return lambda row: seen.__setitem__(number, row)
+        def tell(row: object) -> None:
+            told.append(row)
+            if len(told) == viewers:
+                all_told.set()
 
-        def all_see(row: dict[str, int]) -> bool:
-            return seen.count(row) == viewers
+        def arrives() -> None:
+            if not all_told.wait(PATIENCE):
+                raise WaitTimeoutError(f"{len(told):,} of {viewers:,} viewers see the change.")
+            told.clear()
+            all_told.clear()
 
-        open_ = [self.cache.subscribe("0", viewer(number)) for number in range(viewers)]
+        subscriptions = [self.cache.subscribe("0", tell) for _ in range(viewers)]
         try:
-            row = self._first_row()
-            wait_until("all viewers see the row", lambda: all_see(row), PATIENCE)
-            return self._seconds_until(all_see)
+            arrives()  # each is told the row as it is
+            return self._seconds(arrives)
         finally:
-            for subscription in open_:
+            for subscription in subscriptions:
                 subscription.close()
 
-    def _seconds_until(self, seen: Callable[[dict[str, int]], bool]) -> float:
-        """Change the first row several times; return the seconds until `seen(row)`.
+    def _seconds(self, arrives: Callable[[], None]) -> float:
+        """Change the first row several times; return the seconds until that `arrives`.
 
         That of the lower quartile, because this machine has other work too.
         """
-        return sorted(self._once(seen) for _ in range(TRIES))[TRIES // 4]
 
-    def _once(self, seen: Callable[[dict[str, int]], bool]) -> float:
-        self.change([0])
-        began, row = time.perf_counter(), self._first_row()
-        while not seen(row):
-            if time.perf_counter() - began > PATIENCE:
-                wait_until("the change is in the cache", lambda: seen(row), timeout=0)
-        return time.perf_counter() - began
+        def once() -> float:
+            self.change([0])
+            began = time.perf_counter()
+            arrives()
+            return time.perf_counter() - began
 
-    def _first_row(self) -> dict[str, int]:
-        ((number,),) = self._execute("SELECT n FROM {} WHERE id = 0")
-        return {"id": 0, "n": number}
+        return sorted(once() for _ in range(TRIES))[TRIES // 4]
 
     def _execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         cursor = self._connection.execute(sql.SQL(statement).format(self._table), values)

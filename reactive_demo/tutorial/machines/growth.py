@@ -21,16 +21,16 @@ from reactive_demo.tutorial.machines.plot import draw
 
 __all__ = ["Growth", "Series"]
 
-BACKLOG = 6_000
+BACKLOG = 4_000
 """Changes that wait for a listener."""
 
 ROUNDS = 2
 """How often a backlog is measured; the better figure counts."""
 
-IDLE = 1.5
+IDLE = 1.0
 """Seconds for which idle listeners are watched."""
 
-WRITING, ROWS = 2, 250
+WRITING, ROWS = 1, 250
 """For how many seconds clients commit as fast as they can, each time to one of so many rows."""
 
 
@@ -95,7 +95,7 @@ class Growth:
     def _rows(self) -> None:
         """Fill the cache with a table that grows, and change one row of it at a time."""
         fills, changes = [], []
-        for rows in (1_000, 10_000, 30_000):
+        for rows in (1_000, 6_000, 15_000):
             with self._table(f"rows_{rows}", rows) as table:
                 began = time.perf_counter()
                 with table.listener():
@@ -108,9 +108,8 @@ class Growth:
         """Catch up with as many changes, whose rows are on one, two or three of the nodes."""
         slots = [set(self._machines.redis.slots(one)) for one in self._machines.redis.primaries]
         points = []
-        with self._table("nodes", 3 * BACKLOG + BACKLOG // 2) as table:
-            with table.listener():
-                pass
+        with self._table("nodes", 7 * BACKLOG // 2) as table:
+            table.fill()
             for nodes in range(1, len(slots) + 1):
                 held = set().union(*slots[:nodes])
                 keys = (table.cache.redis_key(str(number)) for number in range(table.rows))
@@ -129,7 +128,7 @@ class Growth:
         points = []
         with self._table("idle", 1) as table, ExitStack() as listeners:
             listeners.enter_context(table.listener())
-            for more, count in ((0, 1), (3, 4), (4, 8)):
+            for more, count in ((0, 1), (2, 3), (3, 6)):
                 for _ in range(more):
                     listeners.enter_context(table.listener("standby"))
                 points.append((count, _idle()))
@@ -151,10 +150,8 @@ class Growth:
                     stack.enter_context(self._table(f"part_{number}_of_{count}", BACKLOG // count))
                     for number in range(count)
                 ]
-                for table in tables:
-                    with table.listener():
-                        pass
                 with ThreadPoolExecutor(count) as threads:
+                    list(threads.map(FollowedTable.fill, tables))
                     slowest = max(threads.map(FollowedTable.catch_up, tables))
             points.append((count, 1e6 * slowest / BACKLOG))
         self.series.append(
