@@ -39,7 +39,7 @@ FACTS = """
 """
 
 
-class _Undo(Exception):  # noqa: N818  (no error: it ends a transaction that must leave no trace)
+class _Undo(Exception):
     """The end of a rehearsal."""
 
 
