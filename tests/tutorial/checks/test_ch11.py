@@ -26,7 +26,10 @@ DOCUMENTS = """
         FOR EACH ROW EXECUTE FUNCTION shop.gather();
     UPDATE shop.order_item SET line = line;
 """
-LOCK = "PERFORM FROM shop.orders WHERE id IN (OLD.order_id, NEW.order_id) ORDER BY id FOR NO KEY UPDATE;"
+LOCK = """
+    PERFORM FROM shop.orders WHERE id IN (OLD.order_id, NEW.order_id) ORDER BY id
+    FOR NO KEY UPDATE;
+"""
 
 
 @pytest.fixture
