@@ -18,7 +18,7 @@ from tenacity import (
 
 from reactive_demo.capture.lock_waits import watched
 from reactive_demo.capture.publication import publish, unpublish, unpublish_all
-from reactive_demo.capture.schema import check_trust, resolve
+from reactive_demo.capture.schema import check_trust, missing_table, resolve
 from reactive_demo.capture.slots import drop_slots, slots_of
 from reactive_demo.errors import ConfigurationError, LockTimeoutError, RefusedError, first_line
 from reactive_demo.postgres import open_postgres, unavailable
@@ -186,9 +186,7 @@ def uncapture(connection: psycopg.Connection, table: str) -> None:
 def _found(connection: psycopg.Connection, table: str) -> str:
     """Return the table's name, schema-qualified; raise RefusedError if there is none."""
     if (name := resolve(connection, table)) is None:
-        raise RefusedError(
-            f"There is no table {table} in this database: create it, or name another."
-        )
+        raise RefusedError(missing_table(connection, table))
     return name
 
 

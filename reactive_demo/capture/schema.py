@@ -6,7 +6,7 @@ import psycopg
 
 from reactive_demo.errors import RefusedError
 
-__all__ = ["check_trust", "resolve"]
+__all__ = ["check_trust", "missing_table", "resolve"]
 
 
 def resolve(connection: psycopg.Connection[Any], table: str) -> str | None:
@@ -27,6 +27,18 @@ def resolve(connection: psycopg.Connection[Any], table: str) -> str | None:
         return None
     quoted = connection.execute("SELECT pg_catalog.format('%%I.%%I', %s::text, %s::text)", found)
     return str(quoted.fetchone()[0])  # type: ignore[index]
+
+
+def missing_table(connection: psycopg.Connection[Any], table: str) -> str:
+    """Return one sentence on a table that `resolve` does not find."""
+    found = connection.execute(
+        "SELECT pg_catalog.format('%%I', c.relname) FROM pg_catalog.pg_class c"
+        " WHERE c.relname OPERATOR(pg_catalog.=) %s AND c.relkind IN ('r', 'p') LIMIT 1",
+        [table],
+    ).fetchone()
+    quoted = f"write {found[0]}, with the quotes" if found and found[0] != table else ""
+    other = f"name its schema too, schema.{table}" if found else "create it, or name another"
+    return f"There is no table {table} in this database: {quoted or other}."
 
 
 def check_trust(connection: psycopg.Connection[Any]) -> None:

@@ -28,7 +28,7 @@ from reactive_demo.redis_cache.quarantine_records import QuarantineRecords
 from reactive_demo.redis_cache.rights import MissingRights
 from reactive_demo.redis_cache.store import Store, open_store, reading
 from reactive_demo.redis_cache.watcher import Subscription, Watcher
-from reactive_demo.urls import redis_place
+from reactive_demo.urls import read_redis_url, redis_place
 
 __all__ = ["Cache"]
 
@@ -41,7 +41,7 @@ class Cache:
 
     A tombstone lives `tombstone_life` seconds: longer than any late message is under way.
     Subscriptions make up for lost messages within `poll_interval` seconds. The methods raise
-    redis.RedisError when Redis does not answer within 5 s.
+    redis.RedisError when Redis does not answer within 5 s. What is no URL is a ConfigurationError.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Cache:
         tombstone_life: float = 600.0,
         poll_interval: float = 5.0,
     ) -> None:
+        redis_url = read_redis_url(redis_url, "The cache's URL")
         self.redis_url = redis_url
         self.table = table
         self.tombstone_life = tombstone_life

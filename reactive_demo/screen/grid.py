@@ -198,7 +198,7 @@ class RowGrid(ipywidgets.HTML):
         what = f"{self.cache.table}: {count} row{'s' * (count != 1)} in the cache"
         return what if count < self.limit else f"{self.cache.table}: the {count} that changed last"
 
-    def _row(self, key: str, row: dict[str, Any], names: list[str], moving: bool) -> str:  # noqa: FBT001
+    def _row(self, key: str, row: dict[str, Any], names: list[str], moving: bool) -> str:
         cells = "".join(self._cell(key, name, row.get(name, ABSENT), moving) for name in names)
         if not moving:
             return f"<tr>{cells}</tr>"
@@ -206,7 +206,7 @@ class RowGrid(ipywidgets.HTML):
         gone = ' class="rd-gone"' if key in self._gone else ""
         return f'<tr{gone}><th scope="row" class="rd-word">{word}</th>{cells}</tr>'
 
-    def _cell(self, key: str, name: str, value: object, moving: bool) -> str:  # noqa: FBT001
+    def _cell(self, key: str, name: str, value: object, moving: bool) -> str:
         kinds, style = [], ""
         if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
             kinds.append("rd-number")

@@ -39,8 +39,10 @@ INSERT INTO shop.order_item
 
 IN_SHOP = (
     "INSERT INTO shop.orders (customer) VALUES ('grace') RETURNING id",
-    "UPDATE shop.orders SET status = CASE status WHEN 'open' THEN 'paid' ELSE 'open' END"
-    " WHERE customer = 'ada' RETURNING id",
+    (
+        "UPDATE shop.orders SET status = CASE status WHEN 'open' THEN 'paid' ELSE 'open' END"
+        " WHERE customer = 'ada' RETURNING id"
+    ),
     "DELETE FROM shop.orders WHERE customer = 'grace' RETURNING id",
 )
 

@@ -42,7 +42,7 @@ def test_what_hinders_says_what_to_do(empty_database: str) -> None:
     report = examine_table(empty_database, "keyless")
     assert not report.healthy
     assert "has no primary key. Give it one" in words_of(empty_database, "keyless")["install"][1]
-    assert "there is no table nothing" in words_of(empty_database, "nothing")["nothing"][1]
+    assert "There is no table nothing" in words_of(empty_database, "nothing")["nothing"][1]
     found = words_of(empty_database, '"Vault"')
     assert {subject for subject, (state, _) in found.items() if state is State.WARNING} == {
         "columns",

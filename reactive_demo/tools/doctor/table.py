@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from reactive_demo.capture.install import change_schema, execute_files
-from reactive_demo.capture.schema import resolve
+from reactive_demo.capture.schema import missing_table, resolve
 from reactive_demo.errors import ReactiveDemoError, first_line
 from reactive_demo.feeds.installed import installed
 from reactive_demo.postgres import open_postgres
@@ -48,8 +48,7 @@ def examine(database_url: str, table: str) -> Iterator[Line]:
     try:
         with open_postgres(database_url, "doctor") as connection:
             if (name := resolve(connection, table)) is None:
-                words = f"there is no table {table} in this database: create it, or name another."
-                yield Line(table, State.MEND, words)
+                yield Line(table, State.MEND, missing_table(connection, table))
                 return
             yield from _rehearsed(database_url, name)
             yield from _facts(connection, name)

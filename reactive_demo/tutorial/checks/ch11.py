@@ -35,7 +35,16 @@ __all__ = [
     "until",
 ]
 
-ORDERS, ITEMS, PARCELS = "shop.orders", "shop.order_item", "shop.parcel"
+ORDERS, PARCELS = "shop.orders", "shop.parcel"
+
+INSERT = (
+    b"INSERT INTO shop.order_item SELECT id, %s, 'a check', 1 FROM shop.orders ORDER BY id LIMIT 1"
+)
+CHANGES = (
+    b"UPDATE shop.order_item SET price = 2 WHERE line > 1000",
+    b"DELETE FROM shop.order_item WHERE line > 1000",
+)
+"""What the check does to items; those of the reader have smaller numbers."""
 
 
 def can_be_followed(stack: Stack, *tables: str) -> Verdict:
@@ -110,15 +119,14 @@ def orders_are_documents(stack: Stack) -> Verdict:
 def _disturb_items(database_url: str, compare: Callable[[], None]) -> None:
     """Change items in every way, and call `compare` after each."""
     compare()
-    insert = f"INSERT INTO {ITEMS} SELECT id, %s, 'a check', 1 FROM {ORDERS} ORDER BY id LIMIT 1"
     with (
         psycopg.connect(database_url) as one,
         psycopg.connect(database_url, autocommit=True) as two,
         ThreadPoolExecutor(1) as thread,
     ):
         two.execute("SET statement_timeout = '5s'")
-        one.execute(insert.encode(), [1001])
-        second = thread.submit(two.execute, insert.encode(), [1002])
+        one.execute(INSERT, [1001])
+        second = thread.submit(two.execute, INSERT, [1002])
         waits = "SELECT pg_blocking_pids(%s) <> '{}'"
         pid = two.info.backend_pid
         until(
@@ -128,8 +136,8 @@ def _disturb_items(database_url: str, compare: Callable[[], None]) -> None:
         one.commit()
         second.result()
         compare()
-        for change in (f"UPDATE {ITEMS} SET price = 2", f"DELETE FROM {ITEMS}"):
-            one.execute(f"{change} WHERE line > 1000".encode())
+        for change in CHANGES:
+            one.execute(change)
             one.commit()
             compare()
 
@@ -158,7 +166,7 @@ def _compare_documents(stack: Stack, cache: Cache) -> None:
 
 
 def parcels_are_served(stack: Stack, seen: Any) -> Verdict:
-    """Check that the parcels are followed without their PIN, and that `seen` is the delivered one."""
+    """Check that the parcels are followed without their PIN, and `seen` is the delivered one."""
     table_is_followed(stack, PARCELS, without="pin")
     if not isinstance(seen, dict) or seen.get("state") != "delivered":
         raise CheckFailed(
