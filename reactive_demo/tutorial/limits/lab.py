@@ -33,6 +33,7 @@ class LimitsLab:
     """
 
     def __init__(self, stack: Stack, seconds: int = 1, say: Say | None = None) -> None:
+        self._open = ExitStack()
         close_previous("limits lab", self)
         self.stack = stack
         self.seconds = seconds
@@ -42,7 +43,6 @@ class LimitsLab:
         """What was measured, by name."""
         self.wrong: dict[str, int] = {}
         """For each way, how many cached rows differed from the table after the writers' flood."""
-        self._open = ExitStack()
         self.places = self._open.enter_context(Places.make(stack))
 
     def begin(self, steps: int) -> None:

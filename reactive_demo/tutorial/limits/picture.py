@@ -108,7 +108,7 @@ class Picture:
                 [handles[name] for name in names],
                 names,
                 loc="outside lower center",
-                ncols=min(4, len(handles)),
+                ncols=len(handles),
                 fontsize=9,
             )
             picture.savefig(png, format="png")
