@@ -239,17 +239,16 @@ class LogSession(DurableSession):
         """Yield what has changed; once the cache has it, confirm it. A part moves no cursor."""
         end, has_ended = changes.end, changes.has_ended
         written = not is_part and bool(changes.received or has_ended or is_sign)
-        looked_up = self._look_up(changes)
-        rows, unreadable = [], []
-        for key, (row, version) in changes.rows.items():
-            found = looked_up.get(key, row)
+        unreadable = []
+        for key, found in self._look_up(changes).items():
+            _, version = changes.rows.pop(key)
             if isinstance(found, psycopg.Error):
                 unreadable.append(UnreadableRow(key, version, first_line(found)))
             else:
-                rows.append(Versioned(key, found, version))
+                changes.rows[key] = (found, version)
         batch = Batch(
             state,
-            rows,
+            [Versioned(key, row, version) for key, (row, version) in changes.rows.items()],
             unreadable,
             cursor=f"{CURSOR}{end}" if written else None,
             evict_below=changes.truncated,

@@ -18,9 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from reactive_demo import Cache
 from reactive_demo.changes import Batch, Lease, State
+from reactive_demo.errors import may_pass
 from reactive_demo.feeds import Session
 from reactive_demo.listener.leadership import Leadership
-from reactive_demo.listener.listener import _passes
 from reactive_demo.waiting import StopEvent
 from tools.agreement import cached, stored
 
@@ -100,7 +100,7 @@ class Reader:
                     self._machine.made_up_for = self._set_backs  # it has found its place
         except Exception as error:
             self.restart()  # what raised is over
-            if _passes(error):  # a listener tries again
+            if may_pass(error):  # a listener tries again
                 return None
             raise
         return None if batch.is_empty else (batch, lease)
