@@ -10,13 +10,12 @@ from typing import NamedTuple
 
 from reactive_demo.tutorial.brokers.broker import Broker
 from reactive_demo.tutorial.brokers.lab import BrokerLab
+from reactive_demo.tutorial.widgets.style import COLOURS, PLOT
 
 __all__ = ["Figures", "Measured", "measure"]
 
 # The first import builds a list of fonts, and says so where only a warning belongs.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
-
-PAPER, INK, BAR = "#f7f9fa", "#1b2529", "#1565c0"
 
 BODY = '{"username": "ada", "followings_count": 7, "followers_count": 12, "likes_count": 345}'
 
@@ -41,22 +40,27 @@ class Figures:
 
     def png(self) -> bytes:
         """Draw the picture."""
-        from matplotlib.figure import Figure  # noqa: PLC0415  (it takes a second)
+        from matplotlib import rc_context  # noqa: PLC0415  (it takes a second)
+        from matplotlib.figure import Figure  # noqa: PLC0415
 
-        picture = Figure(figsize=(9, 2.8), dpi=120, facecolor=PAPER, layout="constrained")
-        panels = picture.subplots(1, 3, sharey=True)
-        names = [one.name for one in reversed(self.measured)]
-        for axes, title, values in zip(panels, TITLES, self._columns(), strict=True):
-            bars = axes.barh(names, values[::-1], color=BAR, height=0.6)
-            axes.bar_label(bars, [_shown(value) for value in values[::-1]], padding=3, color=INK)
-            axes.set_title(title, color=INK, fontsize=10)
-            axes.set_xscale("log")
-            axes.set_xlim(min(values) / 3, max(values) * 6)
-            axes.set_facecolor(PAPER)
-            axes.tick_params(colors=INK, length=0, which="both", labelbottom=False)
-            axes.spines[:].set_visible(False)
         png = io.BytesIO()
-        picture.savefig(png, format="png", facecolor=PAPER)
+        with rc_context(PLOT):
+            picture = Figure(figsize=(9, 2.9), dpi=120, layout="constrained")
+            panels = picture.subplots(1, 3, sharey=True)
+            names = [one.name for one in reversed(self.measured)]
+            for axes, title, values in zip(panels, TITLES, self._columns(), strict=True):
+                # Points, not bars: on a logarithmic axis, a bar's length says nothing.
+                axes.plot(values[::-1], names, "o", color=COLOURS["blue"])
+                for name, value in zip(names, values[::-1], strict=True):
+                    place = {"xytext": (7, 0), "textcoords": "offset points", "va": "center"}
+                    axes.annotate(_shown(value), (value, name), **place)
+                axes.set_title(title, fontsize=10)
+                axes.set_xscale("log")
+                axes.set_xlim(min(values) / 3, max(values) * 8)
+                axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+                axes.margins(y=0.15)
+                axes.tick_params(length=0, which="both")
+            picture.savefig(png, format="png")
         return png.getvalue()
 
     def __str__(self) -> str:
