@@ -49,7 +49,7 @@ class Delays:
             axes.set_xlabel("ms, on a logarithmic scale")
             axes.set_ylabel("% of the writes")
             axes.set_xscale("log")
-            axes.set_xlim(right=2 * self.milliseconds[-1])
+            axes.set_xlim(right=5 * self.milliseconds[-1])
             axes.xaxis.set_major_formatter("{x:g}")
             picture.savefig(png, format="png")
         return png.getvalue()
