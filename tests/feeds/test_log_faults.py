@@ -508,7 +508,7 @@ def test_large_rows_of_many_keys_do_not_fill_the_memory(
     """As the log tells them, and as they are looked up because their text is stored apart."""
     connection.execute("ALTER TABLE profile ADD bio text")
     connection.execute("ALTER TABLE profile ALTER bio SET STORAGE EXTERNAL")
-    process = Process(database, cache.redis_url)
+    process = Process(database, cache)
     try:
         process.wait_until("live")
         grown = Growth(process.pid)
@@ -533,7 +533,7 @@ def test_large_rows_of_many_keys_do_not_fill_the_memory(
 def test_a_transaction_of_a_million_rows_comes_in_pieces(
     database: str, connection: psycopg.Connection, cache: Cache, client: redis.Redis
 ) -> None:
-    process = Process(database, cache.redis_url)
+    process = Process(database, cache)
     try:
         process.wait_until("live")
         grown = Growth(process.pid)
