@@ -13,6 +13,9 @@ import psycopg
 
 __all__ = ["Slot", "drop_slot", "drop_slots", "free_slot", "shown_size", "slot_name", "slots_of"]
 
+DROP_ATTEMPTS = 20
+"""How often a listener that comes back for its slot is sent away."""
+
 
 @dataclass(frozen=True, slots=True)
 class Slot:
@@ -68,11 +71,12 @@ def free_slot(connection: psycopg.Connection[Any], slot: str) -> None:
 
 def drop_slot(connection: psycopg.Connection[Any], slot: str) -> None:
     """Drop the slot, if it is there, also from under a listener that comes back for it."""
-    while True:
+    for _ in range(DROP_ATTEMPTS):
         free_slot(connection, slot)
         with suppress(psycopg.errors.ObjectInUse):
             connection.execute(DROP, [slot])
             return
+    connection.execute(DROP, [slot])
 
 
 def drop_slots(connection: psycopg.Connection[Any], table: str | None) -> None:
