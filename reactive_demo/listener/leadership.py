@@ -42,13 +42,27 @@ class Leadership:
         self._cache = cache
         self._whatever_database = whatever_database
         self._kind = feed.leads_as
-        self.role = f"reactive_demo lead {feed.leads_as} {feed.table} {cache.name} {cache.table}"
-        """What the advisory lock is named after."""
+        self._table = feed.table
+        self._lock = sql.Literal(self.role)
         self._takeover = takeover
         self._term: int | None = None
 
+    @property
+    def role(self) -> str:
+        """What a slot is named after: the cache by its address."""
+        return self._named(self._cache.name)
+
+    @property
+    def lock(self) -> str:
+        """What the advisory lock is named after: the cache by what it tells of itself."""
+        return self._named(self._cache.identity)
+
+    def _named(self, cache: str) -> str:
+        return f"reactive_demo lead {self._kind} {self._table} {cache} {self._cache.table}"
+
     def open_term(self, session: Session) -> None:
-        """With `takeover`, once: become the newest, and preempt the leader."""
+        """Find the lock. With `takeover`, once: become the newest, and preempt the leader."""
+        self._lock = sql.Literal(self.lock)  # anew: a Redis that was emptied tells something else
         if self._takeover:
             self._term = self._cache.leaders.open_term(self._kind)
             self._takeover = False  # a listener that is preempted later does not strike back
@@ -67,7 +81,7 @@ class Leadership:
         heartbeats.
         """
         (taken, pid, user, name, may_listen, is_alike), *_ = session.connection.execute(
-            sql.SQL(TRY_LEAD).format(role=sql.Literal(self.role), holds=sql.SQL(HOLDS))
+            sql.SQL(TRY_LEAD).format(role=self._lock, holds=sql.SQL(HOLDS))
         )
         if taken:
             return ""
@@ -106,7 +120,7 @@ class Leadership:
         The old leader reconnects immediately and must not find the lock free, so terminate it and
         queue for its lock in one message; again, if that was too late all the same.
         """
-        statements = sql.SQL(PREEMPT).format(role=sql.Literal(self.role), holds=sql.SQL(HOLDS))
+        statements = sql.SQL(PREEMPT).format(role=self._lock, holds=sql.SQL(HOLDS))
         for _ in range(PREEMPT_ATTEMPTS):
             with suppress(psycopg.errors.LockNotAvailable), connection.transaction():
                 connection.execute("SET LOCAL lock_timeout = '500ms'")

@@ -11,6 +11,7 @@ How it is written depends on what holds the keys: `one_server.py`, or `cluster.p
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
@@ -57,6 +58,7 @@ class Cache:
         self.table = table
         self.tombstone_life = tombstone_life
         self._feed = feed_key(table)
+        self._identity = ""
         self._watcher = Watcher(redis_url, self._read_rows, poll_interval=poll_interval)
 
     @cached_property
@@ -87,6 +89,13 @@ class Cache:
     def name(self) -> str:
         """The cache's address and database, without user and password."""
         return f"{redis_place(self.redis_url)}/{self.db}"
+
+    @property
+    def identity(self) -> str:
+        """What Redis tells of itself, and the database's number; until it does, the address."""
+        with suppress(redis.RedisError):  # away, or this account may not ask
+            self._identity = self.leaders.identity()
+        return f"{self._identity}/{self.db}" if self._identity else self.name
 
     @property
     def db(self) -> int:

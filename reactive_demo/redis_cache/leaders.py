@@ -1,6 +1,7 @@
 """What Redis knows of a table's listeners: the newest term, and when a leader last wrote."""
 
 import math
+import uuid
 from typing import cast
 
 import redis
@@ -20,6 +21,11 @@ class Leaders:
         self._feed = feed_key(table)
         self._open_term = script(client, "open_term.lua")
         self._alive = script(client, "alive.lua")
+        self._identity = script(client, "identity.lua")
+
+    def identity(self) -> str:
+        """Return a name that everybody is told who reaches this feed, by whatever address."""
+        return str(self._identity(keys=[self._feed], args=[uuid.uuid4().hex]))
 
     def open_term(self, kind: str) -> int:
         """Become the newest listener with a feed of that kind; return the number of its term.

@@ -61,6 +61,11 @@ class BrokerSink(ABC):
         """The address, without user and password."""
 
     @property
+    def identity(self) -> str:
+        """The same: a broker has no place to keep one of its own."""
+        return self.name
+
+    @property
     def leaders(self) -> Leaders:
         """What the broker knows of the listeners."""
         return cast("Leaders", self)

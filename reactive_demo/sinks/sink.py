@@ -42,6 +42,10 @@ class Sink(Protocol):
         """The address, without user and password."""
 
     @property
+    def identity(self) -> str:
+        """What all who reach it call it, however they spell its address."""
+
+    @property
     def leaders(self) -> Leaders:
         """What it knows of its listeners."""
 

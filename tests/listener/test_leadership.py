@@ -90,6 +90,20 @@ def test_one_leads_and_the_other_stands_by_until_it_is_gone(
     until("it counts what it wrote", lambda: standby.stats.applied == 1)
 
 
+def test_an_address_may_be_spelled_differently(
+    database: str, cache: Cache, valkey_url: str, listen: Listen
+) -> None:
+    with FaultProxy.to_redis(valkey_url) as wire:
+        leader = listen(NotifyFeed(database), cache)
+        other = Cache(wire.url)
+        assert other.name != cache.name
+        standby = listen(NotifyFeed(database), other, state="standby")
+        leader.stop()
+        standby.wait_until("live")
+        standby.stop()
+        other.close()
+
+
 def test_listeners_of_other_caches_and_tables_all_lead(
     database: str, cache: Cache, valkey_url: str, redis_server: str, listen: Listen
 ) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from reactive_demo import Cache, install
+from reactive_demo import Cache, ChangeTableFeed, install
+from reactive_demo.listener.leadership import Leadership
 from tools.agreement import Traffic, Witness, agree
 from tools.hosts import DistantListener, Hosts, hosts, pair_inside, postgres_inside, redis_inside
 from tools.waiting import until
@@ -27,8 +28,11 @@ class Place:
         self.database_url = database_url
         self.cache = cache
         self.listeners: dict[str, DistantListener] = {}
-        redis = f"{network.address('redis')}:6379/0"
-        self._role = f"reactive_demo lead change table profile {redis} profile"
+
+    @property
+    def _lock(self) -> str:
+        feed = ChangeTableFeed(self.database_url)
+        return Leadership(feed, self.cache, takeover=False).lock
 
     def start(self, name: str, clock: float = 0.0) -> DistantListener:
         """Start a listener on a host whose clock is wrong by so many seconds."""
@@ -53,7 +57,7 @@ class Place:
 
     def _holders(self) -> list[tuple[str]]:
         with psycopg.connect(self.database_url) as connection:
-            return connection.execute(HOLDERS, [self._role]).fetchall()
+            return connection.execute(HOLDERS, [self._lock]).fetchall()
 
     def agree(self) -> None:
         agree(self.database_url, self.cache, timeout=SOON)

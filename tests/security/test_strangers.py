@@ -141,8 +141,8 @@ def test_the_holder_of_the_leaders_lock_is_named_and_passed_over(
     feed = ChangeTableFeed(database, options=Options(heartbeat=1, standby_poll=0.05))
     with Listener(feed, cache) as before:
         before.wait_until("live")
-    role = Leadership(feed, cache, takeover=False).role
-    eve.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [role])
+    lock = Leadership(feed, cache, takeover=False).lock
+    eve.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [lock])
     said: list[str] = []
     with Listener(feed, cache) as listener:
         listener.observe(said.append)
