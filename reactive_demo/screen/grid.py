@@ -188,7 +188,7 @@ class RowGrid(ipywidgets.HTML):
         body = "".join(self._row(key, row, names, moving) for key, row in rows.items())
         head = f'<th aria-label="what happened"></th>{head}' if moving else head
         return (
-            f'<table class="rd-grid"><caption>{escape(self._caption(len(rows)))}</caption>'
+            f'<table class="rd-grid"><caption>{escape(self._caption(len(self.rows)))}</caption>'
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         )
 
