@@ -55,7 +55,9 @@ class Course:
 _course = Course()
 
 NOTEBOOKS = _course.notebooks
-LONG = {FOLDER / "09_five_brokers.ipynb", FOLDER / "10_beyond_one_machine.ipynb"}
+LONG = {
+    FOLDER / f"{name}.ipynb" for name in ("09_five_brokers", "10_beyond_one_machine", "12_how_far")
+}
 copy_course = _course.copy
 
 
@@ -74,7 +76,7 @@ def each_notebook(**marks: Any) -> list[Any]:
 
 @pytest.hookimpl
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have `make test-long` run the notebooks that wait for servers to restart."""
+    """Have `make test-long` run the notebooks that measure, or wait for servers to restart."""
     for item in items:
         if item.path in LONG:
             item.add_marker(pytest.mark.long)
