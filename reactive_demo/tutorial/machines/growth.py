@@ -45,7 +45,7 @@ class Series(NamedTuple):
 
 
 class Growth:
-    """The figures, as a picture that is drawn again after each series, and in words."""
+    """The figures: in words as long as it measures, and then as a picture."""
 
     def __init__(self, machines: Machines) -> None:
         self.series: list[Series] = []
@@ -64,7 +64,7 @@ class Growth:
         """What is not measured yet."""
 
     def measure(self) -> None:
-        """Measure everything, in fifteen seconds or so; in a notebook, draw it meanwhile."""
+        """Measure everything, in fifteen seconds or so; a notebook shows how far it is."""
         self.series.clear()
         self.missing = list(self._steps)
         show = _shown_in_place(self)
@@ -87,8 +87,9 @@ class Growth:
         return "\n".join([*lines, *(f"to be measured: {name}" for name in self.missing)])
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        picture = {"image/png": base64.b64encode(self.png()).decode()} if self.series else {}
-        return {**picture, "text/plain": str(self)}
+        if self.missing:  # to draw it takes time that the measurements need
+            return {"text/plain": str(self)}
+        return {"image/png": base64.b64encode(self.png()).decode(), "text/plain": str(self)}
 
     # The series
 
