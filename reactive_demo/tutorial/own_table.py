@@ -84,11 +84,12 @@ class OwnTable:
     """A statement after which the row of `insert` is gone."""
 
     @classmethod
-    def open(cls, stack: Stack, name: str) -> "OwnTable":
+    def open(cls, stack: Stack, name: str, change: str | None = None) -> "OwnTable":
         """Make the shop anew, and return its table, or that of the reader by another name.
 
-        Of the reader's table, all three statements write one row as it is. Raises RefusedError if
-        that table is not there, and if there is a schema `shop` that the tutorial did not make.
+        Of the reader's table, the statements write one row as it is, except for `change`. Raises
+        RefusedError if that table is not there, and if there is a schema `shop` that the tutorial
+        did not make.
         """
         try:
             close_shop(stack.database_url)
@@ -107,7 +108,7 @@ class OwnTable:
                 f"The database refuses ({first_line(error)}): use an account that may create a "
                 "schema, or unset DATABASE_URL to use the embedded server."
             ) from None
-        return cls(stack, name, touch, touch, touch)
+        return cls(stack, name, touch, change or touch, touch)
 
     def run(self, *arguments: str) -> str:
         """Run `reactive-demo ARGUMENTS` on these servers; return what it prints."""
