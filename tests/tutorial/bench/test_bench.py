@@ -20,7 +20,7 @@ EXPECTED = {
     "commit to cache, 32 writers flat out, p99 (less is better)": 3,
     "restart after 1,000 changes missed (less is better)": 2,
     "fill an empty cache (less is better)": 2,
-    "an idle listener and its backends (less is better)": 3,
+    "an idle listener and its backends (less is better)": 2,
 }
 
 
