@@ -20,7 +20,7 @@ EXPECTED = {
     "commit to cache, 32 writers flat out, p99 (less is better)": 3,
     "restart after 1,000 changes missed (less is better)": 2,
     "fill an empty cache (less is better)": 2,
-    "an idle listener and its backends (less is better)": 3,
+    "an idle listener and its backends (less is better)": 2,
 }
 
 
@@ -57,7 +57,10 @@ def test_it_tells_each_pipeline_beside_its_baseline(stack: Stack, tmp_path: Path
     kept = json.loads((tmp_path / "figures.json").read_text())
     works = [figure["work"] for figure in kept]
     assert {work: works.count(work) for work in works} == EXPECTED
-    assert all(value > 0 for figure in figures for value in figure.values)
+    busy = [
+        figure for figure in figures if "idle" not in figure.work
+    ]  # its CPU may be under a tick
+    assert all(value > 0 for figure in busy for value in figure.values)
     assert all(figure["goal"] for figure in kept)
     notes = {figure.work.split(",")[0].split(" (")[0]: figure.note for figure in figures}
     assert "rows/s" in notes["fill an empty cache"]
