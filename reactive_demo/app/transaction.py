@@ -53,7 +53,10 @@ class Transaction:
         if made is None and name in self._in_log:
             return self._committed
         if made is None:
-            raise ReactiveDemoError(f"The transaction changed no row of {name} with the key {key}.")
+            raise ReactiveDemoError(
+                f"The transaction changed no row of {name} with the key {key}: see whether the key "
+                "is right, and know that an UPDATE that leaves a row as it was makes no version."
+            )
         return made
 
     def __enter__(self) -> Self:
