@@ -6,10 +6,9 @@ computer, so a series shows what more of something costs, and not what more comp
 
 import base64
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis.crc import key_slot
 
@@ -18,6 +17,9 @@ from reactive_demo.tutorial.bench.writes import flood
 from reactive_demo.tutorial.machines.followed import FollowedTable
 from reactive_demo.tutorial.machines.machines import Machines
 from reactive_demo.tutorial.machines.plot import draw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Growth", "Series"]
 
