@@ -6,10 +6,9 @@ computer, so a series shows what more of something costs, and not what more comp
 
 import base64
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis.crc import key_slot
 
@@ -18,6 +17,9 @@ from reactive_demo.tutorial.bench.writes import flood
 from reactive_demo.tutorial.machines.followed import FollowedTable
 from reactive_demo.tutorial.machines.machines import Machines
 from reactive_demo.tutorial.machines.plot import draw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Growth", "Series"]
 
@@ -67,11 +69,11 @@ class Growth:
         """Measure everything, in fifteen seconds or so; a notebook shows how far it is."""
         self.series.clear()
         self.missing = list(self._steps)
-        show = _shown_in_place(self)
+        _show(self)
         while self.missing:
             self._steps[self.missing[0]]()
             del self.missing[0]
-            show()
+            _show(self)
 
     def png(self) -> bytes:
         """Draw the picture, without a background, for light and dark themes alike."""
@@ -185,13 +187,12 @@ def _idle() -> float:
     return 100 * (time.process_time() - spent) / (time.perf_counter() - began)
 
 
-def _shown_in_place(growth: Growth) -> Callable[[], object]:
-    """In a notebook, show the figures; return what shows them again in the same place."""
+def _show(growth: Growth) -> None:
+    """In a notebook, show the figures in place of what the cell has shown."""
     with suppress(ImportError):
         from IPython import get_ipython  # noqa: PLC0415
-        from IPython.display import display  # noqa: PLC0415
+        from IPython.display import clear_output, display  # noqa: PLC0415
 
         if get_ipython() is not None:
-            handle = display(growth, display_id=True)  # type: ignore[no-untyped-call]
-            return lambda: handle.update(growth)
-    return lambda: None
+            clear_output(wait=True)  # type: ignore[no-untyped-call]
+            display(growth)  # type: ignore[no-untyped-call]
