@@ -13,7 +13,7 @@ from reactive_demo.options import Options
 from reactive_demo.tools.audit import Kind, audit, repair
 
 SOON = (0.1,)
-QUICK = Options(heartbeat=0.1)
+QUICK = Options(heartbeat=0.5)  # less, and a busy machine would lose the session in between
 
 
 @pytest.fixture
