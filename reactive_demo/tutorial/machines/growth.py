@@ -8,7 +8,7 @@ import base64
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from redis.crc import key_slot
 
@@ -16,7 +16,7 @@ from reactive_demo.app.profiles import Profiles
 from reactive_demo.tutorial.bench.writes import flood
 from reactive_demo.tutorial.machines.followed import FollowedTable
 from reactive_demo.tutorial.machines.machines import Machines
-from reactive_demo.tutorial.machines.plot import draw
+from reactive_demo.tutorial.machines.plot import Series, draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,16 +34,6 @@ IDLE = 1.0
 
 WRITING, ROWS = 1, 250
 """For how many seconds clients commit as fast as they can, each time to one of so many rows."""
-
-
-class Series(NamedTuple):
-    """What grows, and what that costs."""
-
-    title: str
-    grows: str
-    """What the numbers on the horizontal axis count."""
-    unit: str
-    points: list[tuple[int, float]]
 
 
 class Growth:

@@ -2,7 +2,7 @@
 
 import io
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from reactive_demo.tutorial.widgets.style import COLOURS, PLOT
 
@@ -11,14 +11,23 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from reactive_demo.tutorial.machines.growth import Series
 
-__all__ = ["draw"]
+__all__ = ["Series", "draw"]
 
 # The first import builds a list of fonts, and says so where only a warning belongs.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 ROWS, COLUMNS = 2, 3
+
+
+class Series(NamedTuple):
+    """What grows, and what that costs."""
+
+    title: str
+    grows: str
+    """What the numbers on the horizontal axis count."""
+    unit: str
+    points: list[tuple[int, float]]
 
 
 def draw(series: "Sequence[Series]") -> bytes:
