@@ -14,7 +14,7 @@ export UV_SYSTEM_CERTS ?= true
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-long lint notebooks reference picture site dist constraints clean
+.PHONY: help lab test test-long test-nightly lint notebooks reference picture site dist constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -26,7 +26,10 @@ test: lint ## check style and types, run the tests and the notebooks
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-long: $(VENV)/.test ## run the tests that take minutes
-	$(BIN)/python -m pytest $(PARALLEL) -m long tests notebooks $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m "long and not nightly" tests notebooks $(ARGS)
+
+test-nightly: $(VENV)/.test ## run those that fill all cores for minutes, one after the other
+	$(BIN)/python -m pytest -m nightly tests notebooks $(ARGS)
 
 lint: $(VENV)/.test ## check style and types
 	$(BIN)/ruff check .
