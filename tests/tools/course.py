@@ -62,7 +62,7 @@ LONG = {
 }
 NIGHTLY = re.compile(
     r"test_pauses\.py|test_walk\.py|test_(log_)?machine\.py|test_a_million_rows_fill"
-    r"|test_(regenerate|checks)\.py(?!.*\[0[0-7]_)"
+    r"|test_regenerate\.py|test_checks\.py(?!.*\[0[0-7]_)"
 )
 copy_course = _course.copy
 
