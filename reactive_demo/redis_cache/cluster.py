@@ -473,7 +473,7 @@ class Cluster:
         return known  # another thread may have another view by now
 
     def _ask(self) -> Sequence[Share]:
-        """Ask the nodes, until one answers, who holds which slots."""
+        """Ask the nodes, until one answers, which slots each of them holds."""
         failure: redis.RedisError = exceptions.ClusterDownError("not all slots are served")
         for node in self._cluster.get_nodes():  # type: ignore[no-untyped-call]
             try:

@@ -1,4 +1,4 @@
-"""Read-through on the server that holds a row: who loads it, and what may be stored."""
+"""Read-through on the server that holds a row: which reader loads it, and what may be stored."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -4,8 +4,8 @@ from typing import Any
 
 import redis
 
-from reactive_demo.redis_cache.client import open_redis
-from reactive_demo.tutorial.brokers.broker import TIMEOUT, Broker, Reader
+from reactive_demo.tutorial.brokers.broker import TIMEOUT, Reader
+from reactive_demo.tutorial.brokers.redis_broker import RedisBroker
 
 __all__ = ["PubSub"]
 
@@ -28,16 +28,11 @@ class PubSubReader(Reader):
         self._subscription.close()
 
 
-class PubSub(Broker):
+class PubSub(RedisBroker):
     """Redis's channels."""
 
     name = "Redis Pub/Sub"
     promise = "to those who subscribe now"
-    lost = (redis.ConnectionError, redis.TimeoutError)
-
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self._redis = open_redis(url)
 
     def publish(self, topic: str, body: str, key: str = "", transaction: Any = None) -> None:
         """Publish at once: Redis knows nothing of PostgreSQL's transactions."""
@@ -50,7 +45,3 @@ class PubSub(Broker):
         """Subscribe; Redis knows no names."""
         del name, share
         return PubSubReader(self._redis, topic)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._redis.close()

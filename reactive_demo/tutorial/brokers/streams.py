@@ -7,8 +7,8 @@ from typing import Any
 
 import redis
 
-from reactive_demo.redis_cache.client import open_redis
-from reactive_demo.tutorial.brokers.broker import Broker, Reader
+from reactive_demo.tutorial.brokers.broker import Reader
+from reactive_demo.tutorial.brokers.redis_broker import RedisBroker
 
 __all__ = ["Streams"]
 
@@ -58,16 +58,11 @@ class StreamReader(Reader):
         return [entry for _, entries in reply or [] for entry in entries]
 
 
-class Streams(Broker):
+class Streams(RedisBroker):
     """Redis's streams."""
 
     name = "Redis Streams"
     promise = "until trimmed; at least once, if the group acknowledges"
-    lost = (redis.ConnectionError, redis.TimeoutError)
-
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self._redis = open_redis(url)
 
     def publish(self, topic: str, body: str, key: str = "", transaction: Any = None) -> None:
         """Append an entry at once, whatever becomes of PostgreSQL's transaction."""
@@ -80,7 +75,3 @@ class Streams(Broker):
         """Join the group `name`; its members share the entries by themselves."""
         del share
         return StreamReader(self._redis, topic, name)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._redis.close()
