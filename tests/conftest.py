@@ -133,6 +133,8 @@ def empty_database(shared_database: str) -> Iterator[str]:
 EMPTY = """
     SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid();
+    SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+    WHERE database = current_database() AND NOT temporary;
     SET client_min_messages = warning;
     DO $$ DECLARE name text; BEGIN
         FOR name IN SELECT nspname FROM pg_namespace
