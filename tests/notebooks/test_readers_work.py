@@ -81,7 +81,7 @@ def test_pytest_collects_no_readers_notebook(checkout: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "--collect-only", "-q", *arguments],
             cwd=checkout,
-            env={**os.environ, "PYTHONPATH": ""},
+            env={**os.environ, "PYTHONPATH": "", "PYTEST_ADDOPTS": ""},
             capture_output=True,
             text=True,
             check=False,
