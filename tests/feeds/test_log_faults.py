@@ -486,6 +486,10 @@ def test_a_slot_that_moves_on_at_the_last_moment_is_not_read_from_where_it_was(
 # Size
 
 
+def position(cursor: str) -> int:
+    return int(cursor.removeprefix("lsn:"))
+
+
 def test_a_large_transaction_comes_in_pieces(connection: psycopg.Connection, feed: LogFeed) -> None:
     """No cursor moves until it has ended."""
     rows, stopping = 5_000, StopEvent()
@@ -504,9 +508,10 @@ def test_a_large_transaction_comes_in_pieces(connection: psycopg.Connection, fee
             seen += len(batch.changes)
             if batch.changes:
                 cursors.append(batch.cursor)
-        assert set(cursors[:-1]) == {None}
-        end = cursors[-1] or next(batch.cursor for batch in batches if batch.cursor)
-        assert int(end.removeprefix("lsn:")) > before
+        *parts, last = cursors
+        end = last or next(batch.cursor for batch in batches if batch.cursor)
+        assert position(end) > before
+        assert all(position(cursor) <= before for cursor in parts if cursor)  # a sign of life
         stopping.set()
 
 

@@ -1,7 +1,6 @@
 """Whatever happens to a cluster or to what sentinels watch: in the end the cache equals the table,
 and nothing older was published after something newer."""
 
-import asyncio
 import json
 import random
 import threading
@@ -22,6 +21,7 @@ from reactive_demo.tools.doctor import State
 from reactive_demo.tools.doctor.cache import examine
 from reactive_demo.tutorial.web.reader import Reader
 from tools.agreement import Traffic, agree
+from tools.loops import run_coroutine
 from tools.waiting import until
 
 pytestmark = pytest.mark.long
@@ -205,7 +205,7 @@ def test_what_sentinels_watch_heals(folder: Path, database: str, listen: Listen,
             agree(database, cache, timeout=QUIET)
             with ReadThrough(database, cache) as rows:
                 assert rows.get("user 1") == cache.get("user 1")
-        assert asyncio.run(seen_by_the_web_app(watched.url)) == cache.get("user 1")
+        assert run_coroutine(seen_by_the_web_app(watched.url)) == cache.get("user 1")
         told = {line.subject: line for line in examine(watched.url, "your own", "here")}
         assert {line.state for line in told.values()} == {State.OK}
         assert told["Redis sentinels"].words.endswith(watched.primary.address)

@@ -24,6 +24,7 @@ from reactive_demo.tools.rights import missing_rights
 from reactive_demo.tools.services import cache_keys, remove_cache
 from reactive_demo.tutorial.web.reader import Reader
 from tools.agreement import agree, cached
+from tools.loops import run_coroutine
 from tools.waiting import until
 
 NAMES = [f"user {n}" for n in range(60)]
@@ -247,7 +248,7 @@ def test_the_web_app_reads_and_hears_it(redis_cluster: EmbeddedCluster, cache: C
         assert {one.row for one in rows.values()} == {'{"n": 1}'}
         await reader.close()
 
-    asyncio.run(follow())
+    run_coroutine(follow())
 
 
 def test_the_doctor_finds_it_whole(redis_cluster: EmbeddedCluster) -> None:

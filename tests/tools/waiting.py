@@ -6,7 +6,7 @@ from typing import Any
 
 
 def until(
-    what: str, condition: Callable[[], Any], timeout: float = 5, *, pause: float = 0.01
+    what: str, condition: Callable[[], Any], timeout: float = 20, *, pause: float = 0.01
 ) -> None:
     """Wait until `condition()` is true; an AssertionError names `what` did not happen in time."""
     deadline = time.monotonic() + timeout

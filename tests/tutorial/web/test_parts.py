@@ -13,6 +13,7 @@ from reactive_demo.tutorial.web.events import HEARTBEAT, event, named, row_text,
 from reactive_demo.tutorial.web.origin_guard import refusal
 from reactive_demo.tutorial.web.query import QueryError, checked_name, counter_of
 from reactive_demo.tutorial.web.sse_client import SseClient
+from tools.loops import run_coroutine
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,7 @@ def test_of_events_that_wait_only_the_last_is_sent() -> None:
         assert socket.taken[-1] == b"100"
         assert not client.ended.is_set()
 
-    asyncio.run(scenario())
+    run_coroutine(scenario())
 
 
 def test_a_heartbeat_is_for_the_silent_and_the_end_for_the_stuck() -> None:
@@ -193,7 +194,7 @@ def test_a_heartbeat_is_for_the_silent_and_the_end_for_the_stuck() -> None:
         assert socket.closed
         assert client.ended.is_set()
 
-    asyncio.run(scenario())
+    run_coroutine(scenario())
 
 
 def test_a_write_that_fails_ends_the_stream() -> None:
@@ -207,4 +208,4 @@ def test_a_write_that_fails_ends_the_stream() -> None:
         client.send(b"1")
         assert client.ended.is_set()
 
-    asyncio.run(scenario())
+    run_coroutine(scenario())

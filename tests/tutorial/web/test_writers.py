@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import psycopg
@@ -13,6 +12,7 @@ from reactive_demo.errors import LockTimeoutError, RefusedError
 from reactive_demo.tutorial.web import WebOptions
 from reactive_demo.tutorial.web.writers import THREADS, Writers
 from tools.databases import new_database
+from tools.loops import run_coroutine
 from tools.waiting import until
 from tools.web import ask, update
 from tutorial.web.conftest import Web
@@ -30,7 +30,7 @@ def waiting(web: Web) -> int:
 def write(
     web: Web, options: WebOptions, scenario: Callable[[Writers], Awaitable[object]]
 ) -> object:
-    """Run a scenario with writers of its own, where no loop runs."""
+    """Run a scenario with writers of its own."""
 
     async def run() -> object:
         writers = Writers(web.database_url, options)
@@ -39,8 +39,7 @@ def write(
         finally:
             writers.close()
 
-    with ThreadPoolExecutor(1) as aside:
-        return aside.submit(asyncio.run, run()).result(60)
+    return run_coroutine(run())
 
 
 @pytest.fixture
