@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -201,6 +201,17 @@ class _Topology:
         return node
 
 
+def _is_done(node: Node, words: Sequence[object]) -> bool:
+    """Send a command; return whether the cluster is up, and it was done."""
+    try:
+        node.ask(*words)
+    except redis.ResponseError as error:
+        if "CLUSTERDOWN" in str(error):
+            return False
+        raise
+    return True
+
+
 class EmbeddedCluster(_Topology):
     """A cluster of `primaries` nodes that share the slots, each with a replica.
 
@@ -285,7 +296,8 @@ class EmbeddedCluster(_Topology):
         source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", to.ask("CLUSTER", "MYID"))
         pause()
         while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 100):
-            source.ask("MIGRATE", HOST, to.port, "", 0, 5000, "REPLACE", "KEYS", *keys)
+            move = ["MIGRATE", HOST, to.port, "", 0, 5000, "REPLACE", "KEYS", *keys]
+            _await(f"{to} takes keys", partial(_is_done, source, move))
         owner = to.ask("CLUSTER", "MYID")
         for node in (to, source, *self.primaries):
             with suppress(redis.ResponseError):  # without a slot left, it is a replica by now
