@@ -12,9 +12,12 @@ from itertools import chain
 from reactive_demo.changes import Batch, State
 from reactive_demo.feeds.cursor import Cursor
 from reactive_demo.feeds.pruning import Pruning
-from reactive_demo.feeds.rows import fill_batches, pack
+from reactive_demo.feeds.rows import KEPT_PLAN, fill_batches, pack
 from reactive_demo.feeds.session import DurableFeed, DurableSession
-from reactive_demo.feeds.table import capture_always, describe
+from reactive_demo.feeds.statements import Statements
+from reactive_demo.feeds.table import SETTINGS, capture_always, describe
+from reactive_demo.hosts import at_host_of
+from reactive_demo.postgres import open_postgres
 from reactive_demo.waiting import StopEvent
 
 __all__ = ["ChangeTableFeed"]
@@ -38,8 +41,14 @@ class ChangeTableSession(DurableSession):
     def __init__(self, feed: ChangeTableFeed) -> None:
         super().__init__(feed, CHANNEL, describe)
         capture_always(self.connection, self._table.name)
-        self._pruning = Pruning(self._statements, self.options)
+        self._feed = feed
+        self._here = at_host_of(self.connection, feed.database_url)
+        self._pruning = Pruning(self._connect_to_prune, self.options)
         self._cursor = Cursor("0:0:")
+
+    def __exit__(self, *exc: object) -> None:
+        self._pruning.close()
+        super().__exit__(*exc)
 
     def can_resume(self, cursor: str) -> bool:
         """Return whether no key that changed after `cursor` was pruned, and it is this server's."""
@@ -117,6 +126,23 @@ class ChangeTableSession(DurableSession):
     def _disarm(self) -> bool:
         self._statements.one("disarm")
         return False
+
+    def _connect_to_prune(self) -> Statements:
+        """Connect to the same server once more. Raises NotCapturedError if it is another one."""
+        connection = open_postgres(
+            self._here,
+            f"prune {self._feed.table}",
+            connect_timeout=max(1, round(self.options.connect_timeout)),
+            silence_timeout=self.options.silence_timeout,
+        )
+        try:
+            connection.execute(f"{SETTINGS}; {KEPT_PLAN}".encode())
+            there = Statements(self._table, connection)
+            there.check_unchanged(self._incarnation)
+        except BaseException:
+            connection.close()
+            raise
+        return there
 
     def _sleep(self, stopping: StopEvent, timeout: float) -> bool:
         """Wait for a ring, at most `timeout` seconds; the read that follows takes it in."""

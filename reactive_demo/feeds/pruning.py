@@ -6,10 +6,13 @@ so forgotten, and fills its cache.
 """
 
 import logging
-import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from functools import partial
+from time import monotonic
 
-import psycopg
-
+from reactive_demo.errors import first_line, may_pass
+from reactive_demo.feeds.side_connection import SideConnection
 from reactive_demo.feeds.statements import Statements
 from reactive_demo.options import Options
 
@@ -17,66 +20,93 @@ __all__ = ["Pruning"]
 
 log = logging.getLogger(__name__)
 
-REST = 20
-"""How many times as long as a step takes the pause after it is, at least: meanwhile no change is
-read. So where many writers compete for the processor, steps become rare."""
-
 MOST = 64
 """How many times as many changes a step examines, at most, to get past a transaction. The rest of a
 longer one is left to the next change of each key, and to the retention."""
 
-NOT_ALLOWED = (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)
+Waiting = Generator[None, None, bool]
+"""Yields while it would have to wait; returns whether there is more to prune."""
 
 
 class Pruning:
-    """Prunes the change log of one captured table, as far as this session has read it."""
+    """Prunes the change log of one captured table, as far as a session has read it.
 
-    def __init__(self, statements: Statements, options: Options) -> None:
-        self._statements = statements
+    It has a connection of its own, which `connect` opens, and never waits: it is a generator that
+    goes on at each `step` of the session.
+    """
+
+    def __init__(self, connect: Callable[[], Statements], options: Options) -> None:
+        self._open = partial(SideConnection, connect, options.silence_timeout)
         self._options = options
-        self._examined = 0
+        self._xmin = self._examined = 0
         self._some = options.prune_rows
         self._supersede_at = self._prune_at = 0.0
+        self._work = self._prune_for_ever()
 
     def step(self, xmin: int) -> None:
-        """Prune a little, if it is time, of what was changed by transactions below `xmin`.
+        """Go on, with what was changed by transactions below `xmin`."""
+        self._xmin = xmin
+        next(self._work)
 
-        An account that may not delete prunes nothing, and a read-only server is left alone.
+    def close(self) -> None:
+        """Stop, and hang up."""
+        self._work.close()
+
+    def _prune_for_ever(self) -> Generator[None, None, None]:
+        """Prune; after an error pause, for a heartbeat first, up to the interval of pruning.
+
+        There may be no room for another connection, an account may not delete, a server be
+        read-only: the session goes on without pruning.
         """
-        now = time.monotonic()
-        try:
-            if now >= self._supersede_at:
-                pause = self._supersede(xmin)
-                ended = time.monotonic()
-                self._supersede_at = ended + max(
-                    pause, min(REST * (ended - now), self._options.heartbeat)
-                )
-            if now >= self._prune_at:
-                self._prune_at = now + self._prune(xmin)
-        except NOT_ALLOWED as error:
-            log.info("the change log is not pruned: %s", error.diag.message_primary)
-            self._supersede_at = self._prune_at = now + self._options.prune_interval
+        pause = shortest = self._options.heartbeat
+        while True:
+            try:
+                with closing(self._open()) as side:
+                    while True:
+                        yield from self._prune_once(side)
+                        pause = shortest
+            except Exception as error:
+                if not may_pass(error):
+                    raise
+                log.info("the change log is not pruned: %s", first_line(error))
+            again_at = monotonic() + pause
+            pause = max(shortest, min(2 * pause, self._options.prune_interval))
+            while monotonic() < again_at:
+                yield
 
-    def _supersede(self, xmin: int) -> float:
-        """Remove what is superseded; return the seconds until the next time."""
-        options = self._options
-        examined, last = self._statements.one(
-            "supersede", since=str(self._examined), xmin=str(xmin), some=self._some
+    def _prune_once(self, side: SideConnection) -> Generator[None, None, None]:
+        """Do what is due. The pause begins when a statement is sent."""
+        options, now = self._options, monotonic()
+        if now >= self._supersede_at:
+            self._supersede_at = now + options.heartbeat
+            if (yield from self._supersede(side)):
+                self._supersede_at = now + options.prune_pause
+        elif now >= self._prune_at:
+            self._prune_at = now + options.prune_interval
+            if (yield from self._forget(side)):
+                self._prune_at = now + options.prune_pause
+        else:
+            yield
+
+    def _supersede(self, side: SideConnection) -> Waiting:
+        """Remove what is superseded."""
+        count, last = yield from side.one(
+            "supersede", since=str(self._examined), xmin=str(self._xmin), some=self._some
         )
-        more, reached = examined == self._some, int(last or self._examined)
+        more, reached = int(count or 0) == self._some, int(last or self._examined)
         if not more or reached > self._examined:
-            self._some, self._examined = options.prune_rows, reached
-        elif self._some < MOST * options.prune_rows:  # a step must be longer than a transaction
+            self._some, self._examined = self._options.prune_rows, reached
+        elif self._some < MOST * self._options.prune_rows:  # it must be longer than a transaction
             self._some *= 2
         else:
-            self._some, self._examined = options.prune_rows, reached + 1
-        return options.prune_pause if more else options.heartbeat
+            self._some, self._examined = self._options.prune_rows, reached + 1
+        return more
 
-    def _prune(self, xmin: int) -> float:
-        """Forget what is too old; return the seconds until the next time."""
+    def _forget(self, side: SideConnection) -> Waiting:
+        """Remove what is too old."""
         options = self._options
         age = f"{options.retention:g} s"
-        (pruned,) = self._statements.one(
-            "prune", xmin=str(xmin), some=options.prune_rows, retention=age
+        (pruned,) = yield from side.one(
+            "prune", xmin=str(self._xmin), some=options.prune_rows, retention=age
         )
-        return options.prune_pause if pruned == options.prune_rows else options.prune_interval
+        return int(pruned or 0) == options.prune_rows
