@@ -75,18 +75,18 @@ class Pruning:
                 yield
 
     def _prune_once(self, side: SideConnection) -> Generator[None, None, None]:
-        """Do what is due. The pause begins when a statement is sent."""
+        """Do what is due, what was due first. A pause begins when a statement is sent."""
         options, now = self._options, monotonic()
-        if now >= self._supersede_at:
+        if now < min(self._supersede_at, self._prune_at):
+            yield
+        elif self._supersede_at <= self._prune_at:
             self._supersede_at = now + options.heartbeat
             if (yield from self._supersede(side)):
                 self._supersede_at = now + options.prune_pause
-        elif now >= self._prune_at:
+        else:
             self._prune_at = now + options.prune_interval
             if (yield from self._forget(side)):
                 self._prune_at = now + options.prune_pause
-        else:
-            yield
 
     def _supersede(self, side: SideConnection) -> Waiting:
         """Remove what is superseded."""

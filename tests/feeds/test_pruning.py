@@ -4,8 +4,11 @@ What a later change of the same key supersedes goes at once, anything older than
 the end; what a reader has still to read, of either, stays.
 """
 
+import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,16 +17,24 @@ from psycopg.conninfo import make_conninfo
 from reactive_demo import Cache, ChangeTableFeed, Listener
 from reactive_demo.errors import NotCapturedError
 from reactive_demo.feeds.pruning import MOST
+from reactive_demo.feeds.side_connection import SideConnection
+from reactive_demo.feeds.statements import Statements
+from reactive_demo.feeds.table import describe
 from reactive_demo.listener.leadership import Leadership
 from reactive_demo.options import Options
+from reactive_demo.postgres import PatientConnection, SilentError, open_postgres
 from reactive_demo.waiting import StopEvent
 from tools.agreement import agree, cached, carry
+from tools.databases import backends, terminate
 from tools.waiting import until
 
 Listen = Callable[..., Listener]
 
 SOON = Options(heartbeat=0.05, prune_interval=0, prune_rows=3)
 """Prunes at once, a few changes in a step."""
+
+PRUNES = "reactive_demo prune profile"
+"""The name of the connection that prunes."""
 
 
 def superseding(database_url: str) -> ChangeTableFeed:
@@ -40,6 +51,19 @@ def increment(connection: psycopg.Connection, *names: str) -> None:
     """Change each in a transaction of its own."""
     for name in names:
         connection.execute("SELECT reactive.increment(%s, 'likes')", [name])
+
+
+def beside(database_url: str, *before: threading.Event) -> tuple[SideConnection, list[Any]]:
+    """A side connection, opened once all of that has happened, and a list that it is put into."""
+    opened: list[PatientConnection] = []
+
+    def connect() -> Statements:
+        for event in before:
+            event.wait(10)
+        opened.append(open_postgres(database_url, "prune profile"))
+        return Statements(describe(opened[0], "profile"), opened[0])
+
+    return SideConnection(connect, patience=0.1), opened
 
 
 def noted(connection: psycopg.Connection) -> list[str]:
@@ -180,3 +204,93 @@ def test_an_account_that_may_only_read_forgets_nothing_and_goes_on(
         assert noted(connection) == ["a", "a", "b"]
     finally:
         connection.execute("DROP OWNED BY reader_only; DROP ROLE reader_only")
+
+
+def test_reading_goes_on_while_pruning_waits_and_nothing_is_left_of_it_at_the_end(
+    database: str, cache: Cache, connection: psycopg.Connection, listen: Listen
+) -> None:
+    def waits() -> bool:
+        blocked = "SELECT pg_blocking_pids(pid) <> '{}' FROM unnest(%s::int[]) p (pid)"
+        found = connection.execute(blocked, [backends(connection, PRUNES)]).fetchall()
+        return found == [(True,)]
+
+    increment(connection, *"aa")
+    with psycopg.connect(database) as other:
+        other.execute("SELECT FROM reactive.change FOR UPDATE")
+        listener = listen(superseding(database), cache)
+        until("pruning waits", waits)
+        increment(connection, "b")
+        agree(database, cache)
+        assert waits()
+        listener.stop()
+        until("no connection is left", lambda: not backends(connection, "reactive_demo"))
+    assert noted(connection) == [*"aab"]
+    assert listener.stats.reconnects == 0
+
+
+def test_the_connection_that_prunes_may_be_lost_and_the_session_stays(
+    database: str, cache: Cache, connection: psycopg.Connection, listen: Listen
+) -> None:
+    listener = listen(superseding(database), cache)
+    for _ in range(3):
+        until("it is there", lambda: backends(connection, PRUNES))
+        terminate(connection, PRUNES)
+    increment(connection, *"aaab")
+    until("the last are left", lambda: noted(connection) == ["a", "b"])
+    assert listener.stats.reconnects == 0
+
+
+def test_an_account_that_may_connect_but_once_follows_without_pruning(
+    database: str, cache: Cache, connection: psycopg.Connection, listen: Listen
+) -> None:
+    for statement in (
+        "CREATE ROLE frugal LOGIN CONNECTION LIMIT 1",
+        "GRANT USAGE ON SCHEMA reactive TO frugal",
+        "GRANT SELECT, UPDATE, DELETE ON ALL TABLES IN SCHEMA reactive TO frugal",
+        "GRANT SELECT ON profile TO frugal",
+    ):
+        connection.execute(statement.encode())
+    try:
+        listener = listen(superseding(make_conninfo(database, user="frugal")), cache)
+        increment(connection, *"aab")
+        agree(database, cache)
+        assert noted(connection) == [*"aab"]
+        connection.execute("ALTER ROLE frugal CONNECTION LIMIT 2")
+        until("there is room for another connection", lambda: noted(connection) == ["a", "b"])
+        assert listener.stats.reconnects == 0
+        listener.stop()
+    finally:
+        connection.execute("DROP OWNED BY frugal; DROP ROLE frugal")
+
+
+def test_a_connection_that_nobody_wants_any_more_is_closed_once_it_is_open(database: str) -> None:
+    answers = threading.Event()
+    side, opened = beside(database, answers)
+    next(side.one("now"))
+    side.close()
+    answers.set()
+    until("it is closed", lambda: opened and opened[0].closed)
+
+
+def test_a_statement_that_takes_too_long_is_given_up(
+    database: str, connection: psycopg.Connection
+) -> None:
+    increment(connection, *"aab")
+    with psycopg.connect(database) as other:
+        ((xid,),) = other.execute("SELECT pg_current_xact_id()::text")
+        other.execute("SELECT FROM reactive.change FOR UPDATE")
+        side, _ = beside(database)
+        with closing(side), pytest.raises(SilentError):
+            list(side.one("supersede", since="0", xmin=xid, some=3))
+        until("it is cancelled", lambda: not backends(connection, PRUNES))
+
+
+def test_pruning_keeps_to_the_server_and_the_table_of_its_session(
+    database: str, connection: psycopg.Connection
+) -> None:
+    with ChangeTableFeed(database).open() as session:
+        session._connect_to_prune().connection.close()
+        connection.execute("ALTER TABLE profile ADD COLUMN another int")
+        with pytest.raises(NotCapturedError):
+            session._connect_to_prune()
+    until("no connection is left", lambda: not backends(connection, "reactive_demo"))
