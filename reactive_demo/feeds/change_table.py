@@ -127,6 +127,10 @@ class ChangeTableSession(DurableSession):
         self._statements.one("disarm")
         return False
 
+    def _sleep(self, stopping: StopEvent, timeout: float) -> bool:
+        """Wait for a ring, at most `timeout` seconds; the read that follows takes it in."""
+        return stopping.wait_for_data(self.connection.fileno(), timeout)
+
     def _connect_to_prune(self) -> Statements:
         """Connect to the same server once more. Raises NotCapturedError if it is another one."""
         connection = open_postgres(
@@ -143,7 +147,3 @@ class ChangeTableSession(DurableSession):
             connection.close()
             raise
         return there
-
-    def _sleep(self, stopping: StopEvent, timeout: float) -> bool:
-        """Wait for a ring, at most `timeout` seconds; the read that follows takes it in."""
-        return stopping.wait_for_data(self.connection.fileno(), timeout)
