@@ -6,6 +6,7 @@ the cache keeps beside the data. The doorbell saves it the waiting; a slow poll 
 
 import time
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 
@@ -85,7 +86,7 @@ class ChangeTableSession(DurableSession):
                 self._check_unchanged()  # and is the table what it was?
                 yield Batch(State.LIVE, cursor=self._cursor.snapshot)
                 told = time.monotonic()
-            self._pruning.step(self._cursor.xmin)
+            self._pruning.below(self._cursor.xmin)
             if armed and len(self._heard()) > woken:  # more than what woke it: there is much to do
                 armed = self._disarm()
             elif armed:
@@ -131,19 +132,17 @@ class ChangeTableSession(DurableSession):
         """Wait for a ring, at most `timeout` seconds; the read that follows takes it in."""
         return stopping.wait_for_data(self.connection.fileno(), timeout)
 
-    def _connect_to_prune(self) -> Statements:
-        """Connect to the same server once more. Raises NotCapturedError if it is another one."""
-        connection = open_postgres(
+    @contextmanager
+    def _connect_to_prune(self) -> Iterator[Statements]:
+        """Connect to the same server once more. Raises NotCapturedError if the table differs."""
+        with open_postgres(
             self._here,
             f"prune {self._feed.table}",
             connect_timeout=max(1, round(self.options.connect_timeout)),
             silence_timeout=self.options.silence_timeout,
-        )
-        try:
-            connection.execute(f"{SETTINGS}; {KEPT_PLAN}".encode())
+        ) as connection:
+            patience = f"SET lock_timeout = '{self.options.heartbeat:g}s'"
+            connection.execute(f"{SETTINGS}; {KEPT_PLAN}; {patience}".encode())
             there = Statements(self._table, connection)
             there.check_unchanged(self._incarnation)
-        except BaseException:
-            connection.close()
-            raise
-        return there
+            yield there

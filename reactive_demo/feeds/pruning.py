@@ -6,13 +6,12 @@ so forgotten, and fills its cache.
 """
 
 import logging
-from collections.abc import Callable, Generator
-from contextlib import closing
-from functools import partial
-from time import monotonic
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from reactive_demo.errors import first_line, may_pass
-from reactive_demo.feeds.side_connection import SideConnection
 from reactive_demo.feeds.statements import Statements
 from reactive_demo.options import Options
 
@@ -24,89 +23,99 @@ MOST = 64
 """How many times as many changes a step examines, at most, to get past a transaction. The rest of a
 longer one is left to the next change of each key, and to the retention."""
 
-Waiting = Generator[None, None, bool]
-"""Yields while it would have to wait; returns whether there is more to prune."""
+CLOSE_TIMEOUT = 0.1
+"""Seconds that `close` waits for the thread."""
 
 
 class Pruning:
     """Prunes the change log of one captured table, as far as a session has read it.
 
-    It has a connection of its own, which `connect` opens, and never waits: it is a generator that
-    goes on at each `step` of the session.
+    In a thread, by a connection of its own, which `connect` opens: where many writers compete for
+    the processor a statement takes long, and no change would be read meanwhile.
     """
 
-    def __init__(self, connect: Callable[[], Statements], options: Options) -> None:
-        self._open = partial(SideConnection, connect, options.silence_timeout)
+    def __init__(
+        self, connect: Callable[[], AbstractContextManager[Statements]], options: Options
+    ) -> None:
+        self._connect = connect
         self._options = options
         self._xmin = self._examined = 0
         self._some = options.prune_rows
         self._supersede_at = self._prune_at = 0.0
-        self._work = self._prune_for_ever()
+        self._error: Exception | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reactive_demo prune", daemon=True)
 
-    def step(self, xmin: int) -> None:
-        """Go on, with what was changed by transactions below `xmin`."""
+    def below(self, xmin: int) -> None:
+        """Prune, from now on, what was changed by transactions below `xmin`.
+
+        Raises what ended the thread, which only a bug does.
+        """
         self._xmin = xmin
-        next(self._work)
+        if self._thread.ident is None:
+            self._thread.start()
+        if self._error is not None:
+            raise self._error
 
     def close(self) -> None:
-        """Stop, and hang up."""
-        self._work.close()
+        """Hang up; if a statement is under way, once that has ended."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(CLOSE_TIMEOUT)
 
-    def _prune_for_ever(self) -> Generator[None, None, None]:
+    def _run(self) -> None:
         """Prune; after an error pause, for a heartbeat first, up to the interval of pruning.
 
         There may be no room for another connection, an account may not delete, a server be
         read-only: the session goes on without pruning.
         """
         pause = shortest = self._options.heartbeat
-        while True:
+        while not self._stopping.is_set():
             try:
-                with closing(self._open()) as side:
-                    while True:
-                        yield from self._prune_once(side)
+                with self._connect() as statements:
+                    while not self._stopping.is_set():
+                        self._step(statements)
                         pause = shortest
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the session raises it
                 if not may_pass(error):
-                    raise
+                    self._error = error
+                    return
                 log.info("the change log is not pruned: %s", first_line(error))
-            again_at = monotonic() + pause
+            self._stopping.wait(pause)
             pause = max(shortest, min(2 * pause, self._options.prune_interval))
-            while monotonic() < again_at:
-                yield
 
-    def _prune_once(self, side: SideConnection) -> Generator[None, None, None]:
-        """Do what is due, what was due first. A pause begins when a statement is sent."""
-        options, now = self._options, monotonic()
-        if now < min(self._supersede_at, self._prune_at):
-            yield
-        elif self._supersede_at <= self._prune_at:
-            self._supersede_at = now + options.heartbeat
-            if (yield from self._supersede(side)):
-                self._supersede_at = now + options.prune_pause
-        else:
-            self._prune_at = now + options.prune_interval
-            if (yield from self._forget(side)):
-                self._prune_at = now + options.prune_pause
+    def _step(self, statements: Statements) -> None:
+        """Wait for the next time, and prune a little."""
+        self._stopping.wait(min(self._supersede_at, self._prune_at) - time.monotonic())
+        if self._stopping.is_set():
+            return
+        options, now = self._options, time.monotonic()
+        if now >= self._supersede_at:
+            more = self._supersede(statements)
+            self._supersede_at = now + (options.prune_pause if more else options.heartbeat)
+        if now >= self._prune_at:
+            more = self._forget(statements)
+            self._prune_at = now + (options.prune_pause if more else options.prune_interval)
 
-    def _supersede(self, side: SideConnection) -> Waiting:
-        """Remove what is superseded."""
-        count, last = yield from side.one(
+    def _supersede(self, statements: Statements) -> bool:
+        """Remove what is superseded; return whether there is more."""
+        examined, last = statements.one(
             "supersede", since=str(self._examined), xmin=str(self._xmin), some=self._some
         )
-        more, reached = int(count or 0) == self._some, int(last or self._examined)
+        more, reached = examined == self._some, int(last or self._examined)
         if not more or reached > self._examined:
             self._some, self._examined = self._options.prune_rows, reached
         elif self._some < MOST * self._options.prune_rows:  # it must be longer than a transaction
             self._some *= 2
         else:
             self._some, self._examined = self._options.prune_rows, reached + 1
-        return more
+        return bool(more)
 
-    def _forget(self, side: SideConnection) -> Waiting:
-        """Remove what is too old."""
+    def _forget(self, statements: Statements) -> bool:
+        """Remove what is too old; return whether there is more."""
         options = self._options
         age = f"{options.retention:g} s"
-        (pruned,) = yield from side.one(
+        (pruned,) = statements.one(
             "prune", xmin=str(self._xmin), some=options.prune_rows, retention=age
         )
-        return int(pruned or 0) == options.prune_rows
+        return bool(pruned == options.prune_rows)

@@ -4,11 +4,8 @@ What a later change of the same key supersedes goes at once, anything older than
 the end; what a reader has still to read, of either, stays.
 """
 
-import threading
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
 import psycopg
 import pytest
@@ -17,12 +14,8 @@ from psycopg.conninfo import make_conninfo
 from reactive_demo import Cache, ChangeTableFeed, Listener
 from reactive_demo.errors import NotCapturedError
 from reactive_demo.feeds.pruning import MOST
-from reactive_demo.feeds.side_connection import SideConnection
-from reactive_demo.feeds.statements import Statements
-from reactive_demo.feeds.table import describe
 from reactive_demo.listener.leadership import Leadership
 from reactive_demo.options import Options
-from reactive_demo.postgres import PatientConnection, SilentError, open_postgres
 from reactive_demo.waiting import StopEvent
 from tools.agreement import agree, cached, carry
 from tools.databases import backends, terminate
@@ -51,19 +44,6 @@ def increment(connection: psycopg.Connection, *names: str) -> None:
     """Change each in a transaction of its own."""
     for name in names:
         connection.execute("SELECT reactive.increment(%s, 'likes')", [name])
-
-
-def beside(database_url: str, *before: threading.Event) -> tuple[SideConnection, list[Any]]:
-    """A side connection, opened once all of that has happened, and a list that it is put into."""
-    opened: list[PatientConnection] = []
-
-    def connect() -> Statements:
-        for event in before:
-            event.wait(10)
-        opened.append(open_postgres(database_url, "prune profile"))
-        return Statements(describe(opened[0], "profile"), opened[0])
-
-    return SideConnection(connect, patience=0.1), opened
 
 
 def noted(connection: psycopg.Connection) -> list[str]:
@@ -263,34 +243,13 @@ def test_an_account_that_may_connect_but_once_follows_without_pruning(
         connection.execute("DROP OWNED BY frugal; DROP ROLE frugal")
 
 
-def test_a_connection_that_nobody_wants_any_more_is_closed_once_it_is_open(database: str) -> None:
-    answers = threading.Event()
-    side, opened = beside(database, answers)
-    next(side.one("now"))
-    side.close()
-    answers.set()
-    until("it is closed", lambda: opened and opened[0].closed)
-
-
-def test_a_statement_that_takes_too_long_is_given_up(
-    database: str, connection: psycopg.Connection
-) -> None:
-    increment(connection, *"aab")
-    with psycopg.connect(database) as other:
-        ((xid,),) = other.execute("SELECT pg_current_xact_id()::text")
-        other.execute("SELECT FROM reactive.change FOR UPDATE")
-        side, _ = beside(database)
-        with closing(side), pytest.raises(SilentError):
-            list(side.one("supersede", since="0", xmin=xid, some=3))
-        until("it is cancelled", lambda: not backends(connection, PRUNES))
-
-
 def test_pruning_keeps_to_the_server_and_the_table_of_its_session(
     database: str, connection: psycopg.Connection
 ) -> None:
     with ChangeTableFeed(database).open() as session:
-        session._connect_to_prune().connection.close()
+        with session._connect_to_prune() as there:
+            assert there.one("now")
         connection.execute("ALTER TABLE profile ADD COLUMN another int")
-        with pytest.raises(NotCapturedError):
-            session._connect_to_prune()
+        with pytest.raises(NotCapturedError), session._connect_to_prune():
+            pass
     until("no connection is left", lambda: not backends(connection, "reactive_demo"))
