@@ -6,15 +6,19 @@ the cache keeps beside the data. The doorbell saves it the waiting; a slow poll 
 
 import time
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 
 from reactive_demo.changes import Batch, State
 from reactive_demo.feeds.cursor import Cursor
 from reactive_demo.feeds.pruning import Pruning
-from reactive_demo.feeds.rows import fill_batches, pack
+from reactive_demo.feeds.rows import KEPT_PLAN, fill_batches, pack
 from reactive_demo.feeds.session import DurableFeed, DurableSession
-from reactive_demo.feeds.table import capture_always, describe
+from reactive_demo.feeds.statements import Statements
+from reactive_demo.feeds.table import SETTINGS, capture_always, describe
+from reactive_demo.hosts import at_host_of
+from reactive_demo.postgres import open_postgres
 from reactive_demo.waiting import StopEvent
 
 __all__ = ["ChangeTableFeed"]
@@ -38,8 +42,14 @@ class ChangeTableSession(DurableSession):
     def __init__(self, feed: ChangeTableFeed) -> None:
         super().__init__(feed, CHANNEL, describe)
         capture_always(self.connection, self._table.name)
-        self._pruning = Pruning(self._statements, self.options)
+        self._feed = feed
+        self._here = at_host_of(self.connection, feed.database_url)
+        self._pruning = Pruning(self._connect_to_prune, self.options)
         self._cursor = Cursor("0:0:")
+
+    def __exit__(self, *exc: object) -> None:
+        self._pruning.close()
+        super().__exit__(*exc)
 
     def can_resume(self, cursor: str) -> bool:
         """Return whether no key that changed after `cursor` was pruned, and it is this server's."""
@@ -76,7 +86,7 @@ class ChangeTableSession(DurableSession):
                 self._check_unchanged()  # and is the table what it was?
                 yield Batch(State.LIVE, cursor=self._cursor.snapshot)
                 told = time.monotonic()
-            self._pruning.step(self._cursor.xmin)
+            self._pruning.below(self._cursor.xmin)
             if armed and len(self._heard()) > woken:  # more than what woke it: there is much to do
                 armed = self._disarm()
             elif armed:
@@ -121,3 +131,18 @@ class ChangeTableSession(DurableSession):
     def _sleep(self, stopping: StopEvent, timeout: float) -> bool:
         """Wait for a ring, at most `timeout` seconds; the read that follows takes it in."""
         return stopping.wait_for_data(self.connection.fileno(), timeout)
+
+    @contextmanager
+    def _connect_to_prune(self) -> Iterator[Statements]:
+        """Connect to the same server once more. Raises NotCapturedError if the table differs."""
+        with open_postgres(
+            self._here,
+            f"prune {self._feed.table}",
+            connect_timeout=max(1, round(self.options.connect_timeout)),
+            silence_timeout=self.options.silence_timeout,
+        ) as connection:
+            patience = f"SET lock_timeout = '{self.options.heartbeat:g}s'"
+            connection.execute(f"{SETTINGS}; {KEPT_PLAN}; {patience}".encode())
+            there = Statements(self._table, connection)
+            there.check_unchanged(self._incarnation)
+            yield there

@@ -18,7 +18,7 @@ from reactive_demo.feeds.statements import Statements
 from reactive_demo.feeds.table import can_be
 from reactive_demo.options import Options
 
-__all__ = ["UNREADABLE", "Rows", "fill_batches", "pack"]
+__all__ = ["KEPT_PLAN", "UNREADABLE", "Rows", "fill_batches", "pack"]
 
 UNREADABLE = (
     psycopg.DataError,

@@ -18,12 +18,16 @@ from reactive_demo.listener.leadership import Leadership
 from reactive_demo.options import Options
 from reactive_demo.waiting import StopEvent
 from tools.agreement import agree, cached, carry
+from tools.databases import backends, terminate
 from tools.waiting import until
 
 Listen = Callable[..., Listener]
 
 SOON = Options(heartbeat=0.05, prune_interval=0, prune_rows=3)
 """Prunes at once, a few changes in a step."""
+
+PRUNES = "reactive_demo prune profile"
+"""The name of the connection that prunes."""
 
 
 def superseding(database_url: str) -> ChangeTableFeed:
@@ -180,3 +184,72 @@ def test_an_account_that_may_only_read_forgets_nothing_and_goes_on(
         assert noted(connection) == ["a", "a", "b"]
     finally:
         connection.execute("DROP OWNED BY reader_only; DROP ROLE reader_only")
+
+
+def test_reading_goes_on_while_pruning_waits_and_nothing_is_left_of_it_at_the_end(
+    database: str, cache: Cache, connection: psycopg.Connection, listen: Listen
+) -> None:
+    def waits() -> bool:
+        blocked = "SELECT pg_blocking_pids(pid) <> '{}' FROM unnest(%s::int[]) p (pid)"
+        found = connection.execute(blocked, [backends(connection, PRUNES)]).fetchall()
+        return found == [(True,)]
+
+    increment(connection, *"aa")
+    with psycopg.connect(database) as other:
+        other.execute("SELECT FROM reactive.change FOR UPDATE")
+        listener = listen(superseding(database), cache)
+        until("pruning waits", waits)
+        increment(connection, "b")
+        agree(database, cache)
+        assert waits()
+        listener.stop()
+        until("no connection is left", lambda: not backends(connection, "reactive_demo"))
+    assert noted(connection) == [*"aab"]
+    assert listener.stats.reconnects == 0
+
+
+def test_the_connection_that_prunes_may_be_lost_and_the_session_stays(
+    database: str, cache: Cache, connection: psycopg.Connection, listen: Listen
+) -> None:
+    listener = listen(superseding(database), cache)
+    for _ in range(3):
+        until("it is there", lambda: backends(connection, PRUNES))
+        terminate(connection, PRUNES)
+    increment(connection, *"aaab")
+    until("the last are left", lambda: noted(connection) == ["a", "b"])
+    assert listener.stats.reconnects == 0
+
+
+def test_an_account_that_may_connect_but_once_follows_without_pruning(
+    database: str, cache: Cache, connection: psycopg.Connection, listen: Listen
+) -> None:
+    for statement in (
+        "CREATE ROLE frugal LOGIN CONNECTION LIMIT 1",
+        "GRANT USAGE ON SCHEMA reactive TO frugal",
+        "GRANT SELECT, UPDATE, DELETE ON ALL TABLES IN SCHEMA reactive TO frugal",
+        "GRANT SELECT ON profile TO frugal",
+    ):
+        connection.execute(statement.encode())
+    try:
+        listener = listen(superseding(make_conninfo(database, user="frugal")), cache)
+        increment(connection, *"aab")
+        agree(database, cache)
+        assert noted(connection) == [*"aab"]
+        connection.execute("ALTER ROLE frugal CONNECTION LIMIT 2")
+        until("there is room for another connection", lambda: noted(connection) == ["a", "b"])
+        assert listener.stats.reconnects == 0
+        listener.stop()
+    finally:
+        connection.execute("DROP OWNED BY frugal; DROP ROLE frugal")
+
+
+def test_pruning_keeps_to_the_server_and_the_table_of_its_session(
+    database: str, connection: psycopg.Connection
+) -> None:
+    with ChangeTableFeed(database).open() as session:
+        with session._connect_to_prune() as there:
+            assert there.one("now")
+        connection.execute("ALTER TABLE profile ADD COLUMN another int")
+        with pytest.raises(NotCapturedError), session._connect_to_prune():
+            pass
+    until("no connection is left", lambda: not backends(connection, "reactive_demo"))

@@ -74,7 +74,7 @@ def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
 def _backends(places: Places) -> list[int]:
     found = places.database.execute(
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-        " AND application_name ~ 'reactive_demo (listen|stream)'"
+        " AND application_name ~ 'reactive_demo (listen|prune|stream)'"
     )
     return [int(pid) for (pid,) in found]
 
