@@ -73,10 +73,11 @@ class LogReader(Reader):
         deadline = time.monotonic() + timeout
         while True:
             message = self._consumer.poll(max(0.0, deadline - time.monotonic()))
-            if message is not None and (error := message.error()) is None:
+            error = None if message is None else message.error()
+            if message is not None and error is None:
                 self._read[message.partition() or 0] = (message.offset() or 0) + 1
                 return (message.value() or b"").decode()
-            if message is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            if error is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 self._errors.append(error)
             if self._errors:
                 raise KafkaException(self._errors.pop())

@@ -59,9 +59,3 @@ def test_a_broker_that_is_missing_shows_the_last_run() -> None:
     answer = results.run("nobody listens", experiments.nobody_listens)
     assert answer.outcomes["Kafka"] == f"kept{LAST}"
     assert results.tried("nobody listens") == {}
-
-
-@pytest.fixture
-def bare(database_url: str) -> str:
-    install_bare(database_url)
-    return database_url
