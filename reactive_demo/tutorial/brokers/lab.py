@@ -86,9 +86,10 @@ class BrokerLab:
 
     def either(self, wanted: str, other: str) -> str:
         """Return the name of the first of two that can be had; ConfigurationError if neither."""
-        return (
-            other if wanted in self.missing and other in self.brokers else self.broker(wanted).name
-        )
+        if wanted in self.missing and other in self.brokers:
+            return other
+        self.broker(wanted)
+        return wanted
 
     def new_topic(self) -> str:
         """Return the name of a topic that nobody has used."""
