@@ -97,6 +97,7 @@ class RabbitSink(BrokerSink):
 
     def _open(self) -> None:
         self._close()
+        self._returned = []
         with translated():
             self._channel = channel = open_channel(self.url, heartbeat=HEARTBEAT)
             try:
