@@ -4,6 +4,7 @@ The client has three families of errors for a connection that is lost or was nev
 them say nothing.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -82,20 +83,27 @@ def sentence(error: Exception) -> ReactiveDemoError:
             "RabbitMQ takes no messages, because its disk or its memory is nearly full: make room "
             "there (`rabbitmqctl status` names the alarm)."
         )
-    if isinstance(error, ChannelClosedByBroker | ConnectionClosedByBroker):
-        if "Login was refused" in error.reply_text:
+    code, words = _reply(error)
+    if code:
+        if "Login was refused" in words:
             return RefusedError("RabbitMQ refuses the user or the password: correct its URL.")
-        if error.reply_code in (ACCESS_REFUSED, NOT_ALLOWED):
+        if code in (ACCESS_REFUSED, NOT_ALLOWED):
             return RefusedError(
-                f"RabbitMQ refuses ({error.reply_text}): correct its URL, or give that user the "
-                "right."
+                f"RabbitMQ refuses ({words}): correct its URL, or give that user the right."
             )
-        return UnavailableError(
-            f"RabbitMQ refuses ({error.reply_text}): mend that there; it is tried again."
-        )
+        return UnavailableError(f"RabbitMQ refuses ({words}): mend that there; it is tried again.")
     return UnavailableError(
         f"RabbitMQ does not answer ({_said(error)}): start that server, or correct its URL."
     )
+
+
+def _reply(error: Exception) -> tuple[int, str]:
+    """Return with which code and words RabbitMQ closed the connection, or (0, "")."""
+    if isinstance(error, ChannelClosedByBroker | ConnectionClosedByBroker):
+        return error.reply_code, error.reply_text
+    # While the connection is being made, the client quotes that.
+    quoted = re.search(r"\((\d{3})\) '(.*)'", str(error), re.DOTALL)
+    return (int(quoted[1]), quoted[2]) if quoted else (0, "")
 
 
 def _said(error: Exception) -> str:
