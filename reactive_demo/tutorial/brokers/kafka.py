@@ -135,7 +135,7 @@ class Kafka(Broker):
         self, topic: str, name: str = "reader", share: tuple[int, int] = (0, 1)
     ) -> Reader:
         """Continue where the reader `name` last committed its place, or at the beginning."""
-        self._create(topic)
+        create_topic(self.url, topic)  # whatever was there before: it may have been deleted
         return LogReader(self.url, topic, name, share)
 
     def check(self) -> None:
