@@ -113,6 +113,7 @@ def test_a_queue_that_somebody_deletes_is_made_again(kind: str, likes: Likes) ->
         channel.queue_delete(f"{TOPIC}.{GROUP}")
         channel.connection.close()
     else:
-        AdminClient({"bootstrap.servers": likes.broker.url}).delete_topics([TOPIC])[TOPIC].result(5)
+        admin = AdminClient({"bootstrap.servers": likes.broker.url})
+        admin.delete_topics([TOPIC])[TOPIC].result(5)  # the client must live that long
     likes.write(5, "bob")
     until("what comes after is stored", lambda: likes.stored("bob") >= 5, timeout=30)
