@@ -135,9 +135,10 @@ def read_kafka_servers(text: str, name: str = "KAFKA_BOOTSTRAP_SERVERS") -> str:
     if not all(
         re.fullmatch(r"[^:/@,]+:\d+|\[[\da-fA-F:]+\]:\d+", one) for one in servers.split(",")
     ):
+        otherwise = ", or unset it to use the embedded broker" if name.isupper() else ""
         raise ConfigurationError(
-            f"{name} is not a list of Kafka's addresses (host:port,host:port): correct it, or "
-            "unset it to use the embedded broker."
+            f"{name} is not a list of Kafka's addresses (host:port,host:port): correct it"
+            f"{otherwise}."
         )
     return servers
 

@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -178,6 +179,13 @@ def article_database(empty_database: str) -> str:
 def database(captured_database: str) -> str:
     """The database of `connection`, `profiles` and `door`; a module may choose another."""
     return captured_database
+
+
+@pytest.fixture
+def refused_port() -> int:
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

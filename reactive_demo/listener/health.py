@@ -74,7 +74,7 @@ class CacheHealth:
         if count:
             self._recorder.count(unannounced=count)
             self._unannounced = self._unannounced or (
-                "changes are stored and not announced: "
+                "changes are written and not announced: "
                 + (self.missing_rights() or "the Redis account has no right to their channels")
             )
         else:

@@ -83,14 +83,21 @@ class BrokerSink(ABC):
         self, incarnation: str, *, new_epoch: bool = False, whatever_database: bool = False
     ) -> Lease:
         """Become the only writer, and read the position; another incarnation begins a new epoch."""
+        try:
+            return self._acquire(incarnation, new_epoch=new_epoch, checked=not whatever_database)
+        except BaseException:
+            self.release()  # the next attempt begins with a new connection
+            raise
+
+    def _acquire(self, incarnation: str, *, new_epoch: bool, checked: bool) -> Lease:
         if not self._token:
-            if not whatever_database:
+            if checked:
                 _refuse_another(self._peek(), incarnation)
             self._open()
             self._position = self._read_position()
             self._token = uuid.uuid4().hex
         held = self._position
-        if not whatever_database:
+        if checked:
             _refuse_another(held, incarnation)
         if new_epoch or held.get("incarnation") != incarnation:
             epoch = max(int(held.get("epoch", 0)) + 1, int(time.time()))

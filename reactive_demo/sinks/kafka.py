@@ -6,7 +6,8 @@ The partition of a row follows from its key, so the changes of a row stay in ord
 transactional id is that of the topic: a new leader's producer fences the one before. Readers that
 say `isolation.level=read_committed` see each batch whole or not at all. The position comes last in
 the transaction, and after the broker has all the rest of it: so even a broker that shows what was
-aborted shows no position without its batch.
+aborted shows no position without its batch. It says where each partition ended: a topic that is
+shorter was deleted, and is filled again.
 
 Needs the extra `brokers`.
 """
@@ -19,14 +20,28 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from reactive_demo.errors import ConfigurationError, FencedError, UnavailableError
+from reactive_demo.errors import (
+    ConfigurationError,
+    FencedError,
+    ReactiveDemoError,
+    RefusedError,
+    UnavailableError,
+)
 from reactive_demo.sinks.broker import BrokerSink, ValueRefusedError
+from reactive_demo.urls import read_kafka_servers
 
-__all__ = ["KafkaSink"]
+__all__ = ["KafkaSink", "sentence"]
 
 TIMEOUT = 5.0
 """Seconds to wait for an answer."""
@@ -36,6 +51,19 @@ RECENT = 1_000
 
 GONE = b"\x00"
 """The key of a message about no row in particular: no text of PostgreSQL's contains it."""
+
+AWAY = (
+    KafkaError._TRANSPORT,  # noqa: SLF001
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    KafkaError._RESOLVE,  # noqa: SLF001
+    KafkaError._TIMED_OUT,  # noqa: SLF001
+)
+
+NOT_ALLOWED = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
 
 FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001
 
@@ -54,7 +82,7 @@ class KafkaSink(BrokerSink):
         topic: str | None = None,
         partitions: int = 4,
     ) -> None:
-        super().__init__(servers, table, topic)
+        super().__init__(read_kafka_servers(servers, "The broker's address"), table, topic)
         if not re.fullmatch(r"[\w.-]{1,230}", self.topic, re.ASCII):
             raise ConfigurationError(
                 f"Kafka has no topics with the name {self.topic!r}: give one, KafkaSink(..., "
@@ -63,6 +91,8 @@ class KafkaSink(BrokerSink):
         self._partitions = partitions
         self._positions = f"{self.topic}.position"
         self._producer: Producer | None = None
+        self._ends: dict[str, int] = {}
+        """The offset of the last message sent, by partition."""
 
     @property
     def name(self) -> str:
@@ -96,7 +126,7 @@ class KafkaSink(BrokerSink):
     def seconds_without_leader(self) -> float:
         """Return how long ago a leader last wrote, by its clock."""
         with suppress(UnavailableError):
-            return float(time.time() - self._read_position().get("alive", -math.inf))
+            return float(time.time() - self._newest_position().get("alive", -math.inf))
         return 0.0
 
     def _terms(self, kind: str) -> str:
@@ -104,7 +134,7 @@ class KafkaSink(BrokerSink):
 
     def _peek(self) -> dict[str, Any]:
         self._create_topics()
-        return self._read_position()
+        return self._newest_position()
 
     def _open(self) -> None:
         self._create_topics()
@@ -133,6 +163,18 @@ class KafkaSink(BrokerSink):
         self._producer = None
 
     def _read_position(self) -> dict[str, Any]:
+        """Return the newest position; of no incarnation if the messages are not there any more."""
+        position = self._newest_position()
+        self._ends = position.pop("ends", {})
+        with _translated(), _reader(self.url) as reader:
+            for partition, last in self._ends.items():
+                place = TopicPartition(self.topic, int(partition))
+                if last >= reader.get_watermark_offsets(place, timeout=TIMEOUT)[1]:
+                    self._ends = {}
+                    return {**position, "incarnation": ""}
+        return position
+
+    def _newest_position(self) -> dict[str, Any]:
         with _translated(), _reader(self.url) as reader:
             place = TopicPartition(self._positions, 0)
             first, end = reader.get_watermark_offsets(place, timeout=TIMEOUT)
@@ -149,10 +191,13 @@ class KafkaSink(BrokerSink):
         if producer is None:
             raise FencedError("the sink was closed")
         refused: list[KafkaError] = []
+        ends = dict(self._ends)
 
-        def note(error: KafkaError | None, _: object) -> None:
+        def note(error: KafkaError | None, sent: Message) -> None:
             if error:
                 refused.append(error)
+            elif sent.topic() == self.topic:
+                ends[str(sent.partition())] = sent.offset() or 0
 
         with _translated():
             producer.begin_transaction()
@@ -160,15 +205,20 @@ class KafkaSink(BrokerSink):
                 for key, body in messages:
                     self._produce(producer, key, body, note)
                 _flush(producer, refused)
+                if any(last < self._ends.get(part, 0) for part, last in ends.items()):
+                    raise UnavailableError(  # noqa: TRY301
+                        f"Kafka's topic {self.topic} was deleted: all rows are sent again."
+                    )
                 if position is not None:
-                    body = json.dumps({**position, "alive": time.time()})
-                    producer.produce(self._positions, body, b"position", on_delivery=note)
+                    body = json.dumps({**position, "alive": time.time(), "ends": ends})
+                    producer.produce(self._positions, body, b"position", 0, note)
                     _flush(producer, refused)
                 producer.commit_transaction(TIMEOUT)
-            except KafkaException:
+            except (KafkaException, UnavailableError):
                 with suppress(KafkaException):
                     producer.abort_transaction(TIMEOUT)
                 raise
+        self._ends = ends
 
     def _produce(
         self, producer: Producer, key: str | None, body: str, note: Callable[..., None]
@@ -267,14 +317,23 @@ def _translated() -> Iterator[None]:
     """Raise the library's errors in place of the client's."""
     try:
         yield
-    except TimeoutError:
-        raise UnavailableError("Kafka does not answer: start that server.") from None
-    except KafkaException as error:
-        cause = error.args[0]
-        if cause.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+    except (KafkaException, TimeoutError) as error:
+        cause = error.args[0] if isinstance(error, KafkaException) else None
+        if cause and cause.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             raise ValueRefusedError(cause.str()) from None
-        if cause.code() in FENCED:
+        if cause and cause.code() in FENCED:
             raise FencedError("another listener's producer has taken over") from None
-        raise UnavailableError(
-            f"Kafka does not take it ({cause.str()}): see whether that server runs."
-        ) from None
+        raise sentence(error) from None
+
+
+def sentence(error: Exception) -> ReactiveDemoError:
+    """Return the library's error for one of the client's: what is wrong, then what to do."""
+    cause = error.args[0] if isinstance(error, KafkaException) else None
+    said = cause.str() if cause else "nothing in time"
+    if cause is None or cause.code() in AWAY:
+        return UnavailableError(
+            f"Kafka does not answer ({said}): start that server, or correct its address."
+        )
+    if cause.code() in NOT_ALLOWED:
+        return RefusedError(f"Kafka refuses ({said}): give that right there.")
+    return UnavailableError(f"Kafka does not take it ({said}): see whether that server runs.")

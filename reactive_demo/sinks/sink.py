@@ -35,7 +35,7 @@ class Sink(Protocol):
 
     @property
     def unannounced(self) -> int:
-        """Changes that were written and not announced, for want of a right."""
+        """Changes that were written and not announced, for want of a right or of a queue."""
 
     @property
     def name(self) -> str:

@@ -42,13 +42,6 @@ def find() -> Find:
 
 
 @pytest.fixture
-def refused_port() -> int:
-    """A port where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-@pytest.fixture
 def silent_server() -> Iterator[socket.socket]:
     """A server that lets clients connect and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from doctor.conftest import Find
+from reactive_demo import Stack
 from reactive_demo.servers import brokers as servers
 from reactive_demo.settings import Settings
 from reactive_demo.tools.doctor import State, brokers
+from tools.brokers import require_rabbitmq
 
 
 def examine(home: Path, rabbitmq_url: str | None = None, kafka: str | None = None) -> list:
@@ -38,3 +40,15 @@ def test_your_own_must_answer(tmp_path: Path, find: Find, refused_port: int) -> 
         assert line.state is State.MEND
         assert variable in line.words
         assert "s3cret" not in line.words + line.here
+
+
+@pytest.mark.long
+def test_your_own_must_let_you_in(tmp_path: Path, find: Find, stack: Stack) -> None:
+    require_rabbitmq()
+    url = stack.rabbitmq_url
+    line = find("RabbitMQ", examine(tmp_path, url))
+    assert (line.state, line.words) == (State.OK, "your own, answers")
+    user, _, place = url.rpartition("@")
+    line = find("RabbitMQ", examine(tmp_path, f"{user}wrong@{place}"))
+    assert line.state is State.MEND
+    assert line.words.startswith("RabbitMQ refuses the user or the password")

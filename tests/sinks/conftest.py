@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reactive_demo import Stack
+from reactive_demo import ChangeTableFeed, Listener, Stack
 from reactive_demo.sinks.broker import BrokerSink
 from reactive_demo.sinks.kafka import KafkaSink
 from reactive_demo.sinks.rabbitmq import RabbitSink
@@ -59,3 +59,18 @@ def make_sink(kind: str, url: str, topic: str) -> Iterator[Callable[..., BrokerS
     yield made
     for sink in sinks:
         sink.close()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Listener]]:
+    """Start listeners that end with the test, and wait until they are live, or just connecting."""
+    started: list[Listener] = []
+
+    def begun(database: str, sink: BrokerSink, *, state: str = "live", **options: Any) -> Listener:
+        started.append(Listener(ChangeTableFeed(database), sink, **options).start())
+        started[-1].wait_until(state, 20)
+        return started[-1]
+
+    yield begun
+    for listener in started:
+        listener.stop()

@@ -5,8 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from reactive_demo.changes import Batch, State, Versioned
 from reactive_demo.errors import ConfigurationError
 from reactive_demo.sinks.broker import BrokerSink
 from reactive_demo.tutorial.brokers import Reader
+from sinks.service import Seen, agrees
 from tools.brokers import kill, messages
 from tools.waiting import until
 
@@ -38,49 +38,6 @@ listener.wait_until("live", 20)
 print("live", flush=True)
 sys.stdin.read()
 """
-
-
-@pytest.fixture
-def start() -> Any:
-    """Start listeners that end with the test."""
-    started: list[Listener] = []
-
-    def begun(database: str, sink: BrokerSink, **options: Any) -> Listener:
-        started.append(Listener(ChangeTableFeed(database), sink, **options).start())
-        started[-1].wait_until("live", 20)
-        return started[-1]
-
-    yield begun
-    for listener in started:
-        listener.stop()
-
-
-class Seen:
-    """What a service knows that compares (epoch, version), and whether it had to."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, Any] = {}
-        self.versions: dict[str, list[tuple[int, int]]] = defaultdict(list)
-
-    def take(self, found: Iterable[dict[str, Any]]) -> "Seen":
-        for message in found:
-            key, version = message["key"], (int(message["epoch"]), int(message["version"]))
-            if version > max(self.versions[key], default=(0, 0)):
-                self.rows[key] = message["row"]
-            self.versions[key].append(version)
-        return self
-
-    @property
-    def twice(self) -> int:
-        """How many messages came again."""
-        return sum(len(found) - len(set(found)) for found in self.versions.values())
-
-
-def agrees(database: str, seen: Seen) -> bool:
-    """Whether the service knows what the table holds."""
-    with psycopg.connect(database) as connection:
-        rows = connection.execute("SELECT username, row_to_json(p) FROM profile p").fetchall()
-    return dict(rows) == {key: row for key, row in seen.rows.items() if row is not None}
 
 
 def test_every_change_comes_once_and_in_order(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from reactive_demo.errors import ConfigurationError
+from reactive_demo.errors import ConfigurationError, ReactiveDemoError
 from reactive_demo.settings import Settings
 from reactive_demo.tools.doctor.report import Line, State
 from reactive_demo.urls import without_password
@@ -17,7 +17,7 @@ def examine(settings: Settings) -> Iterator[Line]:
     from reactive_demo.servers import brokers  # noqa: PLC0415  (imports what Windows lacks)
 
     if url := settings.rabbitmq_url:
-        yield _own("RabbitMQ", "RABBITMQ_URL", url, brokers.probe_rabbitmq)
+        yield _own("RabbitMQ", "RABBITMQ_URL", url, _log_in)
     else:
         yield _startable("RabbitMQ", "pika", brokers.rabbitmq_program)
     if servers := settings.kafka_servers:
@@ -31,10 +31,23 @@ def _own(subject: str, variable: str, url: str, probe: Callable[[str], None]) ->
     here = without_password(url) if "://" in url else url
     try:
         probe(url)
+    except ReactiveDemoError as error:
+        return Line(subject, State.MEND, str(error), here)
     except OSError as error:
         words = f"does not answer ({error}): start it, or correct or unset {variable}."
         return Line(subject, State.MEND, words, here)
     return Line(subject, State.OK, "your own, answers", here)
+
+
+def _log_in(url: str) -> None:
+    """Connect to RabbitMQ: without its client, as far as one gets without a password."""
+    from reactive_demo.servers.brokers import probe_rabbitmq  # noqa: PLC0415
+
+    probe_rabbitmq(url)
+    if find_spec("pika"):
+        from reactive_demo.sinks.amqp import open_channel  # noqa: PLC0415  (needs an extra)
+
+        open_channel(url, heartbeat=0).connection.close()
 
 
 def _startable(subject: str, client: str, program: Callable[[], Path]) -> Line:

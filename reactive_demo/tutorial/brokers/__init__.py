@@ -8,7 +8,7 @@ rabbitmq    RabbitMQ
 kafka       Kafka, or what speaks its protocol
 lab         servers of its own, whose brokers may be killed
 experiments what is done to all five
-table       what happened, beside what the last run saw
+results     what happened, beside what the last run saw
 figures     latency, messages a second, what the writer waits for
 doomed      a reader that is killed half-way
 """

@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
 
+from reactive_demo.errors import ReactiveDemoError, UnavailableError, first_line
+
 __all__ = ["Broker", "Reader"]
 
 TIMEOUT = 5.0
@@ -42,9 +44,12 @@ class Broker(ABC):
     def __init__(self, url: str) -> None:
         self.url = url
 
+    def check(self) -> None:  # noqa: B027  (the lab's own answer)
+        """Raise ReactiveDemoError if it cannot be used."""
+
     @abstractmethod
-    def publish(self, topic: str, body: str, key: str = "", transaction: Any = None) -> None:
-        """Send a message; return when the broker says that it has it.
+    def publish(self, topic: str, body: str, key: str = "", transaction: Any = None) -> bool:
+        """Send a message; return when the broker says that it has it: False if it went nowhere.
 
         Messages of one `key` stay in order. `transaction` is a connection of psycopg's: a broker
         that can makes the message part of what is under way there. All others do not look at it.
@@ -63,6 +68,12 @@ class Broker(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the connection, if there is one."""
+
+    def sentence(self, error: Exception) -> ReactiveDemoError:
+        """Return the library's error for one of `lost`: what is wrong, then what to do."""
+        return UnavailableError(
+            f"{self.name} does not answer ({first_line(error)}): start that server."
+        )
 
     def __repr__(self) -> str:
         return self.name

@@ -14,6 +14,8 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from reactive_demo.errors import ReactiveDemoError
+from reactive_demo.sinks.kafka import sentence
 from reactive_demo.tutorial.brokers.broker import TIMEOUT, Broker, Reader
 
 __all__ = ["Kafka"]
@@ -43,6 +45,7 @@ class LogReader(Reader):
     """A reader of some of the topic's partitions, whose place is kept under its name."""
 
     def __init__(self, url: str, topic: str, name: str, share: tuple[int, int]) -> None:
+        self._errors: list[KafkaError] = []
         self._consumer = Consumer(
             settings(
                 url,
@@ -52,6 +55,7 @@ class LogReader(Reader):
                     "auto.offset.reset": "earliest",
                     "isolation.level": "read_committed",
                     "fetch.wait.max.ms": 10,
+                    "error_cb": self._note,
                 },
             )
         )
@@ -69,11 +73,21 @@ class LogReader(Reader):
         deadline = time.monotonic() + timeout
         while True:
             message = self._consumer.poll(max(0.0, deadline - time.monotonic()))
-            if message is not None and message.error() is None:
+            error = None if message is None else message.error()
+            if message is not None and error is None:
                 self._read[message.partition() or 0] = (message.offset() or 0) + 1
                 return (message.value() or b"").decode()
+            if error is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                self._errors.append(error)
+            if self._errors:
+                raise KafkaException(self._errors.pop())
             if time.monotonic() >= deadline:
                 return None
+
+    def _note(self, error: KafkaError) -> None:
+        """Note that the broker is away: it may come back without the topic, or our place in it."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+            self._errors.append(error)
 
     def acknowledge(self) -> None:
         """Keep the place: one number a partition, and not one for each message."""
@@ -98,11 +112,13 @@ class Kafka(Broker):
         self._producer: Producer | None = None
         self._created: set[str] = set()
 
-    def publish(self, topic: str, body: str, key: str = "", transaction: Any = None) -> None:
+    def publish(self, topic: str, body: str, key: str = "", transaction: Any = None) -> bool:
         """Append to the partition of `key`, and wait for the broker's answer."""
         del transaction
         if self._producer is None:
-            self._producer = Producer(settings(self.url, **{"linger.ms": 0}))
+            self._producer = Producer(
+                settings(self.url, **{"linger.ms": 0, "enable.idempotence": True})
+            )
         self._create(topic)
         failures: list[KafkaError] = []
         self._producer.produce(
@@ -113,13 +129,25 @@ class Kafka(Broker):
         )
         if self._producer.flush(TIMEOUT) or failures:
             raise KafkaException(failures[0] if failures else KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
+        return True
 
     def subscribe(
         self, topic: str, name: str = "reader", share: tuple[int, int] = (0, 1)
     ) -> Reader:
         """Continue where the reader `name` last committed its place, or at the beginning."""
-        self._create(topic)
+        create_topic(self.url, topic)  # whatever was there before: it may have been deleted
         return LogReader(self.url, topic, name, share)
+
+    def check(self) -> None:
+        """Ask for the list of topics."""
+        try:
+            AdminClient(settings(self.url)).list_topics(timeout=TIMEOUT)
+        except KafkaException as error:
+            raise self.sentence(error) from None
+
+    def sentence(self, error: Exception) -> ReactiveDemoError:
+        """Return the library's error."""
+        return sentence(error)
 
     def close(self) -> None:
         """Forget the connection."""

@@ -56,7 +56,9 @@ class BrokerLab:
         for name in BROKERS:
             try:
                 self.brokers[name] = self.connect(name)
-            except ConfigurationError as error:
+                self.brokers[name].check()
+            except ReactiveDemoError as error:
+                self.brokers.pop(name, None)
                 self.missing[name] = str(error)
         return self
 
@@ -81,6 +83,13 @@ class BrokerLab:
         if name in self.missing:
             raise ConfigurationError(self.missing[name])
         return self.brokers[name]
+
+    def either(self, wanted: str, other: str) -> str:
+        """Return the name of the first of two that can be had; ConfigurationError if neither."""
+        if wanted in self.missing and other in self.brokers:
+            return other
+        self.broker(wanted)
+        return wanted
 
     def new_topic(self) -> str:
         """Return the name of a topic that nobody has used."""

@@ -45,12 +45,13 @@ class Notify(Broker):
         super().__init__(url)
         self._connection: psycopg.Connection[Any] | None = None
 
-    def publish(self, topic: str, body: str, key: str = "", transaction: Any = None) -> None:
+    def publish(self, topic: str, body: str, key: str = "", transaction: Any = None) -> bool:
         """Notify, in the transaction if there is one."""
         del key
         if self._connection is None:
             self._connection = open_postgres(self.url, "broker")
         (transaction or self._connection).execute("SELECT pg_notify(%s, %s)", [topic, body])
+        return True
 
     def subscribe(
         self, topic: str, name: str = "reader", share: tuple[int, int] = (0, 1)

@@ -34,10 +34,10 @@ class PubSub(RedisBroker):
     name = "Redis Pub/Sub"
     promise = "to those who subscribe now"
 
-    def publish(self, topic: str, body: str, key: str = "", transaction: Any = None) -> None:
+    def publish(self, topic: str, body: str, key: str = "", transaction: Any = None) -> bool:
         """Publish at once: Redis knows nothing of PostgreSQL's transactions."""
         del key, transaction
-        self._redis.publish(topic, body)
+        return bool(self._redis.publish(topic, body))
 
     def subscribe(
         self, topic: str, name: str = "reader", share: tuple[int, int] = (0, 1)

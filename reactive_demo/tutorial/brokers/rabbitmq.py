@@ -5,12 +5,13 @@ from typing import Any
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import AMQPError
+from pika.exceptions import UnroutableError
 
-from reactive_demo.tutorial.brokers.broker import TIMEOUT, Broker, Reader
+from reactive_demo.errors import ReactiveDemoError, UnavailableError
+from reactive_demo.sinks import amqp
+from reactive_demo.tutorial.brokers.broker import Broker, Reader
 
 __all__ = ["RabbitMQ"]
-
 
 PREFETCH = 100
 """Messages that a reader may hold unacknowledged; of several that share, each holds one."""
@@ -21,15 +22,12 @@ PAUSE = 0.01
 
 def open_channel(url: str) -> BlockingChannel:
     """Connect; a reader may think for an hour, so neither side expects a sign of life."""
-    parameters = pika.URLParameters(url)
-    parameters.heartbeat = 0
-    parameters.socket_timeout = parameters.blocked_connection_timeout = TIMEOUT
-    return pika.BlockingConnection(parameters).channel()
+    return amqp.open_channel(url, heartbeat=0)
 
 
 def close_channel(channel: BlockingChannel) -> None:
     """Close the channel's connection, which may be lost already."""
-    with suppress(AMQPError):
+    with suppress(*amqp.LOST):
         channel.connection.close()
 
 
@@ -49,7 +47,9 @@ class QueueReader(Reader):
     def read(self, timeout: float = 1.0) -> str | None:
         """Return the next message."""
         for _ in range(max(1, round(timeout / PAUSE))):
-            method, _, body = next(self._consumed)
+            if (delivered := next(self._consumed, None)) is None:
+                raise UnavailableError("RabbitMQ's queue was deleted: subscribe again.")
+            method, _, body = delivered
             if method is not None:
                 self._last = method.delivery_tag
                 return bytes(body).decode()
@@ -71,14 +71,14 @@ class RabbitMQ(Broker):
 
     name = "RabbitMQ"
     promise = "in each queue until acknowledged; at least once"
-    lost = (AMQPError, OSError)
+    lost = (*amqp.LOST, UnavailableError)
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self._channel: BlockingChannel | None = None
         self._declared: set[str] = set()
 
-    def publish(self, topic: str, body: str, key: str = "", transaction: Any = None) -> None:
+    def publish(self, topic: str, body: str, key: str = "", transaction: Any = None) -> bool:
         """Publish, and wait for the confirm: the message is then on disk, in every queue."""
         del transaction
         if self._channel is None:
@@ -89,13 +89,25 @@ class RabbitMQ(Broker):
             self._channel.exchange_declare(topic, "topic", durable=True)
             self._declared.add(topic)
         persistent = pika.BasicProperties(delivery_mode=pika.DeliveryMode.Persistent)
-        self._channel.basic_publish(topic, key, body.encode(), persistent)
+        try:
+            self._channel.basic_publish(topic, key, body.encode(), persistent, mandatory=True)
+        except UnroutableError:  # no queue is bound: without `mandatory`, nobody would know
+            return False
+        return True
 
     def subscribe(
         self, topic: str, name: str = "reader", share: tuple[int, int] = (0, 1)
     ) -> Reader:
         """Consume the queue `name`, which begins to collect when it is first declared."""
         return QueueReader(self.url, topic, name, 1 if share[1] > 1 else PREFETCH)
+
+    def check(self) -> None:
+        """Connect, and close that again."""
+        close_channel(open_channel(self.url))
+
+    def sentence(self, error: Exception) -> ReactiveDemoError:
+        """Return the library's error."""
+        return error if isinstance(error, ReactiveDemoError) else amqp.sentence(error)
 
     def close(self) -> None:
         """Close the connection."""

@@ -13,6 +13,12 @@ __all__ = ["Results", "last_run"]
 
 LAST = " (last run)"
 
+CELL = 'align="left" valign="top" style="text-align: left; vertical-align: top"'
+"""Words, which JupyterLab would align as numbers; GitHub reads the attributes only."""
+
+UNBROKEN = "&#8209;"
+"""A hyphen at which no line ends."""
+
 
 def last_run() -> dict[str, dict[str, str]]:
     """Return what the committed run of the notebook saw, by question and broker."""
@@ -64,10 +70,10 @@ class Results:
         return "\n\n".join(f"{question}\n{Answer(row)}" for question, row in self.rows.items())
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        head = "".join(f"<th>{escape(name)}</th>" for name in ("", *BROKERS))
+        head = "".join(f"<th {CELL}>{escape(name)}</th>" for name in ("", *BROKERS))
         body = "".join(
-            f"<tr><th>{escape(question)}</th>"
-            + "".join(f"<td>{escape(row[name])}</td>" for name in BROKERS)
+            f"<tr><th {CELL}>{escape(question).replace('-', UNBROKEN)}</th>"
+            + "".join(f"<td {CELL}>{escape(row[name])}</td>" for name in BROKERS)
             + "</tr>"
             for question, row in self.rows.items()
         )

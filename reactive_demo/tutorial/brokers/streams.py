@@ -64,10 +64,10 @@ class Streams(RedisBroker):
     name = "Redis Streams"
     promise = "until trimmed; at least once, if the group acknowledges"
 
-    def publish(self, topic: str, body: str, key: str = "", transaction: Any = None) -> None:
+    def publish(self, topic: str, body: str, key: str = "", transaction: Any = None) -> bool:
         """Append an entry at once, whatever becomes of PostgreSQL's transaction."""
         del key, transaction
-        self._redis.xadd(topic, {"body": body})
+        return bool(self._redis.xadd(topic, {"body": body}))
 
     def subscribe(
         self, topic: str, name: str = "reader", share: tuple[int, int] = (0, 1)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 
 import redis
 
-from reactive_demo.errors import ReactiveDemoError, UnavailableError
+from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.redis_cache.client import open_redis
 from reactive_demo.redis_cache.keys import stream_key
 from reactive_demo.tutorial.brokers import Broker, Reader
@@ -178,9 +178,7 @@ class Consumer:
             yield
         except broker.lost as error:
             self._leave()
-            raise UnavailableError(
-                f"{broker.name} does not answer ({error}): start that server."
-            ) from None
+            raise broker.sentence(error) from None
 
     def _leave(self) -> None:
         if self._reader is not None:

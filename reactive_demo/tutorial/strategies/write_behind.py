@@ -52,12 +52,17 @@ class WriteBehind(Strategy):
             topic = topic.replace(":", ".")
             try:
                 if not self._has_queue:  # where messages wait for a consumer that has never come
-                    broker.subscribe(topic, GROUP).close()
-                    self._has_queue = True
-                broker.publish(topic, body, key)
+                    self._make_queue(broker, topic)
+                if not broker.publish(topic, body, key):
+                    self._make_queue(broker, topic)  # somebody has deleted it
+                    broker.publish(topic, body, key)
             except broker.lost as error:
                 broker.close()
                 raise UnavailableError(
-                    f"{broker.name} does not take the message ({error}), and the copy has it "
-                    "already: start that server, and correct the copy."
+                    "The copy has this write already, and it has no message: correct the copy. "
+                    f"{broker.sentence(error)}"
                 ) from None
+
+    def _make_queue(self, broker: Broker, topic: str) -> None:
+        broker.subscribe(topic, GROUP).close()
+        self._has_queue = True

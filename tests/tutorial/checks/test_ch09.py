@@ -62,3 +62,8 @@ def test_what_was_read_is_what_is_committed(empty_database: str) -> None:
         with pytest.raises(CheckFailed, match=re.escape(words)):
             checks.delivered(lab, "box", texts, at_least)
     assert checks.delivered(lab, "box", ["one", "two", "two"], at_least=2)
+
+
+def test_without_kafka_the_newcomer_is_told_of_the_last_run(results: Results) -> None:
+    results.lab.missing["Kafka"] = "Install it."
+    assert repr(checks.delivered_late(results.lab, "box", [])).endswith("Kafka: Install it.")
