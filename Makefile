@@ -60,7 +60,7 @@ constraints: $(UV) ## pin the newest versions of all packages
 	$(UV) pip compile -q --universal --upgrade --no-header --no-annotate --extra test -o constraints.txt pyproject.toml
 
 clean: ## remove what make installed; `reactive-demo reset` deletes the databases
-	rm -rf $(VENV) .tools dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .tools dist build .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A much faster installer than pip; pip installs it, and it needs neither root nor python3-venv.
