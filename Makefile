@@ -48,7 +48,7 @@ picture: $(VENV)/.test ## take README's picture from a live lab (needs Chromium)
 
 site: $(VENV)/.test ## build the static site in build/site
 	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --group site
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python tests/tools/build_site.py
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=tests $(BIN)/python tests/tools/build_site.py
 
 dist: $(VENV)/.test ## build the package in dist, and check it as an index would
 	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dist
