@@ -68,6 +68,8 @@ COLUMNS = """
 ANOTHER = {"B": "{0} IS NOT TRUE", "N": "coalesce({0}, 0) + 1", "D": "clock_timestamp()"}
 """Another value of a column, by the category of its type: true or false, a number, a date."""
 
+EMBEDDED = " (It is the embedded one: for yours, start JupyterLab with DATABASE_URL set.)"
+
 UNTIL_LEFT_ALONE = """
 import os, signal, sys, threading
 def end():
@@ -109,7 +111,8 @@ class OwnTable:
                 if name.startswith("shop."):
                     return cls(stack, name, *IN_SHOP)
                 if (found := resolve(connection, name)) is None:
-                    raise RefusedError(missing_table(connection, name))
+                    embedded = "" if os.environ.get("DATABASE_URL") else EMBEDDED
+                    raise RefusedError(missing_table(connection, name) + embedded)
                 keys, column, kind = connection.execute(COLUMNS, [found]).fetchone() or ([], "", "")
                 write = partial(_writing, found, keys, column or "?")
         except psycopg.Error as error:
