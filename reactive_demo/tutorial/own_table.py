@@ -54,19 +54,26 @@ COLUMNS = """
                pg_attribute a
         WHERE i.indrelid = c AND i.indisprimary AND a.attrelid = c AND a.attnum = k.number
           AND k.place <= i.indnkeyatts ORDER BY k.place
-    ), a.attname::text, t.typcategory::text
+    ), a.attname::text, k.kind
     FROM CAST(%s AS regclass) AS c
     LEFT JOIN pg_attribute a ON a.attrelid = c AND a.attnum > 0 AND NOT a.attisdropped
          AND a.attgenerated = '' AND a.attidentity <> 'a'
     LEFT JOIN pg_type t ON t.oid = a.atttypid
+    CROSS JOIN LATERAL (SELECT CASE
+        WHEN t.typname IN ('timestamp', 'timestamptz') THEN 'moment'
+        WHEN t.typcategory = 'B' THEN 'truth' WHEN t.typcategory = 'N' THEN 'number' END) k (kind)
     LEFT JOIN pg_index i ON i.indrelid = c AND i.indisprimary
-    ORDER BY a.attnum = ANY (i.indkey), array_position('{B,N,D}', t.typcategory::text), a.attnum
+    ORDER BY a.attnum = ANY (i.indkey), array_position('{truth,number,moment}', k.kind), a.attnum
     LIMIT 1
 """
 """The columns of the key, and one to write: outside of the key, and easily made another."""
 
-ANOTHER = {"B": "{0} IS NOT TRUE", "N": "coalesce({0}, 0) + 1", "D": "clock_timestamp()"}
-"""Another value of a column, by the category of its type: true or false, a number, a date."""
+ANOTHER = {
+    "truth": "{0} IS NOT TRUE",
+    "number": "coalesce({0}, 0) + 1",
+    "moment": "clock_timestamp()",
+}
+"""Another value of a column, by the kind of its type."""
 
 EMBEDDED = " (It is the embedded one: for yours, start JupyterLab with DATABASE_URL set.)"
 
@@ -209,7 +216,8 @@ def _writing(name: str, keys: list[str], column: str, value: str) -> str:
 
 def _try_out(database_url: str, change: str, keys: list[str]) -> None:
     """Refuse a statement that does not change a row and return its key, as the chapter needs it."""
-    returning = f"let it end in RETURNING {', '.join(keys)}"
+    key = sql.SQL(", ").join(map(sql.Identifier, keys)).as_string()
+    returning = f"let it end in RETURNING {key}"
     try:
         with psycopg.connect(database_url) as connection:
             changed = connection.execute(change.encode())

@@ -100,10 +100,10 @@ def test_of_a_readers_table_no_value_is_changed_unasked(served: Stack) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("UPDATE tagged SET n = 1", r"does not return the key: let it end in RETURNING tags\."),
+        ("UPDATE tagged SET n = 1", r'does not return the key: let it end in RETURNING "tags"\.'),
         ("UPDATE tagged SET n = 1 WHERE n = 9 RETURNING tags", "changes no row"),
         ("UPDATE tagged SET n = 1 RETURNING n, tags", "does not return the key"),
-        ("UPDATE tagged SET n = 1 RETURNING tags", r"let it end in RETURNING tags::text\."),
+        ("UPDATE tagged SET n = 1 RETURNING tags", r'let it end in RETURNING "tags"::text\.'),
         ("UPDATE tagged SET m = 1 RETURNING tags", 'CHANGE fails .*"m"'),
     ],
 )
