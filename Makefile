@@ -48,7 +48,7 @@ picture: $(VENV)/.test ## take README's picture from a live lab (needs Chromium)
 
 site: $(VENV)/.test ## build the static site in build/site
 	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --group site
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python tests/tools/build_site.py
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=tests $(BIN)/python tests/tools/build_site.py
 
 dist: $(VENV)/.test ## build the package in dist, and check it as an index would
 	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dist
@@ -60,7 +60,7 @@ constraints: $(UV) ## pin the newest versions of all packages
 	$(UV) pip compile -q --universal --upgrade --no-header --no-annotate --extra test -o constraints.txt pyproject.toml
 
 clean: ## remove what make installed; `reactive-demo reset` deletes the databases
-	rm -rf $(VENV) .tools dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .tools dist build .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A much faster installer than pip; pip installs it, and it needs neither root nor python3-venv.

@@ -40,7 +40,8 @@ $$;
 -- concat makes of it, by the type's own output: a cast may be the owner's, even where the column was
 -- of a type of PostgreSQL's when capture was put on. A second cast, of a text to such a type and
 -- back, is nobody's, and gives what id::text would ('true', no padding, a netmask). concat makes '' of
--- NULL, which no key is, but what an outer join has found no row for.
+-- NULL, which no key is, but what an outer join has found no row for. A numeric loses the zeros that
+-- end its fraction, by its text too: 5 and 5.00 are one key.
 -- The collation is the database's: 'Ada' and 'ada' are two keys, whatever the column thinks.
 CREATE OR REPLACE FUNCTION reactive.key_expression(relation regclass, source text) RETURNS text
 LANGUAGE sql STABLE
@@ -69,7 +70,12 @@ AS $$
             CROSS JOIN reactive.under_domains(a.atttypid) b (base)
             JOIN pg_type t ON t.oid = b.base
             CROSS JOIN format('%s.%I', source, a.attname) n (name)
-            CROSS JOIN LATERAL (SELECT n.name, format('pg_catalog.concat(%s)', n.name) AS output) o
+            CROSS JOIN LATERAL (
+                SELECT n.name, format(CASE b.base WHEN 'numeric'::regtype
+                    THEN 'coalesce(pg_catalog.substring(pg_catalog.concat(%1$s), '
+                         '''^(-?[0-9]+([.][0-9]*[1-9])?)[.]?0*$''), pg_catalog.concat(%1$s))'
+                    ELSE 'pg_catalog.concat(%1$s)' END, n.name) AS output
+            ) o
         ) p
     ) c
 $$;

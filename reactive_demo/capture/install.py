@@ -242,8 +242,8 @@ def _answering(database_url: str) -> Iterator[None]:
 
 
 def _refused(error: psycopg.Error) -> RefusedError:
-    reason = " ".join(filter(None, [error.diag.message_primary, error.diag.message_hint]))
-    reason = reason or first_line(error)
+    hint = (error.diag.message_hint or "").rstrip(".")
+    reason = ". ".join(filter(None, [error.diag.message_primary or first_line(error), hint]))
     return RefusedError(f"The database refused ({reason}), and nothing in it was changed.")
 
 

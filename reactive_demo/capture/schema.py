@@ -32,13 +32,14 @@ def resolve(connection: psycopg.Connection[Any], table: str) -> str | None:
 def missing_table(connection: psycopg.Connection[Any], table: str) -> str:
     """Return one sentence on a table that `resolve` does not find."""
     found = connection.execute(
-        "SELECT pg_catalog.format('%%I', c.relname) FROM pg_catalog.pg_class c"
-        " WHERE c.relname OPERATOR(pg_catalog.=) %s AND c.relkind IN ('r', 'p') LIMIT 1",
-        [table],
+        "SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname) FROM pg_catalog.pg_class c"
+        " JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
+        " WHERE pg_catalog.lower(c.relname) OPERATOR(pg_catalog.=) pg_catalog.lower(%s)"
+        " AND c.relkind IN ('r', 'p') ORDER BY 1 LIMIT 1",
+        [table.rpartition(".")[2].strip('"')],
     ).fetchone()
-    quoted = f"write {found[0]}, with the quotes" if found and found[0] != table else ""
-    other = f"name its schema too, schema.{table}" if found else "create it, or name another"
-    return f"There is no table {table} in this database: {quoted or other}."
+    what = f"write {found[0]}, if you mean that one" if found else "create it, or name another"
+    return f"There is no table {table} in this database: {what}."
 
 
 def check_trust(connection: psycopg.Connection[Any]) -> None:

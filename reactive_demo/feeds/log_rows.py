@@ -10,6 +10,7 @@ from json.encoder import encode_basestring as quote
 
 from reactive_demo.feeds.pgoutput import UNCHANGED, Tuple
 from reactive_demo.feeds.table import CapturedTable, Column
+from reactive_demo.keys import without_trailing_zeros
 
 __all__ = ["Layout"]
 
@@ -73,7 +74,7 @@ AS_KEY: dict[str, Encode] = {
     **dict.fromkeys(TEXTS, quote),
     **dict.fromkeys(("timestamp without time zone", "timestamp with time zone"), quote),
     **dict.fromkeys(("character", "bpchar"), unpadded),
-    "numeric": number,
+    "numeric": lambda text: number(without_trailing_zeros(text)),
     "boolean": boolean,
 }
 """How it looks in the key of several columns (`reactive.key_expression`)."""
@@ -81,6 +82,7 @@ AS_KEY: dict[str, Encode] = {
 AS_ONLY_KEY: dict[str, Encode] = {
     **dict.fromkeys(AS_KEY, same),
     **dict.fromkeys(("character", "bpchar"), lambda text: text.rstrip(" ")),
+    "numeric": without_trailing_zeros,
     "boolean": boolean,
 }
 """How it looks as the only column of a key."""

@@ -134,8 +134,8 @@ class Cache:
         """
         if version is None:
             raise NotCapturedError(
-                f"There is no version of {key} to wait for, since no durable feed can follow its "
-                f"table: run `reactive-demo install --table {self.table}`."
+                f"There is no version of {key} to wait for: its row was not changed, or its table "
+                f"is not followed, and then run `reactive-demo install --table {self.table}`."
             )
         deadline, pause = time.monotonic() + timeout, 0.001
         while not has_reached(version, *self._progress(key)):

@@ -4,13 +4,15 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 from psycopg import sql
 
 from reactive_demo.capture.install import captured_tables, uninstall
-from reactive_demo.capture.schema import resolve
+from reactive_demo.capture.schema import missing_table, resolve
 from reactive_demo.errors import ReactiveDemoError, RefusedError, first_line
+from reactive_demo.keys import key_text
 from reactive_demo.postgres import open_postgres
 from reactive_demo.servers import Stack
 
@@ -52,11 +54,28 @@ COLUMNS = """
                pg_attribute a
         WHERE i.indrelid = c AND i.indisprimary AND a.attrelid = c AND a.attnum = k.number
           AND k.place <= i.indnkeyatts ORDER BY k.place
-    ), (SELECT a.attname::text FROM pg_attribute a
-        WHERE a.attrelid = c AND a.attnum > 0 AND NOT a.attisdropped
-          AND a.attgenerated = '' AND a.attidentity <> 'a' ORDER BY a.attnum DESC LIMIT 1)
+    ), a.attname::text, k.kind
     FROM CAST(%s AS regclass) AS c
+    LEFT JOIN pg_attribute a ON a.attrelid = c AND a.attnum > 0 AND NOT a.attisdropped
+         AND a.attgenerated = '' AND a.attidentity <> 'a'
+    LEFT JOIN pg_type t ON t.oid = a.atttypid
+    CROSS JOIN LATERAL (SELECT CASE
+        WHEN t.typname IN ('timestamp', 'timestamptz') THEN 'moment'
+        WHEN t.typcategory = 'B' THEN 'truth' WHEN t.typcategory = 'N' THEN 'number' END) k (kind)
+    LEFT JOIN pg_index i ON i.indrelid = c AND i.indisprimary
+    ORDER BY a.attnum = ANY (i.indkey), array_position('{truth,number,moment}', k.kind), a.attnum
+    LIMIT 1
 """
+"""The columns of the key, and one to write: outside of the key, and easily made another."""
+
+ANOTHER = {
+    "truth": "{0} IS NOT TRUE",
+    "number": "coalesce({0}, 0) + 1",
+    "moment": "clock_timestamp()",
+}
+"""Another value of a column, by the kind of its type."""
+
+EMBEDDED = " (It is the embedded one: for yours, start JupyterLab with DATABASE_URL set.)"
 
 UNTIL_LEFT_ALONE = """
 import os, signal, sys, threading
@@ -79,7 +98,7 @@ class OwnTable:
     insert: str
     """A statement after which a row is there."""
     change: str
-    """A statement after which a row is another one, or has at least been written."""
+    """A statement after which a row is another one; it returns the row's key."""
     delete: str
     """A statement after which the row of `insert` is gone."""
 
@@ -87,9 +106,10 @@ class OwnTable:
     def open(cls, stack: Stack, name: str, change: str | None = None) -> "OwnTable":
         """Make the shop anew, and return its table, or that of the reader by another name.
 
-        Of the reader's table, the statements write one row as it is, except for `change`. Raises
-        RefusedError if that table is not there, and if there is a schema `shop` that the tutorial
-        did not make.
+        Of the reader's table, `change` is theirs, and is tried in a transaction that is rolled
+        back; the other statements write one row as it is. Raises RefusedError if that table is not
+        there or has no key, if `change` does not do, and if there is a schema `shop` that the
+        tutorial did not make.
         """
         try:
             close_shop(stack.database_url)
@@ -98,17 +118,28 @@ class OwnTable:
                 if name.startswith("shop."):
                     return cls(stack, name, *IN_SHOP)
                 if (found := resolve(connection, name)) is None:
-                    raise RefusedError(
-                        f"There is no table {name} in the database of DATABASE_URL: name another."
-                    )
-                keys, column = connection.execute(COLUMNS, [found]).fetchone() or ([], None)
-                touch = _touching(found, keys, column).as_string(connection)
+                    embedded = "" if os.environ.get("DATABASE_URL") else EMBEDDED
+                    raise RefusedError(missing_table(connection, name) + embedded)
+                keys, column, kind = connection.execute(COLUMNS, [found]).fetchone() or ([], "", "")
+                write = partial(_writing, found, keys, column or "?")
         except psycopg.Error as error:
             raise RefusedError(
                 f"The database refuses ({first_line(error)}): use an account that may create a "
                 "schema, or unset DATABASE_URL to use the embedded server."
             ) from None
-        return cls(stack, name, touch, change or touch, touch)
+        if not keys:
+            raise RefusedError(
+                f"The table {found} has no primary key, and a cached row is found by its key: give "
+                "it one, and run this cell again."
+            )
+        if change is None:
+            example = write(ANOTHER.get(kind, "..."))
+            raise RefusedError(
+                f"{found} is yours, and no value in it is changed unasked: name a statement that "
+                f"makes one row another and returns its key, such as CHANGE = {example!r}"
+            )
+        _try_out(stack.database_url, change, keys)
+        return cls(stack, name, write("{0}"), change, write("{0}"))
 
     def run(self, *arguments: str) -> str:
         """Run `reactive-demo ARGUMENTS` on these servers; return what it prints."""
@@ -173,10 +204,34 @@ def _open_shop(connection: psycopg.Connection) -> None:
         connection.execute(SHOP.encode())
 
 
-def _touching(name: str, keys: list[str], column: str | None) -> sql.Composed:
-    """Return a statement that writes one row as it is, and returns its key."""
-    key = sql.SQL(", ").join(map(sql.Identifier, keys or [column or "?"]))
-    which = sql.Identifier(column or "?")
-    return sql.SQL(
-        "UPDATE {0} SET {1} = {1} WHERE ({2}) IN (SELECT {2} FROM {0} LIMIT 1) RETURNING {2}"
-    ).format(sql.SQL(name), which, key)
+def _writing(name: str, keys: list[str], column: str, value: str) -> str:
+    """Return a statement that writes a value into the row that comes first; it returns the key."""
+    written, key = sql.Identifier(column), sql.SQL(", ").join(map(sql.Identifier, keys))
+    statement = sql.SQL(
+        "UPDATE {0} SET {1} = {2} WHERE ({3}) IN (SELECT {3} FROM {0} ORDER BY {3} LIMIT 1)"
+        " RETURNING {3}"
+    )
+    return statement.format(sql.SQL(name), written, sql.SQL(value).format(written), key).as_string()
+
+
+def _try_out(database_url: str, change: str, keys: list[str]) -> None:
+    """Refuse a statement that does not change a row and return its key, as the chapter needs it."""
+    key = sql.SQL(", ").join(map(sql.Identifier, keys)).as_string()
+    returning = f"let it end in RETURNING {key}"
+    try:
+        with psycopg.connect(database_url) as connection:
+            changed = connection.execute(change.encode())
+            row = changed.fetchone() if changed.description else ()
+            connection.rollback()
+        if row is None:
+            raise RefusedError("CHANGE changes no row: name one that is there.")
+        if len(row) != len(keys):
+            raise RefusedError(f"CHANGE does not return the key: {returning}.")
+        key_text(row)
+    except psycopg.Error as error:
+        raise RefusedError(f"CHANGE fails ({first_line(error)}): mend it.") from None
+    except TypeError:
+        raise RefusedError(
+            f"CHANGE returns {row!r}, and of a value of that type only PostgreSQL can say how it "
+            f"looks in a key: {returning.replace(', ', '::text, ')}::text."
+        ) from None

@@ -1,9 +1,20 @@
 """Any table with a primary key is captured, whatever its key, columns and name."""
 
+from decimal import Decimal
+from typing import Any
+
 import psycopg
 import pytest
 
-from reactive_demo import Cache, RefusedError, install, uninstall
+from reactive_demo import (
+    Cache,
+    ChangeTableFeed,
+    LogFeed,
+    ReadThrough,
+    RefusedError,
+    install,
+    uninstall,
+)
 from tools.agreement import agree, cached, carry
 
 AWKWARD = """"O'Reilly's", $$, $body$ 100% %s %(x)s {0} \\u0041"""
@@ -138,17 +149,24 @@ def test_names_that_need_quotes_are_quoted(
         uninstall(database, name)
 
 
-def test_equal_keys_that_are_written_otherwise_are_two_keys(
-    database: str, connection: psycopg.Connection, cache: Cache
+@pytest.mark.parametrize("make_feed", [ChangeTableFeed, LogFeed])
+def test_equal_numbers_are_one_key_however_they_are_written(
+    database: str, connection: psycopg.Connection, cache: Cache, make_feed: type[Any]
 ) -> None:
     connection.execute("CREATE TABLE price (k numeric PRIMARY KEY)")
-    install(database, "price")
-    connection.execute("INSERT INTO price VALUES (1.0)")
-    cache = Cache(cache.redis_url, "price")
-    carry(database, cache)
-    connection.execute("UPDATE price SET k = 1.00")
-    carry(database, cache)
-    assert set(cached(cache)) == {"1.00"}
+    install(database, "price", feed="log" if make_feed is LogFeed else "change table")
+    connection.execute("INSERT INTO price VALUES (1.0), (200), (0.50), ('NaN')")
+    cache, feed = Cache(cache.redis_url, "price"), make_feed(database, "price")
+    carry(feed, cache)
+    connection.execute("UPDATE price SET k = 1.00 WHERE k = 1")
+    carry(feed, cache)
+    assert set(cached(cache)) == {"1", "200", "0.5", "NaN"}
+    assert cache.get(1) == cache.get(Decimal("1.000")) == {"k": 1.0}
+    with ReadThrough(database, cache) as rows:
+        assert rows.get(Decimal("0.500")) == {"k": 0.5}
+    connection.execute("DELETE FROM price WHERE k = 1")
+    carry(feed, cache)
+    assert cache.get(1) is None
 
 
 def test_every_kind_of_column_is_cached_as_it_is(

@@ -30,7 +30,7 @@ TABLES: dict[str, tuple[str, Key, str]] = {
         """CREATE TYPE level AS ENUM ('low', 'high');
            CREATE TABLE tariff (rate numeric(10,2) PRIMARY KEY, level level);
            INSERT INTO tariff VALUES (5, 'low')""",
-        "5.00",
+        5,
         "level = 'high'",
     ),
     '"Invoice"': (
@@ -67,15 +67,14 @@ def test_a_readers_table_is_followed_to_the_end(
         cache.close()
 
 
-def test_a_name_that_needs_quotes_is_told_so(empty_database: str) -> None:
+def test_a_name_that_needs_quotes_or_its_schema_is_told_so(empty_database: str) -> None:
     with psycopg.connect(empty_database, autocommit=True) as app:
-        app.execute('CREATE TABLE "Invoice" (id int PRIMARY KEY)')
-    with pytest.raises(
-        RefusedError, match=r'no table Invoice .*: write "Invoice", with the quotes'
-    ):
-        install(empty_database, "Invoice")
-    (line,) = examine_table(empty_database, "Invoice").lines
-    assert 'write "Invoice", with the quotes' in line.words
+        app.execute('CREATE SCHEMA sales; CREATE TABLE sales."Invoice" (id int PRIMARY KEY)')
+    for name in ("Invoice", "invoice", "sales.Invoice", '"Invoice"', "public.invoice"):
+        with pytest.raises(RefusedError, match=r'no table .*: write sales."Invoice", if you mean'):
+            install(empty_database, name)
+        (line,) = examine_table(empty_database, name).lines
+        assert 'write sales."Invoice"' in line.words
     with pytest.raises(RefusedError, match="create it, or name another"):
         install(empty_database, "Receipt")
 

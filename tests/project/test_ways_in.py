@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tools.elsewhere import address, links
+
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 FORMS = [
@@ -72,6 +74,24 @@ def test_every_python_that_is_promised_is_tested() -> None:
     matrix = yaml.safe_load(WORKFLOWS[0].read_text())["jobs"]["test"]["strategy"]["matrix"]
     assert matrix["python"] == promised
     assert project["requires-python"] == f">={promised[0]}"
+
+
+def test_the_site_links_to_where_the_notebooks_run_and_no_file_names_an_address() -> None:
+    environment = {"GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "some/where"}
+    assert address(environment) == "https://github.com/some/where"
+    assert address({}) == ""
+    shown = links("some/where", "notebooks/00_welcome.ipynb")
+    assert "(https://codespaces.new/some/where)" in shown
+    binder = (
+        "https://mybinder.org/v2/gh/some/where/HEAD?urlpath=lab/tree/notebooks/00_welcome.ipynb"
+    )
+    assert f"({binder})" in shown
+    colab = (
+        "https://colab.research.google.com/github/some/where/blob/HEAD/notebooks/00_welcome.ipynb"
+    )
+    assert f"({colab})" in shown
+    (cell,) = re.findall(r"%pip.*", (ROOT / "docs" / "operations.md").read_text())
+    assert cell == '%pip install -q "reactive-demo[all] @ git+ADDRESS"'
 
 
 def test_binder_installs_the_checkout_with_the_tested_versions() -> None:

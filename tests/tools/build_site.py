@@ -5,12 +5,16 @@ a link to a notebook becomes one to its page. A broken link fails the build.
 """
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
+
+from tools.elsewhere import address, links
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "build" / "pages"
@@ -35,14 +39,34 @@ def stage() -> None:
             shutil.copytree(path, PAGES / name, ignore=hidden)
         else:
             shutil.copy(path, PAGES)
+    operations = PAGES / "docs" / "operations.md"
+    text = operations.read_text(encoding="utf-8")
+    operations.write_text(text.replace("ADDRESS", address(os.environ) or "ADDRESS"), "utf-8")
+    shutil.copy(Path(__file__).with_name("site.css"), PAGES)
     readme = PAGES / "README.md"
     readme.write_text(BADGE.sub("", readme.read_text(encoding="utf-8")), encoding="utf-8")
     for path in (PAGES / "notebooks").glob("*.ipynb"):
         notebook = json.loads(path.read_text(encoding="utf-8"))
+        if repository := os.environ.get("GITHUB_REPOSITORY"):
+            first = notebook["cells"][0]
+            title, _, rest = "".join(first["source"]).partition("\n")
+            ways = links(repository, f"notebooks/{path.name}").replace(".md#", ".html#")
+            first["source"] = f"{title}\n\n{ways}\n{rest}"
         for cell in notebook["cells"]:
+            if "solution" in cell["metadata"].pop("tags", []):  # which the page would list
+                collapse(cell)
             if cell["cell_type"] == "markdown":
                 cell["source"] = LINK.sub(r"\1.html", "".join(cell["source"]))
         path.write_text(json.dumps(notebook), encoding="utf-8")
+
+
+def collapse(cell: dict[str, Any]) -> None:
+    """Make a solution a text that is closed until it is wanted, as in JupyterLab."""
+    code = "".join(cell["source"]).removeprefix("# a solution\n")
+    cell["cell_type"] = "markdown"
+    cell["source"] = f"<details><summary>Solution</summary>\n\n```python\n{code}\n```\n\n</details>"
+    for only_code in ("outputs", "execution_count"):
+        del cell[only_code]
 
 
 def navigation() -> list[dict[str, object]]:

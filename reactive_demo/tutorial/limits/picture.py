@@ -119,10 +119,13 @@ class Picture:
 
 
 def _draw(axes: "Axes", panel: Panel) -> None:
+    from matplotlib.ticker import LogLocator  # noqa: PLC0415
+
     if panel.log_x:
         axes.set_xscale("log")
     if panel.log_y:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     for curve in panel.curves:
         _draw_curve(axes, curve)
     ticks = panel.ticks or sorted({x for curve in panel.curves for x, _ in curve.points})
@@ -132,7 +135,7 @@ def _draw(axes: "Axes", panel: Panel) -> None:
     axes.set_title(panel.title, fontsize=10)
     axes.set_xlabel(panel.x, fontsize=9)
     axes.set_ylabel(panel.y, fontsize=9)
-    axes.tick_params(length=0, which="both", labelsize=9)
+    axes.tick_params(length=0, which="both", labelsize=9, pad=6)
     if not panel.log_y:
         axes.set_ylim(bottom=0)
 

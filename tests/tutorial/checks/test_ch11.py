@@ -1,6 +1,8 @@
 """The checks of the chapter on the reader's own table: each fails in words, and passes."""
 
+import ast
 from collections.abc import Iterator
+from decimal import Decimal
 
 import psycopg
 import pytest
@@ -70,21 +72,64 @@ def test_the_shop_is_the_tutorials_own(served: Stack, mine: OwnTable) -> None:
     execute(served.database_url, "DROP SCHEMA shop CASCADE")
 
 
-def test_of_a_readers_table_no_value_is_changed(served: Stack) -> None:
+THEIRS = """
+    CREATE TABLE "My Bill" (a int GENERATED ALWAYS AS IDENTITY, b numeric, c text, paid bool,
+        d text GENERATED ALWAYS AS (c) STORED, PRIMARY KEY (a, b));
+    INSERT INTO "My Bill" (b, c) VALUES (1.50, 'kept'), (2, 'kept too')
+"""
+
+
+def test_of_a_readers_table_no_value_is_changed_unasked(served: Stack) -> None:
+    execute(served.database_url, THEIRS)
+    with pytest.raises(RefusedError, match="is yours, and no value in it is changed") as refused:
+        OwnTable.open(served, '"My Bill"')
+    proposed = ast.literal_eval(str(refused.value).partition("CHANGE = ")[2])
+    theirs = OwnTable.open(served, '"My Bill"', proposed)
+    assert repr(theirs) == '"My Bill", your own'
+    with psycopg.connect(served.database_url) as connection:
+        before = connection.execute('TABLE "My Bill" ORDER BY a').fetchall()
+        for statement in (theirs.insert, theirs.delete):
+            assert connection.execute(statement.encode()).fetchall() == [(1, Decimal("1.50"))]
+        assert connection.execute('TABLE "My Bill" ORDER BY a').fetchall() == before
+        for wanted in (True, False):
+            assert connection.execute(theirs.change.encode()).fetchall() == [(1, Decimal("1.50"))]
+            paid = connection.execute('SELECT paid FROM "My Bill" WHERE a = 1').fetchone()
+            assert paid == (wanted,)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("UPDATE tagged SET n = 1", r'does not return the key: let it end in RETURNING "tags"\.'),
+        ("UPDATE tagged SET n = 1 WHERE n = 9 RETURNING tags", "changes no row"),
+        ("UPDATE tagged SET n = 1 RETURNING n, tags", "does not return the key"),
+        ("UPDATE tagged SET n = 1 RETURNING tags", r'let it end in RETURNING "tags"::text\.'),
+        ("UPDATE tagged SET m = 1 RETURNING tags", 'CHANGE fails .*"m"'),
+    ],
+)
+def test_a_change_that_does_not_do_is_refused_and_undone(
+    served: Stack, change: str, words: str
+) -> None:
     execute(
         served.database_url,
-        'CREATE TABLE "My Bill" (a int GENERATED ALWAYS AS IDENTITY, b numeric, c text,'
-        " d text GENERATED ALWAYS AS (c) STORED, PRIMARY KEY (a, b));"
-        """INSERT INTO "My Bill" (b, c) VALUES (1.5, 'kept')""",
+        "CREATE TABLE tagged (tags text[] PRIMARY KEY, n int);INSERT INTO tagged VALUES ('{a}', 0)",
     )
-    theirs = OwnTable.open(served, '"My Bill"')
-    assert theirs.insert == theirs.change == theirs.delete
+    with pytest.raises(RefusedError, match=words):
+        OwnTable.open(served, "tagged", change)
     with psycopg.connect(served.database_url) as connection:
-        before = connection.execute('TABLE "My Bill"').fetchall()
-        assert connection.execute(theirs.change.encode()).rowcount == 1
-        assert connection.execute('TABLE "My Bill"').fetchall() == before
-    with pytest.raises(RefusedError, match="There is no table nothing"):
+        assert connection.execute("SELECT n FROM tagged").fetchall() == [(0,)]
+    OwnTable.open(served, "tagged", "UPDATE tagged SET n = n + 1 RETURNING tags::text")
+
+
+def test_a_table_that_is_not_there_or_has_no_key_is_refused(
+    served: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    with pytest.raises(RefusedError, match=r"There is no table nothing .*with DATABASE_URL set"):
         OwnTable.open(served, "nothing")
+    execute(served.database_url, "CREATE TABLE event (what text)")
+    with pytest.raises(RefusedError, match=r"public\.event has no primary key"):
+        OwnTable.open(served, "event")
 
 
 @pytest.mark.usefixtures("impatient")
