@@ -56,11 +56,16 @@ with _client.open_redis(_stack.redis_url) as _redis:
 
 
 @pytest.fixture(scope="module")
-def walks() -> Iterator[dict[Path, Future[list[str]]]]:
-    """Walk through all chapters at once, each in a thread that mostly sleeps."""
+def walks(request: pytest.FixtureRequest) -> Iterator[dict[Path, Future[list[str]]]]:
+    """Walk through the chapters that were asked for, each in a thread that mostly sleeps."""
+    paths = [
+        item.callspec.params["path"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module is request.module
+    ]
     starting = threading.Lock()  # all servers at once would be slow to start
-    with ThreadPoolExecutor(len(NOTEBOOKS)) as threads:
-        yield {path: threads.submit(walk, path, starting) for path in NOTEBOOKS}
+    with ThreadPoolExecutor(len(paths)) as threads:
+        yield {path: threads.submit(walk, path, starting) for path in paths}
 
 
 def walk(path: Path, starting: threading.Lock) -> list[str]:
