@@ -21,7 +21,7 @@ TAKE_LONG = {
     "06_break_it": [pytest.mark.long],
     "07_how_it_heals": [pytest.mark.long],
     "08_read_the_log": [pytest.mark.long],
-    "09_five_brokers": [pytest.mark.long],
+    "09_five_brokers": [pytest.mark.long, pytest.mark.nightly],
     "10_beyond_one_machine": [pytest.mark.long],
     "11_your_own_table": [pytest.mark.long],
     "12_how_far": [pytest.mark.long, pytest.mark.nightly],

@@ -71,6 +71,7 @@ def test_the_memory_of_a_listener_does_not_grow(
     assert client.info("memory")["used_memory"] < kept + 2 * MB
 
 
+@pytest.mark.nightly
 def test_a_million_rows_fill_an_empty_cache(
     database: str, connection: psycopg.Connection, own_redis: RedisServer, listen: Listen
 ) -> None:

@@ -14,6 +14,13 @@ from tools.course import each_notebook
 from tools.execute_notebooks import VARIES
 from tools.lab import Lab
 
+NIGHTLY = {
+    "08_read_the_log": [pytest.mark.nightly],
+    "09_five_brokers": [pytest.mark.nightly],
+    "10_beyond_one_machine": [pytest.mark.nightly],
+    "11_your_own_table": [pytest.mark.nightly],
+    "12_how_far": [pytest.mark.nightly],
+}
 SLOW = 60_000
 COUNTERS = ("followings", "followers", "likes")
 
@@ -31,7 +38,7 @@ FAULTS = ", ".join(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("path", each_notebook(**{"12_how_far": [pytest.mark.nightly]}))
+@pytest.mark.parametrize("path", each_notebook(**NIGHTLY))
 def test_the_screen_shows_what_the_text_states(
     path: Path, lab: Lab, open_notebook: Callable[..., Page]
 ) -> None:
