@@ -28,7 +28,7 @@ test: lint ## check style and types, run the tests and the notebooks
 test-long: $(VENV)/.test ## run the tests that take minutes
 	$(BIN)/python -m pytest $(PARALLEL) -m "long and not nightly" tests notebooks $(ARGS)
 
-test-nightly: $(VENV)/.test ## run those that fill all cores for minutes, one after the other
+test-nightly: $(VENV)/.test ## run those that fill all cores meanwhile, one after the other
 	$(BIN)/python -m pytest -m nightly tests notebooks $(ARGS)
 
 lint: $(VENV)/.test ## check style and types

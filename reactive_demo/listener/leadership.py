@@ -12,6 +12,7 @@ see to it, each for a failure of its own; `docs/architecture.md` has the whole p
 """
 
 import logging
+import time
 from contextlib import suppress
 
 import psycopg
@@ -46,6 +47,7 @@ class Leadership:
         self._lock = sql.Literal(self.role)
         self._takeover = takeover
         self._term: int | None = None
+        self._ask_at = 0.0
 
     @property
     def role(self) -> str:
@@ -96,6 +98,17 @@ class Leadership:
             return reason
         log.warning("%s, and is no listener: it is ignored", reason)
         return ""
+
+    def holds(self, session: Session) -> bool:
+        """Return whether it still has the lock that others try; Redis is asked once a heartbeat.
+
+        A leader with a lease learns from its next batch that Redis was emptied, which names the
+        lock anew. Without a lease, this is the only way to learn of it.
+        """
+        if time.monotonic() >= self._ask_at:
+            self._ask_at = time.monotonic() + session.options.heartbeat
+            return self._lock == sql.Literal(self.lock)
+        return True
 
     def acquire_lease(self, session: Session) -> Lease | None:
         """Take the lease that goes with the lead; a feed without cursors needs none.

@@ -241,6 +241,9 @@ class Listener:
                     lease = lease and replace(lease, sequence=lease.sequence + 1)
                 if not batch.may_overlap:
                     under_way.close()
+                leads = lease is not None or self._leadership.holds(session)
+                if not (leads or self._await_lead(session)):
+                    return
                 self._recorder.retained_log = session.retained_log
                 # Live is one who has written all there was.
                 self._become(batch.state, batch.progress or self._health.notice)

@@ -22,6 +22,9 @@ from tools.waiting import until
 
 Listen = Callable[..., Listener]
 
+FAST = Options(heartbeat=0.02)
+"""For a leader that looks often whether it still leads."""
+
 ELSEWHERE = """
 import sys
 from reactive_demo import Cache, Listener, NotifyFeed
@@ -198,6 +201,47 @@ def test_one_that_was_away_while_a_newer_one_led_stops_too(
         older.wait_until("stopped")
         assert older.status_text == f"stopped: {SUPERSEDED}"
         older.check()
+
+
+def test_a_leader_whose_redis_was_emptied_makes_way_for_a_newer_one(
+    database: str, profiles: Profiles, cache: Cache, client: redis.Redis, listen: Listen
+) -> None:
+    """Its lock has another name by then: the newer one does not meet it."""
+    older = listen(NotifyFeed(database, options=FAST), cache, takeover=True)
+    client.flushdb()
+    listen(NotifyFeed(database), cache, takeover=True).stop()
+    older.wait_until("stopped")
+    assert older.status_text == f"stopped: {SUPERSEDED}"
+    profiles.increment("ada", "likes")
+    assert cache.get("ada") is None
+
+
+def test_a_leader_whose_redis_was_emptied_leads_on_and_hears_everything(
+    database: str,
+    connection: psycopg.Connection,
+    cache: Cache,
+    client: redis.Redis,
+    listen: Listen,
+) -> None:
+    leader = listen(NotifyFeed(database, options=FAST), cache)
+    client.flushdb()
+    until("it has the lock by its new name as well", lambda: held(connection) == 2)
+    listen(NotifyFeed(database), cache, state="standby")
+    with Profiles(database) as profiles:
+        for likes in range(1, 20):
+            profiles.increment("ada", "likes")
+            cache_follows(profiles, cache, "ada")
+            assert cache.get("ada")["likes_count"] == likes
+    assert (leader.state, leader.stats.reconnects) == ("live", 0)
+
+
+def held(connection: psycopg.Connection) -> int:
+    """How many advisory locks somebody holds in this database."""
+    ((count,),) = connection.execute(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database ="
+        " (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    return count
 
 
 def test_one_that_is_superseded_closes_its_connection(

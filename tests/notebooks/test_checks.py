@@ -16,15 +16,15 @@ from tools.course import each_notebook
 from tools.execute_notebooks import SKIPPED
 
 TAKE_LONG = {
-    "02_cache_strategies",
-    "05_profile_app",
-    "06_break_it",
-    "07_how_it_heals",
-    "08_read_the_log",
-    "09_five_brokers",
-    "10_beyond_one_machine",
-    "11_your_own_table",
-    "12_how_far",
+    "02_cache_strategies": [pytest.mark.long],
+    "05_profile_app": [pytest.mark.long],
+    "06_break_it": [pytest.mark.long],
+    "07_how_it_heals": [pytest.mark.long],
+    "08_read_the_log": [pytest.mark.long],
+    "09_five_brokers": [pytest.mark.long, pytest.mark.nightly],
+    "10_beyond_one_machine": [pytest.mark.long],
+    "11_your_own_table": [pytest.mark.long],
+    "12_how_far": [pytest.mark.long, pytest.mark.nightly],
 }
 
 ATTEMPT = """
@@ -44,7 +44,7 @@ else:
 StartKernel = Callable[[], Any]
 
 
-@pytest.mark.parametrize("path", each_notebook(**{name: [pytest.mark.long] for name in TAKE_LONG}))
+@pytest.mark.parametrize("path", each_notebook(**TAKE_LONG))
 @pytest.mark.usefixtures("blank")
 def test_each_check_fails_before_its_step_and_passes_after_it(
     path: Path, start_kernel: StartKernel

@@ -2,14 +2,14 @@
 
 Nobody waits a minute here. A pause takes 3 s, and whatever of ours would end within a minute ends
 within that: time-outs, intervals, and what is left of a key's life in Redis. The chapters are
-walked side by side, each on servers of its own.
+walked side by side, each on servers of its own; what measures comes last.
 """
 
 import os
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import nbformat
@@ -17,12 +17,15 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
-from tools.course import NOTEBOOKS
+from tools.course import each_notebook
 from tools.execute_notebooks import SKIPPED, VARIES
 from tools.kernels import Kernel
 
 PAUSE = 3.0
 """Seconds, in place of a minute: longer than each of our shortened time-outs."""
+
+BUSY = "12_how_far"
+"""Measures what the machine can do, and so comes after the others: their time-outs are short."""
 
 HURRY = """
 import inspect as _inspect, io as _io, sys as _sys
@@ -56,11 +59,21 @@ with _client.open_redis(_stack.redis_url) as _redis:
 
 
 @pytest.fixture(scope="module")
-def walks() -> Iterator[dict[Path, Future[list[str]]]]:
-    """Walk through all chapters at once, each in a thread that mostly sleeps."""
+def walks(request: pytest.FixtureRequest) -> Iterator[dict[Path, Future[list[str]]]]:
+    """Walk through the chapters that were asked for, each in a thread that mostly sleeps."""
+    paths = [
+        item.callspec.params["path"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module is request.module
+    ]
     starting = threading.Lock()  # all servers at once would be slow to start
-    with ThreadPoolExecutor(len(NOTEBOOKS)) as threads:
-        yield {path: threads.submit(walk, path, starting) for path in NOTEBOOKS}
+    with ThreadPoolExecutor(len(paths)) as threads:
+        begun = {p: threads.submit(walk, p, starting) for p in paths if p.stem != BUSY}
+        others = list(begun.values())
+        for path in paths:
+            if path not in begun:
+                begun[path] = threads.submit(lambda p=path: wait(others) and walk(p, starting))
+        yield begun
 
 
 def walk(path: Path, starting: threading.Lock) -> list[str]:
@@ -87,7 +100,8 @@ def seen(outputs: list[NotebookNode]) -> str:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.nightly
+@pytest.mark.parametrize("path", each_notebook())
 def test_nothing_breaks_for_a_reader_who_pauses_to_think(
     path: Path, walks: dict[Path, Future[list[str]]]
 ) -> None:

@@ -117,9 +117,10 @@ def script(old: str, new: str = "") -> Callable[[Cache], None]:
     """The script that writes a batch, with some of its text replaced."""
 
     def mutate(cache: Cache) -> None:
-        text = cache._apply.script
+        store = cache._store
+        text = store._apply.script
         assert old in text
-        cache._apply = cache._redis.register_script(text.replace(old, new))
+        store._apply = store.client.register_script(text.replace(old, new))
 
     return mutate
 

@@ -4,7 +4,6 @@ A reader writes answers into the notebooks, runs them, and makes new ones beside
 is tested: what counts is what git tracks, and a change counts once it is staged.
 """
 
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -60,10 +59,6 @@ LONG = {
     FOLDER / f"{name}.ipynb"
     for name in ("08_read_the_log", "09_five_brokers", "10_beyond_one_machine", "12_how_far")
 }
-NIGHTLY = re.compile(
-    r"test_pauses\.py|test_walk\.py|test_(log_)?machine\.py|test_a_million_rows_fill"
-    r"|test_regenerate\.py|test_checks\.py(?!.*\[0[0-7]_)"
-)
 copy_course = _course.copy
 
 
@@ -82,15 +77,10 @@ def each_notebook(**marks: Any) -> list[Any]:
 
 @pytest.hookimpl
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have `make test-long` run the notebooks that measure, or wait for servers to restart.
-
-    What fills two cores for minutes by itself is left to `make test-nightly`.
-    """
+    """Have `make test-long` run the notebooks that measure, or wait for servers to restart."""
     for item in items:
         if item.path in LONG:
             item.add_marker(pytest.mark.long)
-        if item.get_closest_marker("long") and NIGHTLY.search(item.nodeid):
-            item.add_marker(pytest.mark.nightly)
 
 
 @pytest.hookimpl

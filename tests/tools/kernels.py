@@ -19,7 +19,7 @@ class Kernel:
 
     def __init__(self) -> None:
         self._client = NotebookClient(
-            new_notebook(cells=[new_code_cell()]),
+            new_notebook(),
             timeout=60,
             kernel_name="python3",
             resources={"metadata": {"path": str(FOLDER)}},
@@ -34,7 +34,9 @@ class Kernel:
     def run(self, cell: NotebookNode) -> list[NotebookNode]:
         """Run a copy of the cell and return its outputs; CellExecutionError if it fails."""
         copy = new_code_cell(cell.source, metadata=cell.metadata)
-        self._client.execute_cell(copy, 0)
+        cells = self._client.nb.cells
+        cells.append(copy)  # each has a place of its own, where what it displays is updated
+        self._client.execute_cell(copy, len(cells) - 1)
         return list(copy.outputs)
 
     def ask(self, source: str) -> str:

@@ -29,11 +29,17 @@ class Lab:
     token: str
     notebooks: Path
     """Those of the reader's copy."""
+    unopened: dict[str, str]
+    """What they read like before anybody opened one: a lab saves what it shows."""
 
     def address(self, notebook: str, workspace: str) -> str:
         """Return the address at which `notebook` opens in the workspace."""
         path = f"{self.url}lab/workspaces/{workspace}/tree/notebooks/{notebook}"
         return f"{path}?token={self.token}"
+
+    def deliver(self, notebook: str, name: str) -> None:
+        """Put an unopened `notebook` beside the others, as `name`: it gets a kernel of its own."""
+        (self.notebooks / name).write_text(self.unopened[notebook], encoding="utf-8")
 
 
 def start_lab(folder: Path, *arguments: str) -> tuple[subprocess.Popen[bytes], Lab]:
@@ -78,7 +84,9 @@ def serve(
         os.killpg(server.pid, signal.SIGKILL)
         raise
     facts = _facts(runtime)
-    return server, Lab(facts["url"], facts["token"], checkout / FOLDER / "notebooks")
+    notebooks = checkout / FOLDER / "notebooks"
+    unopened = {path.name: path.read_text("utf-8") for path in notebooks.glob("*.ipynb")}
+    return server, Lab(facts["url"], facts["token"], notebooks, unopened)
 
 
 def await_kernel(page: Page) -> None:
