@@ -84,7 +84,7 @@ def _add_course(commands: Commands) -> None:
         "chapters",
         nargs="*",
         metavar="CHAPTER",
-        help="a number, such as 02; default: all. What you have changed is put by beside it.",
+        help="a number, such as 02; default: all. What you have changed is kept beside it.",
     )
     renew.set_defaults(run=_renew)
 
