@@ -73,17 +73,17 @@ def _around(page: Page, *selectors: str) -> dict[str, float]:
     left, top = (min(box[side] for box in boxes) for side in ("x", "y"))
     right = max(box["x"] + box["width"] for box in boxes)
     bottom = max(box["y"] + box["height"] for box in boxes)
-    return {"x": left, "y": top, "width": right - left, "height": bottom - top + 12}
+    return {"x": left, "y": top, "width": right - left, "height": bottom - top + 32}
 
 
 def save(film: Film) -> None:
     """Write the frames as a GIF; what stands still is one frame."""
     images: list[Image.Image] = []
     times: list[float] = []
-    palette = film.frames[-1][0].quantize(96)
+    palette = film.frames[-1][0].quantize(160)
     for picture, milliseconds in film.frames:
         small = picture.resize((WIDTH, picture.height * WIDTH // picture.width))
-        drawn = small.quantize(96, palette=palette, dither=Image.Dither.NONE)
+        drawn = small.quantize(160, palette=palette, dither=Image.Dither.NONE)
         if images and images[-1].tobytes() == drawn.tobytes():
             times[-1] += milliseconds
         else:

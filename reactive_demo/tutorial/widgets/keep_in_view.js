@@ -20,8 +20,8 @@ export default {
             if (number < 0 || view?.isAttached) return
             page.content.activeCellIndex = number
             view = await open(app)
+            if (window.innerWidth < WIDE) app.shell.collapseLeft()
             if (window.innerWidth >= NARROW) {
-                if (window.innerWidth < WIDE) app.shell.collapseLeft()
                 app.shell.add(view, "main", { ref: page.id, mode: "split-right" })
             }
             const { node } = view.content
@@ -42,6 +42,7 @@ async function open(app) {
 function fit(node) {
     for (const zoom of [1, 0.9, 0.8, 0.75]) {
         for (const output of node.children) output.style.zoom = zoom
-        if (node.scrollHeight <= node.clientHeight) return
+        const parts = [...node.querySelectorAll(".jp-OutputArea-output")]
+        if (parts.every(part => part.scrollHeight <= part.clientHeight + 1)) return
     }
 }
