@@ -29,6 +29,7 @@ listener = Listener(ChangeTableFeed(stack.database_url), cache, takeover=True).s
 listener.wait_until("live")
 cards = [ProfileCard(profiles, cache, "ada", listener) for _ in range(2)]
 burst = BurstButton(profiles, "ada")
+burst.layout.margin = "40px 0 0"  # below the picture, which grows by a line
 VBox([Windows(*cards), FlowView(listener, "The path of ada's changes", profiles=profiles), burst])
 """
 
