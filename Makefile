@@ -6,8 +6,6 @@ BIN := $(VENV)/bin
 UV := .tools/bin/uv
 PARALLEL := -n 3 --dist loadfile
 
-export UV_LINK_MODE := copy
-
 # Trust the certificates that this machine trusts, as pip does.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem),)
 export UV_SYSTEM_CERTS ?= true

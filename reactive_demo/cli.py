@@ -84,7 +84,7 @@ def _add_course(commands: Commands) -> None:
         "chapters",
         nargs="*",
         metavar="CHAPTER",
-        help="a number, such as 02; default: all. What you have changed is put by beside it.",
+        help="a number, such as 02; default: all. What you have changed is kept beside it.",
     )
     renew.set_defaults(run=_renew)
 
@@ -250,8 +250,8 @@ def _tell(refreshed: Refreshed) -> None:
     for chapter in refreshed.kept:
         print(
             f"reactive-demo: there is a newer version of {chapter}, and you have changed yours: "
-            f"take the newer one with `reactive-demo renew {Path(chapter).name[:2]}`, which puts "
-            "yours by.",
+            f"take the newer one with `reactive-demo renew {Path(chapter).name[:2]}`, which keeps "
+            "yours beside it.",
             file=sys.stderr,
         )
 

@@ -73,10 +73,10 @@ class WorkingCopy:
         return Refreshed(*(_chapters(names) for names in (done.added, done.updated, done.kept)))
 
     def renew(self, chapters: Sequence[str] = ()) -> list[tuple[str, str | None]]:
-        """Replace the named chapters, or everything; return each with the name that it had put by.
+        """Replace the named chapters, or everything; return each with its old version's new name.
 
-        A chapter is named by its number or its file. What the reader had changed is put by, under a
-        new name. Raises ConfigurationError if there is no such chapter.
+        A chapter is named by its number or its file. What the reader had changed is kept,
+        under a new name. Raises ConfigurationError if there is no such chapter.
         """
         delivered = self._delivered()
         renewed = []

@@ -60,7 +60,7 @@ def show_last(notebook: NotebookNode, looks: dict[str, str]) -> None:
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             view = output.get("data", {}).get(VIEW, {}).get("model_id")
-            if view in looks and VARIES in cell.metadata.get("tags", []):
+            if looks.get(view) and VARIES in cell.metadata.get("tags", []):
                 output.data[STILL] = looks[view]
 
 

@@ -29,6 +29,7 @@ listener = Listener(ChangeTableFeed(stack.database_url), cache, takeover=True).s
 listener.wait_until("live")
 cards = [ProfileCard(profiles, cache, "ada", listener) for _ in range(2)]
 burst = BurstButton(profiles, "ada")
+burst.layout.margin = "40px 0 0"  # below the picture, which grows by a line
 VBox([Windows(*cards), FlowView(listener, "The path of ada's changes", profiles=profiles), burst])
 """
 
@@ -73,17 +74,17 @@ def _around(page: Page, *selectors: str) -> dict[str, float]:
     left, top = (min(box[side] for box in boxes) for side in ("x", "y"))
     right = max(box["x"] + box["width"] for box in boxes)
     bottom = max(box["y"] + box["height"] for box in boxes)
-    return {"x": left, "y": top, "width": right - left, "height": bottom - top + 12}
+    return {"x": left, "y": top, "width": right - left, "height": bottom - top + 32}
 
 
 def save(film: Film) -> None:
     """Write the frames as a GIF; what stands still is one frame."""
     images: list[Image.Image] = []
     times: list[float] = []
-    palette = film.frames[-1][0].quantize(96)
+    palette = film.frames[-1][0].quantize(160)
     for picture, milliseconds in film.frames:
         small = picture.resize((WIDTH, picture.height * WIDTH // picture.width))
-        drawn = small.quantize(96, palette=palette, dither=Image.Dither.NONE)
+        drawn = small.quantize(160, palette=palette, dither=Image.Dither.NONE)
         if images and images[-1].tobytes() == drawn.tobytes():
             times[-1] += milliseconds
         else:

@@ -51,13 +51,14 @@ def draw(series: "Sequence[Series]") -> bytes:
 def _draw_one(axes: "Axes", series: "Series", colour: str) -> None:
     counts, costs = zip(*series.points, strict=True)
     axes.plot(counts, costs, color=colour, marker="o", markersize=5, clip_on=False)
-    for count, cost in series.points:
+    for (count, cost), below in zip(series.points, _valleys(costs), strict=True):
         axes.annotate(
             f"{cost:.3g}",
             (count, cost),
-            xytext=(0, 6),
+            xytext=(0, -6 if below else 6),
             textcoords="offset points",
             horizontalalignment="center",
+            verticalalignment="top" if below else "bottom",
             color=colour,
             fontsize=9,
         )
@@ -68,3 +69,12 @@ def _draw_one(axes: "Axes", series: "Series", colour: str) -> None:
     axes.set_xlim(-0.1 * max(counts), 1.1 * max(counts))
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
     axes.tick_params(length=0, labelsize=8)
+
+
+def _valleys(costs: "Sequence[float]") -> list[bool]:
+    """Return for each point whether the curve runs above it, so that its number goes below."""
+    around = [costs[1], *costs, costs[-2]] if len(costs) > 1 else [*costs] * 3
+    return [
+        before + after > 2 * cost
+        for before, cost, after in zip(around, costs, around[2:], strict=False)
+    ]

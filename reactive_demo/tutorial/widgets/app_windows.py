@@ -14,7 +14,7 @@ __all__ = ["AppWindows"]
 
 STYLE = """
 .rd-app-windows { display: flex; flex-wrap: wrap; gap: 8px; }
-.rd-window { flex: 1 1 270px; min-width: 0; height: 530px; border: 0; border-radius: 14px; }
+.rd-window { flex: 1 1 270px; min-width: 0; height: 560px; border: 0; border-radius: 14px; }
 @media (prefers-color-scheme: light) { [data-jp-theme-light="false"] .rd-window { filter: FLIP; } }
 @media (prefers-color-scheme: dark) { [data-jp-theme-light="true"] .rd-window { filter: FLIP; } }
 """.replace("FLIP", "invert(0.92) hue-rotate(180deg)")

@@ -1,19 +1,23 @@
 """What the text says to watch, kept in sight while the page moves."""
 
 from pathlib import Path
+from typing import Any
 
 import anywidget
 import ipywidgets
 
+from reactive_demo.screen.grid import RowGrid
 from reactive_demo.tutorial.widgets.fallback import StillPicture
 
 __all__ = ["KeepInView"]
 
+VIEW = "application/vnd.jupyter.widget-view+json"
 
-class KeepInView(StillPicture, ipywidgets.VBox):
-    """A widget, and above it a button that opens a second view of it."""
 
-    def __init__(self, widget: StillPicture) -> None:
+class KeepInView(ipywidgets.VBox):
+    """A widget, and above it a button that opens a second view of it beside the page."""
+
+    def __init__(self, widget: StillPicture | RowGrid) -> None:
         self.widget = widget
         super().__init__([_Button(), widget])
 
@@ -21,8 +25,12 @@ class KeepInView(StillPicture, ipywidgets.VBox):
         return repr(self.widget)
 
     def to_svg(self) -> str:
-        """Return the widget as a picture, for readers without a kernel."""
-        return self.widget.to_svg()
+        """Return the widget as a picture, for readers without a kernel; empty for a grid."""
+        return self.widget.to_svg() if isinstance(self.widget, StillPicture) else ""
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        still: dict[str, Any] = self.widget._repr_mimebundle_(**options)
+        return {**still, VIEW: super()._repr_mimebundle_(**options)[VIEW]}
 
 
 class _Button(anywidget.AnyWidget):

@@ -16,6 +16,12 @@ BOARD = "board"
 
 QUICK = "Cut the wire"
 
+CLOSE_VIEW = """() => {
+    for (const one of [...window.jupyterapp.shell.widgets("main")]) {
+        if (one.node.querySelector(".jp-LinkedOutputView")) one.dispose()
+    }
+}"""
+
 OpenNotebook = Callable[..., Page]
 
 
@@ -80,6 +86,20 @@ def test_the_board_fits_a_laptop_screen_and_a_narrow_one(board: Locator) -> None
                 assert overlapping(side.locator(".rd-flow-station b")) == []
                 assert overlapping(side.locator(".rd-flow-hop > *")) == []
             assert cut_rings(board.get_by_role("button")) == []
+
+
+def test_the_whole_board_stays_in_view_beside_the_page(board: Locator) -> None:
+    page = board.page
+    page.set_viewport_size({"width": 1300, "height": 800})
+    try:
+        page.get_by_role("button", name="Keep in view").click()
+        beside = page.locator(".jp-LinkedOutputView")
+        expect(beside.locator(".rd-lab-durable")).to_be_in_viewport(ratio=1)
+        expect(beside.locator(".rd-lab-controls")).to_be_in_viewport(ratio=1)
+        assert wrapped(beside.locator(".rd-tile .rd-number, .rd-lab-numbers b")) == []
+    finally:
+        page.evaluate(CLOSE_VIEW)
+        page.set_viewport_size({"width": 1300, "height": 900})
 
 
 def test_a_tile_that_is_behind_keeps_its_name(board: Locator) -> None:

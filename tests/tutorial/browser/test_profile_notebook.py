@@ -34,6 +34,12 @@ def test_a_click_in_one_window_of_the_notebook_moves_the_other(
         window = second.frame_locator(f'iframe[title^="{side}"]')
         expect(window.locator(".rd-count-likes")).to_have_text("302", timeout=SLOW)
     expect(second.get_by_role("button", name="Keep in view")).to_be_hidden()
+    beside, text = second.bounding_box(), page.locator(".jp-NotebookPanel").bounding_box()
+    assert beside
+    assert text
+    assert beside["x"] >= text["x"] + text["width"]
+    page.get_by_role("button", name="Keep in view").first.click()
+    expect(second).to_have_count(1)  # one is enough
     with dark(page):
         for frame in page.locator("iframe").all():
             expect(frame).to_have_css("filter", re.compile("^invert"))
