@@ -41,7 +41,8 @@ $$;
 -- of a type of PostgreSQL's when capture was put on. A second cast, of a text to such a type and
 -- back, is nobody's, and gives what id::text would ('true', no padding, a netmask). concat makes '' of
 -- NULL, which no key is, but what an outer join has found no row for. A numeric loses the zeros that
--- end its fraction, by its text too: 5 and 5.00 are one key.
+-- end its fraction, by its text too: 5 and 5.00 are one key. Where a trigger writes, a cast is made
+-- only of a column that still has its type: one that was given another must not make writes fail.
 -- The collation is the database's: 'Ada' and 'ada' are two keys, whatever the column thinks.
 CREATE OR REPLACE FUNCTION reactive.key_expression(relation regclass, source text) RETURNS text
 LANGUAGE sql STABLE
@@ -54,28 +55,39 @@ AS $$
            || ' COLLATE pg_catalog."default"'
     FROM (
         SELECT p.position,
-               CASE WHEN p.recast = '' AND source IN ('OLD', 'NEW') THEN p.output
-                    ELSE format(p.unless_null, p.recast) END AS as_text,
-               CASE WHEN p.base = 'bool'::regtype THEN format(p.unless_null, '::pg_catalog.bool')
-                    WHEN p.base = ANY ('{int2,int4,int8,float4,float8,numeric}'::regtype[])
-                    THEN format(p.unless_null, '::pg_catalog.numeric') END AS as_json
+               CASE WHEN NOT p.is_written
+                    THEN format('(CASE WHEN %s IS NOT NULL THEN %s%s END)', p.name, p.output, p.recast)
+                    WHEN p.recast = '' THEN p.output
+                    ELSE format('(CASE WHEN %1$s THEN %2$s%3$s ELSE %2$s END)',
+                                p.is_typed, p.output, p.recast) END AS as_text,
+               CASE WHEN p.to_json = '' THEN NULL
+                    WHEN NOT p.is_written
+                    THEN format('(CASE WHEN %s IS NOT NULL THEN %s%s END)', p.name, p.output, p.to_json)
+                    ELSE format('(CASE WHEN %1$s THEN pg_catalog.to_jsonb(%2$s%3$s) '
+                                'ELSE pg_catalog.to_jsonb(%2$s) END)',
+                                p.is_typed, p.output, p.to_json) END AS as_json
         FROM (
-            SELECT k.position, b.base, o.output,
+            SELECT k.position, n.name, o.output, source IN ('OLD', 'NEW') AS is_written,
+                   format('pg_catalog.pg_typeof(%s) OPERATOR(pg_catalog.=) ', n.name) || format(
+                       CASE d.typnamespace WHEN 'pg_catalog'::regnamespace
+                       THEN '%L::pg_catalog.regtype' ELSE 'pg_catalog.to_regtype(%L)' END,
+                       format('%I.%I', s.nspname, d.typname)) AS is_typed,
                    CASE WHEN b.base = ANY ('{bool,bpchar,inet}'::regtype[])
                         THEN format('::pg_catalog.%I::pg_catalog.text', t.typname) ELSE '' END AS recast,
-                   format('(CASE WHEN %1$s IS NOT NULL THEN %2$s%%s END)',
-                          replace(o.name, '%', '%%'), replace(o.output, '%', '%%')) AS unless_null
+                   CASE WHEN b.base = 'bool'::regtype THEN '::pg_catalog.bool'
+                        WHEN b.base = ANY ('{int2,int4,int8,float4,float8,numeric}'::regtype[])
+                        THEN '::pg_catalog.numeric' ELSE '' END AS to_json
             FROM unnest(reactive.key_columns(relation)) WITH ORDINALITY AS k (name, position)
             JOIN pg_attribute a ON a.attrelid = relation AND a.attname = k.name
-            CROSS JOIN reactive.under_domains(a.atttypid) b (base)
+            JOIN pg_type d ON d.oid = a.atttypid
+            JOIN pg_namespace s ON s.oid = d.typnamespace
+            CROSS JOIN reactive.under_domains(d.oid) b (base)
             JOIN pg_type t ON t.oid = b.base
             CROSS JOIN format('%s.%I', source, a.attname) n (name)
-            CROSS JOIN LATERAL (
-                SELECT n.name, format(CASE b.base WHEN 'numeric'::regtype
-                    THEN 'coalesce(pg_catalog.substring(pg_catalog.concat(%1$s), '
-                         '''^(-?[0-9]+([.][0-9]*[1-9])?)[.]?0*$''), pg_catalog.concat(%1$s))'
-                    ELSE 'pg_catalog.concat(%1$s)' END, n.name) AS output
-            ) o
+            CROSS JOIN format(CASE b.base WHEN 'numeric'::regtype
+                THEN 'coalesce(pg_catalog.substring(pg_catalog.concat(%1$s), '
+                     '''^(-?[0-9]+([.][0-9]*[1-9])?)[.]?0*$''), pg_catalog.concat(%1$s))'
+                ELSE 'pg_catalog.concat(%1$s)' END, n.name) o (output)
         ) p
     ) c
 $$;

@@ -196,6 +196,25 @@ def test_every_kind_of_column_is_cached_as_it_is(
     agree(database, cache, "id::text")
 
 
+@pytest.mark.parametrize("keys", ["k", "k, n"], ids=["one column", "two columns"])
+@pytest.mark.parametrize("kind", ["int", "numeric(9, 2)", "boolean", "inet", "whole"])
+def test_a_key_that_is_given_another_type_makes_no_write_fail(
+    database: str, connection: psycopg.Connection, cache: Cache, keys: str, kind: str
+) -> None:
+    connection.execute("CREATE DOMAIN whole AS int")
+    connection.execute(f"CREATE TABLE ticket (k {kind}, n int, PRIMARY KEY ({keys}))".encode())
+    install(database, "ticket")
+    connection.execute("ALTER TABLE ticket ALTER k TYPE text")
+    with psycopg.connect(database, autocommit=True) as app:
+        app.execute("INSERT INTO ticket VALUES ('A-1', 1)")
+        app.execute("UPDATE ticket SET k = 'A-2'")
+    install(database, "ticket")
+    cache = Cache(cache.redis_url, "ticket")
+    carry(database, cache)
+    key = "k" if keys == "k" else "jsonb_build_array(k, n)::text"
+    agree(database, cache, key)
+
+
 def test_excluded_columns_are_absent_from_the_cache(
     database: str, connection: psycopg.Connection, cache: Cache
 ) -> None:

@@ -223,7 +223,7 @@ def test_every_session_of_ours_is_opened_at_one_place() -> None:
     """Others try whether a server answers, ask a server of their own, or play an application."""
     own = {"servers/pair.py", "tutorial/brokers/lab.py", "tutorial/checks/ch11.py"}
     own |= {f"tutorial/{name}.py" for name in ("limits/measures", "machines/followed")}
-    own |= {"tutorial/machines/machines.py"}
+    own |= {"tutorial/machines/machines.py", "tutorial/own_table.py"}
     probes = {"postgres.py", "servers/__init__.py", "servers/engines.py", "tutorial/addresses.py"}
     package = ROOT / "reactive_demo"
     connecting = {
