@@ -62,17 +62,20 @@ def test_what_a_killed_consumer_had_stored_is_counted_once(
     strategy.rows.incremented("ada", "likes")
     words = [sys.executable, "-c", CONSUMER, *wires.urls]
     process = subprocess.Popen(words)
-    with redis.Redis.from_url(valkey_url) as client, psycopg.connect(database) as holder:
-        until("it listens", lambda: client.exists(strategy_stream()))
-        holder.execute("SELECT FROM profile FOR UPDATE")
-        strategy.write("ada", "likes")
-        until("it wants to store the message", lambda: waits_for_a_lock(database))
-        wires.redis.blackhole()  # its acknowledgement will not arrive
-        holder.rollback()
-        until("it has stored it", lambda: wires.stored() == 2)
+    try:
+        with redis.Redis.from_url(valkey_url) as client, psycopg.connect(database) as holder:
+            until("it listens", lambda: client.exists(strategy_stream()))
+            holder.execute("SELECT FROM profile FOR UPDATE")
+            strategy.write("ada", "likes")
+            until("it wants to store the message", lambda: waits_for_a_lock(database))
+            wires.redis.blackhole()  # its acknowledgement will not arrive
+            holder.rollback()
+            until("it has stored it", lambda: wires.stored() == 2)
+    finally:
         process.kill()
         process.wait(10)
-        wires.redis.cut()
+    wires.redis.cut()
+    with redis.Redis.from_url(valkey_url) as client:
         assert pending(client) == 1
         with Consumer(database, valkey_url, name="heir", patience=0.1) as heir:
             until("it is acknowledged", lambda: pending(client) == 0)
