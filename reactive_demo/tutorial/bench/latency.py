@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from reactive_demo.tutorial.bench.followers import PIPELINES, following
+from reactive_demo.tutorial.bench.followers import PEERS, PIPELINES, following
 from reactive_demo.tutorial.bench.places import Places
 from reactive_demo.tutorial.bench.probe import Probe
 
@@ -29,7 +29,7 @@ def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
         with following(places, pipeline):
             return statistics.median(latencies(places, pipeline, count))
 
-    return {name: partial(measure, name) for name in PIPELINES}
+    return {name: partial(measure, name) for name in (*PIPELINES, *PEERS)}
 
 
 def latencies(places: Places, pipeline: str, count: int) -> list[float]:

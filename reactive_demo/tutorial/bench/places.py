@@ -8,6 +8,7 @@ from reactive_demo.capture.install import install, uninstall
 from reactive_demo.postgres import PatientConnection, open_postgres
 from reactive_demo.redis_cache.cache import Cache
 from reactive_demo.servers import Stack
+from reactive_demo.tutorial.bench.debezium import DEBEZIUM
 from reactive_demo.tutorial.chapter_setup import (
     drop_database,
     forget,
@@ -61,6 +62,8 @@ class Places:
             self.published()
         elif pipeline == "the change table":
             self.captured()
+        elif pipeline == DEBEZIUM:
+            self.bare()
         else:
             self.article()
 

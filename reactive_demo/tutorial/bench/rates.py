@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from reactive_demo.tutorial.bench.followers import PIPELINES
+from reactive_demo.tutorial.bench.followers import PEERS, PIPELINES
 from reactive_demo.tutorial.bench.places import Places
 from reactive_demo.tutorial.bench.probe import beside_writers, percentile
 from reactive_demo.tutorial.bench.writes import flood
@@ -36,7 +36,7 @@ class AtRate:
             self._middle.setdefault(pipeline, []).append(percentile(taken, 50))
             return percentile(taken, 99)
 
-        return {name: partial(measure, name) for name in PIPELINES}
+        return {name: partial(measure, name) for name in (*PIPELINES, *PEERS)}
 
     def note(self, pipeline: str, _: float, *, quick: bool) -> str:
         """Return the median."""

@@ -14,7 +14,7 @@ from functools import partial
 
 from reactive_demo.errors import ReactiveDemoError
 from reactive_demo.servers.engines import postgres_programs
-from reactive_demo.tutorial.bench.followers import ARTICLE, DURABLE, following
+from reactive_demo.tutorial.bench.followers import ARTICLE, DURABLE, PEERS, following
 from reactive_demo.tutorial.bench.places import PROFILES, Places
 
 __all__ = ["GOAL", "ROUNDS", "UNIT", "WORK", "flood", "pipelines"]
@@ -53,6 +53,7 @@ def pipelines(places: Places, *, quick: bool) -> dict[str, Callable[[], float]]:
         "the article's, with its consumer": followed(ARTICLE),
         "the change table, capture alone": under(places.captured, nullcontext),
         **{f"{pipeline}, with the listener": followed(pipeline) for pipeline in DURABLE},
+        **{f"{peer}, with a handler": followed(peer) for peer in PEERS},
     }
 
 
