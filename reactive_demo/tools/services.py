@@ -2,7 +2,7 @@
 
 import logging
 import signal
-import threading
+import socket
 import time
 from contextlib import suppress
 
@@ -124,10 +124,33 @@ def remove_cache(redis_url: str, table: str) -> int:
     return len(keys)
 
 
-def ended_by_signal() -> threading.Event:
+class EndEvent:
+    """Is set by SIGTERM and SIGINT, and by `set` in any thread; one for a process.
+
+    It is no `threading.Event`. A handler runs in the main thread, and would wait for ever for a
+    lock that this thread holds just then; and a signal that comes just before the main thread waits
+    for a lock is handled after the wait. So a signal is a byte in a socket, put there before any
+    handler runs.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+
+    def set(self) -> None:
+        """Set it."""
+        with suppress(BlockingIOError):  # there is a byte already
+            self._writer.send(b"\0")
+
+    def wait(self) -> None:
+        """Wait until it is set."""
+        self._reader.recv(1, socket.MSG_PEEK)
+
+
+def ended_by_signal() -> EndEvent:
     """Log to the error stream from now on; return an event that SIGTERM and SIGINT set."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    return ended
+    return EndEvent()

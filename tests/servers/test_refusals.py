@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -121,12 +122,14 @@ def test_an_error_of_a_server_is_one_sentence(error: Exception, sentence: str) -
     assert in_a_sentence(error) == sentence
 
 
-def listen(*variables: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        ["env", *variables, sys.executable, "-m", "reactive_demo", "listen"],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@contextmanager
+def listen(*variables: str) -> Iterator[subprocess.Popen[str]]:
+    words = ["env", *variables, sys.executable, "-m", "reactive_demo", "listen"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # where the test has failed; else it has ended
 
 
 def says(process: subprocess.Popen[str], words: str) -> None:
