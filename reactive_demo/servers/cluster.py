@@ -9,9 +9,7 @@ with `stop()`, and on Linux with this process, however that ends.
 
 import ctypes
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,15 +24,12 @@ from redis.crc import key_slot
 
 from reactive_demo.errors import UnavailableError
 from reactive_demo.servers.engines import valkey_programs
+from reactive_demo.servers.ports import HOST, free_port
 
 __all__ = ["SLOTS", "EmbeddedCluster", "EmbeddedSentinel", "Node"]
 
 SLOTS = 16_384
 
-HOST = "127.0.0.1"
-
-PORTS = (20_000, 32_000)
-"""Below those that the system gives to clients."""
 
 PORTS_TRIED = 5
 
@@ -438,15 +433,6 @@ class EmbeddedSentinel(_Topology):
     def _knows_all(self, sentinel: Node) -> bool:
         facts: Any = sentinel.client.sentinel_master(self.NAME)
         return bool((facts["num-other-sentinels"], facts["num-slaves"]) == (2, 1))
-
-
-def free_port() -> int:
-    """Return a port of loopback that is free now, and that no client is given for a connection."""
-    while True:
-        port = random.randrange(*PORTS)  # noqa: S311
-        with suppress(OSError), socket.socket() as probe:
-            probe.bind((HOST, port))
-            return port
 
 
 def _info(node: Node) -> dict[str, str]:

@@ -3,6 +3,8 @@
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,12 +39,14 @@ class Likes(NamedTuple):
 
     def write(self, times: int, username: str = "ada") -> None:
         """Write that many likes; one that the broker does not take is told, and written again."""
-        while times:
-            try:
-                self.strategy.write(username, "likes")
-            except UnavailableError:
-                continue
-            times -= 1
+        for _ in range(times):
+            until("the broker takes it", partial(self._is_taken, username), timeout=40)
+
+    def _is_taken(self, username: str) -> bool:
+        with suppress(UnavailableError):
+            self.strategy.write(username, "likes")
+            return True
+        return False
 
 
 @pytest.fixture(params=KINDS)
