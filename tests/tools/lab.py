@@ -95,9 +95,14 @@ def await_kernel(page: Page) -> None:
     page.evaluate(
         """async () => {
             const panel = window.jupyterapp.shell.currentWidget
-            await panel.context.ready
-            await panel.sessionContext.ready
-            await panel.sessionContext.session.kernel.info
+            const answer = async () => {
+                await panel.context.ready
+                await panel.sessionContext.ready
+                await panel.sessionContext.session.kernel.info
+            }
+            await Promise.race([
+                answer(), new Promise((_, fail) => setTimeout(fail, 60000, "No kernel answers.")),
+            ])
         }"""
     )
     bar = page.locator("#jp-main-statusbar")

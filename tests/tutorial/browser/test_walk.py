@@ -28,7 +28,10 @@ RUN = """async number => {
     const {content} = window.jupyterapp.shell.currentWidget
     content.deselectAll()
     content.activeCellIndex = number
-    await window.jupyterapp.commands.execute("notebook:run-cell")
+    await Promise.race([
+        window.jupyterapp.commands.execute("notebook:run-cell"),
+        new Promise((_, fail) => setTimeout(fail, 180000, "The cell does not end.")),
+    ])
 }"""
 """Run one cell, and return when it is done."""
 
