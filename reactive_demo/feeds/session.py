@@ -19,6 +19,10 @@ from reactive_demo.waiting import StopEvent
 
 __all__ = ["DurableFeed", "DurableSession", "Feed", "Session"]
 
+EVICTING = 600.0
+"""Seconds that a session may be idle while the cache removes rows: it looks at every one, some
+hundred thousand a second."""
+
 
 class Session:
     """A connection that listens on a channel, if any, until it is closed or lost.
@@ -123,9 +127,8 @@ class DurableSession(Session):
         super().__init__(feed.database_url, name, channel, feed.options)
         try:
             self._table = describe(self.connection, feed.table)
-            # A leader that is frozen does not keep the lead.
-            idle = f"SET idle_session_timeout = '{3 * self.options.heartbeat:g}s'"
-            self.connection.execute(f"{SETTINGS}; {idle}".encode())
+            self.connection.execute(SETTINGS.encode())
+            self._may_be_idle(3 * self.options.heartbeat)
             self._statements = Statements(self._table, self.connection, **statements)
             self._incarnation = str(self._statements.one("incarnation")[0])
             self._rows = Rows(self._statements, self.options, self._check_unchanged)
@@ -141,6 +144,19 @@ class DurableSession(Session):
         self, cursor: str | None, stopping: StopEvent, *, fill: bool = True
     ) -> Iterator[Batch]:
         """Yield the same. Raises NotCapturedError when capture is taken off, or put on anew."""
+        for batch in self._batches(cursor, stopping, fill=fill):
+            if batch.evict_below is None:
+                yield batch
+            else:
+                self._may_be_idle(EVICTING)
+                yield batch
+                self._may_be_idle(3 * self.options.heartbeat)
+
+    def _may_be_idle(self, seconds: float) -> None:
+        """Have the server end the session after so long: a frozen leader does not keep the lead."""
+        self.connection.execute(f"SET idle_session_timeout = '{seconds:g}s'".encode())
+
+    def _batches(self, cursor: str | None, stopping: StopEvent, *, fill: bool) -> Iterator[Batch]:
         try:
             if cursor is None:
                 cursor = yield from self._begin(stopping, fill=fill)

@@ -668,3 +668,22 @@ def test_of_a_backlog_one_batch_is_written_while_the_next_is_read(
     assert words[-1] == "finished", "before the cursor moves"
     assert words.count("begun") == words.count("finished") >= 3
     assert listener.stats.applied == 1_600
+
+
+def test_a_cache_may_take_long_to_remove_what_is_gone(
+    database: str, cache: Cache, client: redis.Redis, durable: Durable, profiles: Profiles
+) -> None:
+    """Meanwhile the session is idle, for longer than a leader that follows may be."""
+    profiles.increment("ada", "likes")
+    feed = durable.follow(database, options=Options(heartbeat=0.3))
+    listener = Listener(feed, cache)
+
+    def pause(status: str) -> None:
+        if "removing" in status:
+            client.client_pause(2_000)
+
+    listener.observe(pause)
+    with listener:
+        listener.wait_until("live")
+        assert listener.stats.reconnects == 0
+    agree(database, cache)
