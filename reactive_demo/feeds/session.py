@@ -144,25 +144,14 @@ class DurableSession(Session):
         self, cursor: str | None, stopping: StopEvent, *, fill: bool = True
     ) -> Iterator[Batch]:
         """Yield the same. Raises NotCapturedError when capture is taken off, or put on anew."""
-        for batch in self._batches(cursor, stopping, fill=fill):
-            if batch.evict_below is None:
-                yield batch
-            else:
-                self._may_be_idle(EVICTING)
-                yield batch
-                self._may_be_idle(3 * self.options.heartbeat)
-
-    def _may_be_idle(self, seconds: float) -> None:
-        """Have the server end the session after so long: a frozen leader does not keep the lead."""
-        self.connection.execute(f"SET idle_session_timeout = '{seconds:g}s'".encode())
-
-    def _batches(self, cursor: str | None, stopping: StopEvent, *, fill: bool) -> Iterator[Batch]:
         try:
             if cursor is None:
                 cursor = yield from self._begin(stopping, fill=fill)
                 if cursor is None:
                     return
+                self._may_be_idle(EVICTING)
                 yield Batch(State.CATCHING_UP, evict_below="0", progress="removing what is gone")
+                self._may_be_idle(3 * self.options.heartbeat)
                 self._check_unchanged()
                 yield Batch(State.CATCHING_UP, cursor=cursor)
             yield from self._follow(cursor, stopping)
@@ -176,6 +165,10 @@ class DurableSession(Session):
     def _follow(self, cursor: str, stopping: StopEvent) -> Iterator[Batch]:
         """Yield what changed after `cursor`, and then what changes, until `stopping`."""
         raise NotImplementedError
+
+    def _may_be_idle(self, seconds: float) -> None:
+        """Have the server end the session after so long: a frozen leader does not keep the lead."""
+        self.connection.execute(f"SET idle_session_timeout = '{seconds:g}s'".encode())
 
     def _check_unchanged(self) -> None:
         self._statements.check_unchanged(self._incarnation)

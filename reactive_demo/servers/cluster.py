@@ -30,7 +30,6 @@ __all__ = ["SLOTS", "EmbeddedCluster", "EmbeddedSentinel", "Node"]
 
 SLOTS = 16_384
 
-
 PORTS_TRIED = 5
 
 PATIENCE = 30.0

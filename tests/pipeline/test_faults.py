@@ -687,3 +687,17 @@ def test_a_cache_may_take_long_to_remove_what_is_gone(
         listener.wait_until("live")
         assert listener.stats.reconnects == 0
     agree(database, cache)
+
+
+def test_a_truncation_with_many_changes_after_it_is_read(
+    database: str, connection: psycopg.Connection, cache: Cache, listen: Listen
+) -> None:
+    """The cache removes what is gone while the changes are still being read."""
+    connection.execute("INSERT INTO public.profile VALUES ('old')")
+    listen(database, cache).stop()
+    connection.execute("TRUNCATE public.profile")
+    connection.execute(
+        "INSERT INTO public.profile SELECT 'user ' || n FROM generate_series(1, 2000) n"
+    )
+    listen(database, cache)
+    agree(database, cache)
