@@ -24,6 +24,9 @@ __all__ = ["SERVERS", "PostgreSQL", "Server", "Valkey", "postgres_programs", "va
 
 POSTGRES_MAJOR = 18
 
+UNQUOTABLE = '"$`\\'
+"""What is special to a shell even in double quotes, which is all that initdb puts round a path."""
+
 
 class Server(Protocol):
     """The interface between a supervisor and its server."""
@@ -71,6 +74,7 @@ class PostgreSQL:
                 missing_ok=True
             )  # stale: the supervisor holds its lock
             return
+        self._check_path()
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
         self.account.own(draft)
@@ -113,6 +117,18 @@ class PostgreSQL:
             template = url.replace("@/reactive_demo?", "@/postgres?")
             with psycopg.connect(template, autocommit=True, connect_timeout=5) as connection:
                 connection.execute("CREATE DATABASE reactive_demo")
+
+    def _check_path(self) -> None:
+        """Refuse a path that initdb, which calls its neighbours through a shell, cannot quote."""
+        if not set(UNQUOTABLE).intersection(str(self._programs)):
+            return
+        mend = "install this package in another folder, or set"
+        if self._programs.is_relative_to(self.directory.folder):
+            mend = "set REACTIVE_DEMO_HOME to another folder, or"
+        raise ReactiveDemoError(
+            f"PostgreSQL's programs cannot run from {self._programs}, whose path has one of "
+            f"{' '.join(UNQUOTABLE)} in it: {mend} DATABASE_URL to a server of your own."
+        )
 
     def _check_version(self) -> None:
         try:

@@ -11,9 +11,7 @@ import pytest
 
 from reactive_demo import Stack, read_sql
 from reactive_demo.capture.install import CAPTURE, PROFILE
-from reactive_demo.servers.engines import PostgreSQL
-from reactive_demo.servers.run_as import RunAs
-from reactive_demo.servers.server_dir import ServerDir
+from reactive_demo.servers.engines import postgres_programs
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path.name for path in (ROOT / "sql").glob("0*.sql"))
@@ -107,9 +105,8 @@ def test_an_editable_install_reads_the_same_sql(name: str, installed: Path) -> N
     assert (installed / "reactive_demo" / "capture" / "sql" / name).read_text() == text
 
 
-def test_psql_runs_the_files_as_they_are_and_again(database_url: str, tmp_path: Path) -> None:
-    postgres = PostgreSQL(ServerDir(tmp_path), RunAs.for_servers()).command(tmp_path)[0]
-    psql = Path(str(postgres)).with_name("psql")
+def test_psql_runs_the_files_as_they_are_and_again(database_url: str) -> None:
+    psql = postgres_programs() / "psql"
     for path in [ROOT / "sql" / name for name in FILES] * 2:
         done = subprocess.run(
             [psql, "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-f", path, database_url],

@@ -112,6 +112,14 @@ def test_programs_that_nobody_can_reach_are_copied(home: Home, closed_programs: 
 
 @pytest.mark.long
 @as_root
+@pytest.mark.usefixtures("no_namespaces", "closed_programs")
+def test_a_home_that_programs_cannot_be_copied_to_is_an_error(home: Home, stack: Stack) -> None:
+    with pytest.raises(ReactiveDemoError, match="set REACTIVE_DEMO_HOME to another folder"):
+        Home(home.path / "$HOME").connect(redis_url=stack.redis_url)
+
+
+@pytest.mark.long
+@as_root
 @pytest.mark.usefixtures("namespaces")
 def test_programs_in_another_users_folder_are_copied(home: Home, closed_programs: Path) -> None:
     os.chown(closed_programs, nobody.pw_uid, nobody.pw_gid)

@@ -10,11 +10,14 @@ import psycopg
 import pytest
 
 from reactive_demo import ReactiveDemoError, Stack
+from reactive_demo.servers.engines import postgres_programs
+from reactive_demo.servers.run_as import RunAs
 from reactive_demo.settings import CHECKOUT, Settings
 from servers.homes import Home, answer
 
 NAMES = {
-    "spaces, quotes and letters": 'it\'s "my" $HOME\\ Grüße ☃',
+    "spaces and letters": "it's my Grüße ☃",
+    "what a shell would read": 'a "quoted" $HOME\\',
     "a very long path": "/".join(["long" * 15] * 4),
 }
 
@@ -26,6 +29,11 @@ def mode(path: Path) -> int:
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 def test_any_path_will_do(home: Home, name: str) -> None:
     unusual = Home(home.path / name)
+    copied = not RunAs.for_servers().reaches(postgres_programs())
+    if copied and "$" in name:
+        with pytest.raises(ReactiveDemoError, match="set REACTIVE_DEMO_HOME to another folder"):
+            unusual.connect()
+        return
     with unusual.connect() as stack:
         assert answer(stack.database_url, stack.redis_url)
         assert mode(unusual.path) == 0o700
