@@ -354,7 +354,13 @@ def _resync(options: argparse.Namespace) -> None:
     from reactive_demo.tools.services import resync  # noqa: PLC0415
 
     with _connect() as servers:
-        count = resync(servers.database_url, servers.redis_url, options.table, feed=_feed(options))
+        count = resync(
+            servers.database_url,
+            servers.redis_url,
+            options.table,
+            feed=_feed(options),
+            report=lambda status: print(f"reactive-demo: {status}", file=sys.stderr),
+        )
     print(f"The cache holds {count:,} rows of {options.table}.")
 
 

@@ -1,9 +1,11 @@
 """What is behind `reactive-demo listen`, `resync` and `uninstall`."""
 
 import logging
+import math
 import signal
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import psycopg
@@ -43,8 +45,10 @@ def listen(
     """
     ended = ended_by_signal()
 
-    def log_status(text: str) -> None:
-        log.info("%s: %s", table, text)
+    told = StatusReport(lambda text: log.info("%s: %s", table, text))
+
+    def follow_status(text: str) -> None:
+        told(text)
         if text.startswith(State.STOPPED):
             ended.set()
 
@@ -53,7 +57,7 @@ def listen(
             log.warning("%s: %s", table, missing)
     source = InstalledFeed(database_url, table, feed=feed, options=options)
     with Listener(source, Cache(redis_url, table)) as listener:
-        listener.observe(log_status)
+        listener.observe(follow_status)
         ended.wait()
 
 
@@ -70,18 +74,24 @@ def resync(
     timeout: float = 3600,
     *,
     feed: str | None = None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> int:
     """Fill the cache of `table` again; return how many rows it holds then.
 
     The leader fills it; without one, a listener runs until it is done. It follows this database
-    even if the cache followed another one, or a later timeline.
+    even if the cache followed another one, or a later timeline. `report` is given its status, at
+    each change.
 
-    Raises UnavailableError after `timeout` seconds, and the error that ends the listener.
+    Raises what opening the feed raises, and the cache is then left as it is: NotCapturedError if
+    the table is not captured. Raises UnavailableError after `timeout` seconds, and the error that
+    ends the listener.
     """
     cache = Cache(redis_url, table)
-    cache.forget_cursor()
     source = InstalledFeed(database_url, table, feed=feed)
+    with source.open():  # a listener would try again, for as long as nobody installs it
+        cache.forget_cursor()
     with Listener(source, cache, whatever_database=True) as listener:
+        listener.observe(StatusReport(report))
         deadline = time.monotonic() + timeout
         while not cache.has_cursor():
             listener.check()
@@ -122,6 +132,22 @@ def remove_cache(redis_url: str, table: str) -> int:
                     batch.unlink(key)
                 batch.execute()
     return len(keys)
+
+
+class StatusReport:
+    """Passes on the status of a listener: how a fill comes along, no more than once a second."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._quiet_until = -math.inf
+
+    def __call__(self, text: str) -> None:
+        """Pass on `text`, unless it is progress and the last was a moment ago."""
+        if text.startswith(State.CATCHING_UP):
+            if time.monotonic() < self._quiet_until:
+                return
+            self._quiet_until = time.monotonic() + 1
+        self._say(text)
 
 
 class EndEvent:

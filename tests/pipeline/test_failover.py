@@ -68,8 +68,17 @@ def connect(url: str) -> psycopg.Connection:
 
 
 def unship(pair: PostgresPair) -> None:
-    """Let the standby receive nothing from here on."""
+    """Let the standby, which has all there is, receive nothing from here on."""
+    with connect(pair.primary.url) as primary:
+        (written,) = primary.execute("SELECT pg_current_wal_lsn()").fetchone() or ()
     with psycopg.connect(pair.standby.url, autocommit=True) as connection:
+        until(
+            "it has what was written",
+            lambda: (
+                connection.execute("SELECT pg_last_wal_replay_lsn() >= %s", [written]).fetchone()
+                == (True,)
+            ),
+        )
         connection.execute("ALTER SYSTEM SET primary_conninfo = ''")
         connection.execute("SELECT pg_reload_conf()")
         until(
