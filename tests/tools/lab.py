@@ -121,6 +121,17 @@ def run_all(page: Page, timeout: float = 120) -> None:
     expect(page.locator('[data-mime-type="application/vnd.jupyter.stderr"]')).to_have_count(0)
 
 
+def close_views(page: Page) -> None:
+    """Close what `Keep in view` has opened."""
+    page.evaluate(
+        """() => {
+            for (const one of [...window.jupyterapp.shell.widgets("main")]) {
+                if (one.node.querySelector(".jp-LinkedOutputView")) one.dispose()
+            }
+        }"""
+    )
+
+
 def _leave_out_unanswered_checks(notebooks: Path) -> None:
     """Remove the checks of exercises, which fail as long as there is no answer."""
     for path in notebooks.glob("*.ipynb"):

@@ -31,6 +31,27 @@ function overlapping(parts) {
     .filter(([, b]) => meet(a, b)).map(([second]) => `${first} / ${second}`))
 }
 
+// Relative luminance, as WCAG defines it, of a colour that covers what is behind it.
+function luminance(colour) {
+  const [red, green, blue] = colour.match(/[\d.]+/g).map((part) => {
+    const share = part / 255
+    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4
+  })
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+}
+
+function faint(parts) {
+  const seen = (part) => {
+    const { backgroundColor } = getComputedStyle(part)
+    return backgroundColor.startsWith("rgba") ? seen(part.parentElement) : backgroundColor
+  }
+  return parts.flatMap((part) => {
+    const both = [getComputedStyle(part).color, seen(part)].map(luminance).sort((a, b) => b - a)
+    const contrast = (both[0] + 0.05) / (both[1] + 0.05)
+    return contrast < 4 ? [`${part.textContent}: ${contrast.toFixed(1)}`] : []
+  })
+}
+
 function cut(button) {
   button.focus({ focusVisible: true })
   const { outlineWidth, outlineOffset } = getComputedStyle(button)

@@ -1,4 +1,4 @@
-"""What only shows on the screen: white slabs, wrapped numbers, cut focus rings, covered words."""
+"""What only shows on the screen: white slabs, wrapped numbers, cut rings, faint words and more."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +22,11 @@ def wrapped(parts: Locator) -> list[str]:
 def overlapping(parts: Locator) -> list[str]:
     """Return the pairs of texts that cover each other."""
     return list(parts.evaluate_all(_script("overlapping")))
+
+
+def faint(parts: Locator) -> list[str]:
+    """Return the texts whose contrast with what is behind them is below 4 to 1."""
+    return list(parts.evaluate_all(_script("faint")))
 
 
 def cut_rings(buttons: Locator) -> list[str]:

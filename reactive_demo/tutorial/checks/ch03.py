@@ -119,7 +119,7 @@ def trigger_announces(db: Connection, ear: Connection) -> Verdict:
                     f"The {operation} of a row with {likes} likes was announced as {messages[0]}. "
                     f"{MESSAGES}."
                 )
-    return Verdict("INSERT, UPDATE, DELETE are announced; a name with quotes survives")
+    return Verdict("INSERT, UPDATE and DELETE are announced, with the row as JSON")
 
 
 def table_is_empty(db: Connection, ear: Connection) -> Verdict:

@@ -147,8 +147,8 @@ def hold_a_transaction(lab: FaultLab) -> str:
             waiting.execute("COMMIT")
             pipeline.record(connection)
     return (
-        f"A transaction changed {slow} and waited; meanwhile the nine other profiles got a like "
-        "and were cached; then it committed."
+        f"A transaction changed {slow}, and committed only after the nine others were liked and "
+        "cached."
     )
 
 
@@ -165,8 +165,8 @@ def write_a_large_row(lab: FaultLab) -> str:
             else:
                 answers.append(f"accepted the {pipeline.name} one's")
     return (
-        f"The application wrote a row of {LARGE:,} bytes to each table. PostgreSQL "
-        f"{' and '.join(answers)}."
+        f"The application wrote a row of {LARGE:,} bytes to each table.\n"
+        f"PostgreSQL {' and '.join(answers)}."
     )
 
 
@@ -176,9 +176,9 @@ def deliver_again(lab: FaultLab) -> str:
         _repeat_notifications(lab.article, connection)
         again = _repeat_reading(lab.durable, connection)
     return (
-        "Every profile got a like; then the notifications from before it were sent again, twice. "
-        f"The durable side was set back and made to read again, and {again}; a batch of a listener "
-        "that no longer leads was turned away."
+        "Every profile got a like; then the notifications from before it were sent again, twice.\n"
+        f"The durable side was set back and made to read again, and {again};\n"
+        "a batch of a listener that no longer leads was turned away."
     )
 
 

@@ -1,5 +1,6 @@
 """The fault lab's board: a button for each fault, and the two pipelines side by side."""
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
@@ -227,11 +228,11 @@ class Side(ipywidgets.VBox):
         super().close()
 
 
-def _result(article: str, durable: str) -> str:
-    return (
-        f'<div class="rd-lab-result"><span>{escape(article)}</span>'
-        f"<span>{escape(durable)}</span></div>"
-    )
+def _result(*sides: str) -> str:
+    """Return the words for both sides; a number and its unit stay on one line."""
+    words = (re.sub(r"(?<=\d) (?=s$)", "&nbsp;", escape(side)) for side in sides)
+    spans = "".join(f"<span>{side}</span>" for side in words)
+    return f'<div class="rd-lab-result">{spans}</div>'
 
 
 def _in_words(score: Score) -> Sequence[str]:

@@ -13,8 +13,9 @@ from reactive_demo.tutorial.widgets.fallback import StillPicture
 __all__ = ["AppWindows"]
 
 STYLE = """
-.rd-app-windows { display: flex; flex-wrap: wrap; gap: 8px; }
+.rd-app-windows { container-type: inline-size; display: flex; flex-wrap: wrap; gap: 8px; }
 .rd-window { flex: 1 1 270px; min-width: 0; height: 560px; border: 0; border-radius: 14px; }
+@container (380px < width <= 430px) or (760px < width <= 868px) { .rd-window { height: 480px; } }
 @media (prefers-color-scheme: light) { [data-jp-theme-light="false"] .rd-window { filter: FLIP; } }
 @media (prefers-color-scheme: dark) { [data-jp-theme-light="true"] .rd-window { filter: FLIP; } }
 """.replace("FLIP", "invert(0.92) hue-rotate(180deg)")
@@ -42,7 +43,7 @@ class AppWindows(StillPicture, ipywidgets.HTML):
             f'<style>{STYLE}</style><div class="rd-app-windows">{frames}</div>'
             "<p>In windows of their own: "
             f'<a href="{address}" target="_blank" style="{LINK}">{address}</a></p>',
-            layout={"width": "100%"},
+            layout={"width": "auto"},
         )
 
     def __repr__(self) -> str:

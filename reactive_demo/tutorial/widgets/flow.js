@@ -27,10 +27,11 @@ function element(tag, className, text = "", attributes = {}) {
   return made;
 }
 
+// A time with its unit, which stay on one line.
 function ms(time) {
   if (time === null || time === undefined) return "–";
-  if (time < 0.1) return "< 0.1 ms";
-  return time >= 1000 ? `${(time / 1000).toFixed(1)} s` : `${time.toFixed(time < 10 ? 1 : 0)} ms`;
+  if (time < 0.1) return "<\u00a00.1\u00a0ms";
+  return time >= 1000 ? `${(time / 1000).toFixed(1)}\u00a0s` : `${time.toFixed(time < 10 ? 1 : 0)}\u00a0ms`;
 }
 
 const number = (count) => count.toLocaleString("en");

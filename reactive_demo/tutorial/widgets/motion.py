@@ -64,7 +64,7 @@ class Dot:
 class Motion:
     """Collects what happens until the next frame; the caller must synchronize threads.
 
-    Counts start from `before`.
+    Counts start from `before`, times with the first change that is applied after it.
     """
 
     def __init__(self, table: str, before: Stats = NOTHING) -> None:
@@ -156,6 +156,7 @@ class Motion:
         self._painting.clear()
         for dot in ready:
             lines += self._lines(dot)
+        times = stats if stats.applied > self._before.applied else NOTHING
         return {
             "dots": [self._dot(dot, ready[0].applied_batch.heard_at) for dot in ready],
             "counts": {
@@ -168,9 +169,9 @@ class Motion:
                 "quarantined": stats.quarantined - self._before.quarantined,
             },
             "hops": [
-                _ms(h) for h in (self._write.hop, stats.announce, stats.apply, self._show.hop)
+                _ms(h) for h in (self._write.hop, times.announce, times.apply, self._show.hop)
             ],
-            "latency": _ms(stats.latency),
+            "latency": _ms(times.latency),
             "minute": self._minute(int(now)),
             "lines": lines[-MAX_LINES:],
         }

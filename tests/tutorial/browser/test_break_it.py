@@ -7,20 +7,14 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from reactive_demo.tutorial.faults import FAULTS, Fault
-from tools.lab import Lab, run_all
-from tools.looks import cut_rings, dark, narrow, overlapping, white, wrapped
+from tools.lab import Lab, close_views, run_all
+from tools.looks import cut_rings, dark, faint, narrow, overlapping, white, wrapped
 
 NAME = "06_break_it.ipynb"
 BOARD = "board"
 """The cell that shows it; the ones after it click by themselves."""
 
 QUICK = "Cut the wire"
-
-CLOSE_VIEW = """() => {
-    for (const one of [...window.jupyterapp.shell.widgets("main")]) {
-        if (one.node.querySelector(".jp-LinkedOutputView")) one.dispose()
-    }
-}"""
 
 OpenNotebook = Callable[..., Page]
 
@@ -98,7 +92,7 @@ def test_the_whole_board_stays_in_view_beside_the_page(board: Locator) -> None:
         expect(beside.locator(".rd-lab-controls")).to_be_in_viewport(ratio=1)
         assert wrapped(beside.locator(".rd-tile .rd-number, .rd-lab-numbers b")) == []
     finally:
-        page.evaluate(CLOSE_VIEW)
+        close_views(page)
         page.set_viewport_size({"width": 1300, "height": 900})
 
 
@@ -115,6 +109,13 @@ def test_a_tile_that_is_behind_keeps_its_name(board: Locator) -> None:
 def test_the_board_is_dark_in_the_dark_theme(board: Locator) -> None:
     with dark(board.page):
         assert white(board) == []
+
+
+def test_the_words_on_the_board_can_be_read_in_both_themes(board: Locator) -> None:
+    words = board.locator("button, .rd-number, .rd-caption, .rd-lab-said p, .rd-state")
+    assert faint(words) == []
+    with dark(board.page):
+        assert faint(words) == []
 
 
 def test_repair_puts_the_cache_right_and_keeps_the_count(board: Locator) -> None:

@@ -5,10 +5,16 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
-from tools.lab import run_all
+from tools.lab import close_views, run_all
 from tools.looks import dark, narrow, wrapped
 
 SLOW = 60_000
+
+OVERHANG = """its => {
+    const right = one => one.getBoundingClientRect().right
+    return Math.max(...[...its.querySelectorAll("iframe")].map(right)) - right(its)
+}"""
+"""By how many pixels the frames are wider than the output that holds them."""
 
 
 def test_a_click_in_one_window_of_the_notebook_moves_the_other(
@@ -43,6 +49,12 @@ def test_a_click_in_one_window_of_the_notebook_moves_the_other(
     with dark(page):
         for frame in page.locator("iframe").all():
             expect(frame).to_have_css("filter", re.compile("^invert"))
+    for width in (1300, 700):
+        page.set_viewport_size({"width": width, "height": 1200})
+        for one in (page.locator(".jp-NotebookPanel"), second):
+            output = one.locator(".jp-OutputArea-output", has=page.locator("iframe"))
+            assert output.evaluate(OVERHANG) <= 0
+    close_views(page)
     with narrow(page):
         for window in windows:
             assert wrapped(window.locator("button, .rd-number")) == []

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from reactive_demo.tutorial.working_copy import FIRST
 from tools.lab import Lab, await_kernel, run_all
+from tools.looks import dark, faint
 
 NAME = "04_reactive_cache.ipynb"
 COUNTERS = ("Followings", "Followers", "Likes")
@@ -56,6 +57,13 @@ def test_the_burst_button_shows_its_progress_and_the_labels_keep_up(page: Page) 
     page.get_by_role("button", name="Burst: 1,000 likes").click()
     expect(page.locator(".rd-count-likes").last).to_have_text(str(before + 1000), timeout=20_000)
     expect(page.locator(".rd-burst")).to_contain_text("1,000 of 1,000 committed")
+
+
+def test_the_words_on_the_buttons_can_be_read_in_both_themes(page: Page) -> None:
+    buttons = page.locator(":is(.rd-card, .rd-burst) button")
+    assert faint(buttons) == []
+    with dark(page):
+        assert faint(buttons) == []
 
 
 @pytest.mark.long

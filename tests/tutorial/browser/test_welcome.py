@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tools.lab import run_all
+from tools.lab import close_views, run_all
 from tools.looks import cut_rings, dark, narrow, overlapping, white, wrapped
 from tools.waiting import until
 
@@ -131,7 +131,7 @@ def test_a_click_sends_one_dot_the_whole_way(page: Page) -> None:
     assert way[-1] - way[0] == pytest.approx(centres[-1] - centres[0], abs=30)
     assert way == sorted(way)
     for figure in page.locator(".rd-flow-last").all():
-        expect(figure).to_have_text(re.compile(r"^(< )?[\d.]+ m?s$"))
+        expect(figure).to_have_text(re.compile(r"^(<\s)?[\d.]+\sm?s$"))
     wire = page.locator(".rd-flow-wire")
     for words in (
         "NOTIFY reactive_change public.profile",
@@ -181,6 +181,21 @@ def test_cards_and_flow_are_on_one_screen(page: Page) -> None:
         assert wrapped(together.locator(".rd-flow-last, .rd-flow-median, .rd-number")) == []
         assert overlapping(together.locator(".rd-flow-station > *, .rd-flow-hop > *")) == []
         assert cut_rings(together.get_by_role("button")) == []
+
+
+def test_in_half_of_a_narrow_window_no_number_covers_another(page: Page) -> None:
+    """`Keep in view` puts the view beside the page if it was pressed while there was room."""
+    page.get_by_role("button", name="Keep in view").click()
+    beside = page.locator(".jp-LinkedOutputView")
+    try:
+        for width in (1300, 1000, 700):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.evaluate(FRAMES, 3)
+            assert overlapping(beside.locator(".rd-flow-station > *, .rd-flow-hop > *")) == []
+            assert wrapped(beside.locator(".rd-flow-last, .rd-number")) == []
+    finally:
+        close_views(page)
+        page.set_viewport_size({"width": 1300, "height": 900})
 
 
 @pytest.mark.parametrize("width", [1300, 700])

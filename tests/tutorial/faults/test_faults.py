@@ -27,6 +27,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[FaultLab]:
 def test_the_article_loses_and_the_durable_side_does_not(lab: FaultLab, fault: Fault) -> None:
     outcome = break_it(lab, fault)
     assert outcome.did.endswith(".")
+    assert max(map(len, outcome.did.splitlines())) < 110, "a page of JupyterLab breaks it in a word"
     assert outcome.article.lost > 0
     assert (outcome.durable.lost, outcome.durable.stale) == (0, 0)
 

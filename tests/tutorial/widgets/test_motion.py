@@ -98,10 +98,17 @@ def test_a_minute_has_the_worst_latency_of_each_second() -> None:
 
 
 def test_times_are_told_in_milliseconds_and_unknown_ones_as_none() -> None:
-    stats = Stats(announce=Hop(0.00123, 0.002), latency=Hop(None, 1.5))
+    stats = Stats(applied=1, announce=Hop(0.00123, 0.002), latency=Hop(None, 1.5))
     frame = Motion("profile").frame(1, stats)
     assert frame["hops"] == [[None, None], [1.23, 2], [None, None], [None, None]]
     assert frame["latency"] == [None, 1500]
+
+
+def test_no_time_is_told_before_a_change_has_passed() -> None:
+    before = Stats(applied=5, announce=Hop(0.001, 0.001), latency=Hop(0.002, 0.002))
+    frame = Motion("profile", before).frame(1, before)
+    assert frame["hops"] == [[None, None]] * 4
+    assert frame["latency"] == [None, None]
 
 
 def test_it_counts_from_its_beginning() -> None:
