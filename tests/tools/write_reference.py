@@ -59,6 +59,9 @@ SECTIONS = {
 FORMER = {"set_aside", "words", "aside"}
 """Names that are kept for those who use them."""
 
+ITEM = " " * 4
+"""What belongs to an item of a list is so far to the right: GitHub takes two, MkDocs does not."""
+
 
 def reference() -> str:
     """Return the page."""
@@ -89,8 +92,8 @@ class Entry:
         found += [field for init in inits for field in self._attributes(init.body)]
         found += [self._method(method) for method in methods]
         items = [
-            textwrap.indent(f"**`{name}`**: {inspect.cleandoc(words)}\n", "  ").replace(
-                "  ", "- ", 1
+            textwrap.indent(f"**`{name}`**: {inspect.cleandoc(words)}\n", ITEM).replace(
+                ITEM, "- ", 1
             )
             for name, words in found
             if words and not name.startswith("_") and name not in FORMER
@@ -152,9 +155,9 @@ def commands() -> Iterator[str]:
         for option in command._actions:
             if option.dest != "help":
                 words = " ".join(option.option_strings) or option.metavar
-                yield f"  - `{words}`" + (f": {option.help}" if option.help else "")
+                yield f"{ITEM}- `{words}`" + (f": {option.help}" if option.help else "")
         if command.epilog:
-            yield f"\n  {command.epilog}\n"
+            yield f"\n{ITEM}{command.epilog}\n"
     yield f"\n{parser.epilog}\n"
 
 
