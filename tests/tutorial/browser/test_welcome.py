@@ -131,7 +131,7 @@ def test_a_click_sends_one_dot_the_whole_way(page: Page) -> None:
     assert way[-1] - way[0] == pytest.approx(centres[-1] - centres[0], abs=30)
     assert way == sorted(way)
     for figure in page.locator(".rd-flow-last").all():
-        expect(figure).to_have_text(re.compile(r"^(< )?[\d.]+ m?s$"))
+        expect(figure).to_have_text(re.compile(r"^(<\s)?[\d.]+\sm?s$"))
     wire = page.locator(".rd-flow-wire")
     for words in (
         "NOTIFY reactive_change public.profile",
@@ -181,6 +181,21 @@ def test_cards_and_flow_are_on_one_screen(page: Page) -> None:
         assert wrapped(together.locator(".rd-flow-last, .rd-flow-median, .rd-number")) == []
         assert overlapping(together.locator(".rd-flow-station > *, .rd-flow-hop > *")) == []
         assert cut_rings(together.get_by_role("button")) == []
+
+
+def test_the_flow_can_be_read_at_any_width(page: Page) -> None:
+    at_rest(page)
+    flow = page.locator(".rd-flow")
+    flow.locator(".rd-flow-median").evaluate_all(
+        "parts => parts.forEach(part => { part.textContent = 'median 150\\u00a0ms' })"
+    )
+    try:
+        for width in range(260, 640, 20):  # beside a page of 700 px, or as wide as the page
+            flow.evaluate("(flow, width) => { flow.style.width = `${width}px` }", width)
+            words = flow.locator(".rd-flow-station > *, .rd-flow-hop > *")
+            assert overlapping(words) == [], width
+    finally:
+        flow.evaluate("flow => { flow.style.width = '' }")
 
 
 @pytest.mark.parametrize("width", [1300, 700])
