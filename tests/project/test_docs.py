@@ -33,10 +33,11 @@ def test_the_durable_path_is_an_evenings_reading() -> None:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_what_belongs_to_an_item_is_indented_far_enough_for_the_site(path: Path) -> None:
-    """MkDocs ends the list otherwise, and the items after it are one paragraph."""
+def test_a_list_goes_on_after_what_belongs_to_an_item_on_the_site_too(path: Path) -> None:
+    """MkDocs makes one paragraph of the items after it otherwise."""
     prose = FENCED.sub("", path.read_text(encoding="utf-8"))
     assert re.findall(r"^(?:\n {1,3}\S| {1,3}[-*] ).*", prose, re.MULTILINE) == []
+    assert re.findall(r"^\n {4}[^-\s].*\n(?: .*\n)*[-*] .*", prose, re.MULTILINE) == []
 
 
 def test_the_reference_is_current() -> None:

@@ -60,7 +60,10 @@ FORMER = {"set_aside", "words", "aside"}
 """Names that are kept for those who use them."""
 
 ITEM = " " * 4
-"""What belongs to an item of a list is so far to the right: GitHub takes two, MkDocs does not."""
+"""What belongs to an item of a list is so far to the right, and ends with an empty line.
+
+GitHub does with less, MkDocs does not.
+"""
 
 
 def reference() -> str:
@@ -92,9 +95,7 @@ class Entry:
         found += [field for init in inits for field in self._attributes(init.body)]
         found += [self._method(method) for method in methods]
         items = [
-            textwrap.indent(f"**`{name}`**: {inspect.cleandoc(words)}\n", ITEM).replace(
-                ITEM, "- ", 1
-            )
+            _item(f"**`{name}`**: {inspect.cleandoc(words)}\n")
             for name, words in found
             if words and not name.startswith("_") and name not in FORMER
         ]
@@ -143,6 +144,12 @@ class Entry:
 
     def _text(self, node: ast.AST | None) -> str:
         return (ast.get_source_segment(self._source, node) if node else None) or "None"
+
+
+def _item(words: str) -> str:
+    """Return an item of a list; another may follow."""
+    item = textwrap.indent(words, ITEM).replace(ITEM, "- ", 1)
+    return f"{item}\n" if "\n\n" in item else item
 
 
 def commands() -> Iterator[str]:

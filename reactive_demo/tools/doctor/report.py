@@ -102,5 +102,6 @@ def _row(line: Line) -> str:
     shown = f'<strong style="color: {COLOURS[line.state]}">{mark}</strong>'
     subject = f'<span style="white-space: nowrap">{escape(line.subject)}</span>'
     words = CODE.sub(r"<code>\1</code>", escape(line.words, quote=False))
-    cells = (subject, shown, words)
+    found = f'<span style="overflow-wrap: anywhere">{words}</span>'  # names are long
+    cells = (subject, shown, found)
     return "<tr>" + "".join(f"<td {CELL}>{cell}</td>" for cell in cells) + "</tr>"
