@@ -35,15 +35,17 @@ CREATE TABLE shop.order_item (
 );
 INSERT INTO shop.orders (customer) VALUES ('ada'), ('alan');
 INSERT INTO shop.order_item
-    SELECT id, line, product, price FROM shop.orders,
-    (VALUES (1, 'a loom', 120.00), (2, 'thread', 4.50)) AS basket (line, product, price);
+    SELECT id, line, product, price
+    FROM shop.orders, (VALUES (1, 'a loom', 120.00), (2, 'thread', 4.50))
+        AS basket (line, product, price);
 """
 
 IN_SHOP = (
     "INSERT INTO shop.orders (customer) VALUES ('grace') RETURNING id",
     (
-        "UPDATE shop.orders SET status = CASE status WHEN 'open' THEN 'paid' ELSE 'open' END"
-        " WHERE customer = 'ada' RETURNING id"
+        "UPDATE shop.orders\n"
+        "SET status = CASE status WHEN 'open' THEN 'paid' ELSE 'open' END\n"
+        "WHERE customer = 'ada' RETURNING id"
     ),
     "DELETE FROM shop.orders WHERE customer = 'grace' RETURNING id",
 )

@@ -147,6 +147,12 @@ def test_the_verdict_counts_and_the_table_tells_in_words() -> None:
     assert "&lt;b&gt;&amp;&lt;/b&gt;" in html
 
 
+def test_a_command_is_code_in_the_table_and_quoted_in_a_terminal() -> None:
+    report = Report((Line("x", State.OK, "run `ANALYZE <table>`"),))
+    assert "run <code>ANALYZE &lt;table&gt;</code><" in report._repr_html_()
+    assert "run `ANALYZE <table>`" in report.text()
+
+
 def test_long_words_are_wrapped_beside_their_subject() -> None:
     text = Report((Line("x", State.OK, "many words " * 20),)).text(60)
     first, second, *_ = text.splitlines()

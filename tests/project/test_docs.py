@@ -3,11 +3,15 @@
 import re
 from pathlib import Path
 
+import pytest
+
 import reactive_demo
 from tools.write_reference import SECTIONS, TARGET, reference
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.md")]
+FENCED = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"`([\w./]+\.(?:py|sql|lua))`")
 
 
@@ -26,6 +30,14 @@ def test_the_durable_path_is_an_evenings_reading() -> None:
     names = FILE.findall(table)
     assert len(names) == len(set(names)) > 15
     assert sum(len((ROOT / name).read_text().splitlines()) for name in names) <= 2000
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_list_goes_on_after_what_belongs_to_an_item_on_the_site_too(path: Path) -> None:
+    """MkDocs makes one paragraph of the items after it otherwise."""
+    prose = FENCED.sub("", path.read_text(encoding="utf-8"))
+    assert re.findall(r"^(?:\n {1,3}\S| {1,3}[-*] ).*", prose, re.MULTILINE) == []
+    assert re.findall(r"^\n {4}[^-\s].*\n(?: .*\n)*[-*] .*", prose, re.MULTILINE) == []
 
 
 def test_the_reference_is_current() -> None:

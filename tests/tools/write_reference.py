@@ -59,6 +59,12 @@ SECTIONS = {
 FORMER = {"set_aside", "words", "aside"}
 """Names that are kept for those who use them."""
 
+ITEM = " " * 4
+"""What belongs to an item of a list is so far to the right, and ends with an empty line.
+
+GitHub does with less, MkDocs does not.
+"""
+
 
 def reference() -> str:
     """Return the page."""
@@ -89,9 +95,7 @@ class Entry:
         found += [field for init in inits for field in self._attributes(init.body)]
         found += [self._method(method) for method in methods]
         items = [
-            textwrap.indent(f"**`{name}`**: {inspect.cleandoc(words)}\n", "  ").replace(
-                "  ", "- ", 1
-            )
+            _item(f"**`{name}`**: {inspect.cleandoc(words)}\n")
             for name, words in found
             if words and not name.startswith("_") and name not in FORMER
         ]
@@ -142,6 +146,12 @@ class Entry:
         return (ast.get_source_segment(self._source, node) if node else None) or "None"
 
 
+def _item(words: str) -> str:
+    """Return an item of a list; another may follow."""
+    item = textwrap.indent(words, ITEM).replace(ITEM, "- ", 1)
+    return f"{item}\n" if "\n\n" in item else item
+
+
 def commands() -> Iterator[str]:
     """Yield a line for each command, and one for each of its options."""
     parser = build_parser()
@@ -152,9 +162,9 @@ def commands() -> Iterator[str]:
         for option in command._actions:
             if option.dest != "help":
                 words = " ".join(option.option_strings) or option.metavar
-                yield f"  - `{words}`" + (f": {option.help}" if option.help else "")
+                yield f"{ITEM}- `{words}`" + (f": {option.help}" if option.help else "")
         if command.epilog:
-            yield f"\n  {command.epilog}\n"
+            yield f"\n{ITEM}{command.epilog}\n"
     yield f"\n{parser.epilog}\n"
 
 

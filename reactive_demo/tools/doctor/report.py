@@ -1,5 +1,6 @@
 """The doctor's report: one line for each finding, shown as text or as a table."""
 
+import re
 import shutil
 import textwrap
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ COLOURS = {
     State.WARNING: "var(--jp-warn-color1, #b26a00)",
     State.MEND: "var(--jp-error-color1, #c62828)",
 }
+
+CODE = re.compile(r"`([^`]+)`")
 
 CELL = 'align="left" valign="top" style="text-align: left; vertical-align: top"'
 
@@ -98,5 +101,7 @@ def _row(line: Line) -> str:
     mark = f"{MARKS[line.state]}&nbsp;{line.state}"
     shown = f'<strong style="color: {COLOURS[line.state]}">{mark}</strong>'
     subject = f'<span style="white-space: nowrap">{escape(line.subject)}</span>'
-    cells = (subject, shown, escape(line.words, quote=False))
+    words = CODE.sub(r"<code>\1</code>", escape(line.words, quote=False))
+    found = f'<span style="overflow-wrap: anywhere">{words}</span>'  # names are long
+    cells = (subject, shown, found)
     return "<tr>" + "".join(f"<td {CELL}>{cell}</td>" for cell in cells) + "</tr>"

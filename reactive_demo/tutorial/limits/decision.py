@@ -9,6 +9,10 @@ from reactive_demo.tutorial.limits.picture import Curve
 
 __all__ = ["Decision", "Limits", "decide"]
 
+WORDS = 'align="left" style="text-align: left"'
+FIGURE = 'align="right" style="text-align: right; white-space: nowrap"'
+"""GitHub reads the attributes only."""
+
 NEEDED = ("writers", "latency", "backlog", "payload", "queue")
 
 
@@ -59,10 +63,13 @@ class Decision(dict[str, Limits]):
         return "\n".join("  ".join(row) for row in (self.HEAD, *self._rows()))
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{word}</th>" for word in self.HEAD)
+        first, *ways = self.HEAD
+        head = f"<th {WORDS}>{first}</th>" + "".join(f"<th {FIGURE}>{way}</th>" for way in ways)
         body = "".join(
-            f"<tr><th>{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>"
-            for row in self._rows()
+            f"<tr><th {WORDS}>{first}</th>"
+            + "".join(f"<td {FIGURE}>{cell}</td>" for cell in cells)
+            + "</tr>"
+            for first, *cells in self._rows()
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 

@@ -30,8 +30,9 @@ function element(tag, className, text = "", attributes = {}) {
 // A time with its unit, which stay on one line.
 function ms(time) {
   if (time === null || time === undefined) return "–";
-  if (time < 0.1) return "<\u00a00.1\u00a0ms";
-  return time >= 1000 ? `${(time / 1000).toFixed(1)}\u00a0s` : `${time.toFixed(time < 10 ? 1 : 0)}\u00a0ms`;
+  const words = time < 0.1 ? "< 0.1 ms"
+    : time >= 1000 ? `${(time / 1000).toFixed(1)} s` : `${time.toFixed(time < 10 ? 1 : 0)} ms`;
+  return words.replaceAll(" ", "\u00a0"); // no line ends between a number and its unit
 }
 
 const number = (count) => count.toLocaleString("en");

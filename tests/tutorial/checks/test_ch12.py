@@ -98,6 +98,9 @@ def test_a_decision_needs_all_figures_and_shows_them(measured: Any) -> None:
     text = repr(decide(measured))
     assert "lost  500 changes/s  400 changes/s" in text
     assert "9,000 bytes" in text
+    html = decide(measured)._repr_html_()
+    assert '<th align="left" style="text-align: left">after an absence</th>' in html
+    assert 'white-space: nowrap">500 changes/s</td>' in html
     del measured.pictures["queue"]
     with pytest.raises(ReactiveDemoError, match="Not measured yet: queue"):
         decide(measured)
