@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tools.lab import close_views, run_all
+from tools.lab import run_all
 from tools.looks import cut_rings, dark, narrow, overlapping, white, wrapped
 from tools.waiting import until
 
