@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -14,6 +14,7 @@ from reactive_demo.errors import ConfigurationError
 
 __all__ = [
     "Sentinels",
+    "rabbitmq_port",
     "read_database_url",
     "read_kafka_servers",
     "read_rabbitmq_url",
@@ -24,7 +25,7 @@ __all__ = [
     "without_password",
 ]
 
-SECRET = "(?i:password|secret)"  # noqa: S105  (a pattern)
+SECRET = "(?i:password|secret|ssl_options)"  # noqa: S105  (a pattern)
 """What the name of an option contains whose value must not be shown, as a regular expression."""
 
 ESCAPE = (
@@ -127,6 +128,11 @@ def read_rabbitmq_url(text: str, name: str = "RABBITMQ_URL") -> str:
     if not fits or "@" in parts.path:
         raise _wrong(name, url, None, RABBITMQ_FORMS)
     return url
+
+
+def rabbitmq_port(parts: SplitResult) -> int:
+    """Return the port that a URL of RabbitMQ's names, or means."""
+    return parts.port or (5671 if parts.scheme == "amqps" else 5672)
 
 
 def read_kafka_servers(text: str, name: str = "KAFKA_BOOTSTRAP_SERVERS") -> str:

@@ -112,7 +112,7 @@ def open_redis(redis_url: str, *, retries: int = 1) -> redis.Redis:
     """
     retry = Retry(NoBackoff(), retries, supported_errors=LOST)
     if watched := sentinels(redis_url):
-        client = _sentinel(Sentinel, watched).master_for(
+        client = _sentinel(Sentinel, watched, Retry(NoBackoff(), 0)).master_for(
             watched.name, retry=retry, **_of_a_primary(watched)
         )
         return cast("redis.Redis", client)
@@ -154,7 +154,7 @@ def open_async_redis(redis_url: str) -> AsyncRedis:
     """Return the same as `open_redis` for an event loop."""
     retry = AsyncRetry(NoBackoff(), 1, supported_errors=LOST)
     if watched := sentinels(redis_url):
-        client = _sentinel(AsyncSentinel, watched).master_for(
+        client = _sentinel(AsyncSentinel, watched, AsyncRetry(NoBackoff(), 0)).master_for(
             watched.name, retry=retry, **_of_a_primary(watched)
         )
         return cast("AsyncRedis", client)
@@ -302,15 +302,16 @@ def _address(seed: str) -> tuple[str, int]:
     return parts.get("host", "localhost"), parts.get("port", 6379)
 
 
-def _sentinel(kind: Any, watched: Sentinels) -> Any:
-    """Return the sentinels' client, of that kind."""
+def _sentinel(kind: Any, watched: Sentinels, once: Retry | AsyncRetry) -> Any:
+    """Return the sentinels' client, of that kind; it asks each once, and then the next."""
     login = {
         name: watched.options[f"sentinel_{name}"]
         for name in ("username", "password")
         if f"sentinel_{name}" in watched.options
     }
     patience = {"socket_timeout": SENTINEL_TIMEOUT, "socket_connect_timeout": SENTINEL_TIMEOUT}
-    return kind(watched.addresses, sentinel_kwargs={**patience, **login, "decode_responses": True})
+    asked = {**patience, **login, "decode_responses": True, "retry": once}
+    return kind(watched.addresses, sentinel_kwargs=asked)
 
 
 def _of_a_primary(watched: Sentinels) -> dict[str, Any]:

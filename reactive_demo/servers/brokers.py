@@ -18,6 +18,7 @@ from reactive_demo.servers.ports import free_port
 from reactive_demo.servers.run_as import RunAs
 from reactive_demo.servers.server_dir import ServerDir
 from reactive_demo.servers.wheels import carried, reachable
+from reactive_demo.urls import rabbitmq_port
 
 __all__ = [
     "Kafka",
@@ -163,7 +164,7 @@ def rabbitmq_program() -> Path:
 def probe_rabbitmq(url: str) -> None:
     """Say hello in AMQP 0-9-1. Raises OSError unless the server answers in kind."""
     parts = urlsplit(url)
-    address = (unquote(parts.hostname or "localhost"), parts.port or 5672)
+    address = (unquote(parts.hostname or "localhost"), rabbitmq_port(parts))
     if parts.scheme == "amqps":
         socket.create_connection(address, TIMEOUT).close()  # it would speak TLS
         return

@@ -5,6 +5,7 @@ them say nothing.
 """
 
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -61,7 +62,12 @@ def open_channel(url: str, *, heartbeat: int) -> BlockingChannel:
 def _parameters(url: str) -> pika.URLParameters:
     try:
         return pika.URLParameters(url)
-    except (TypeError, ValueError):
+    except OSError as error:  # ssl_options names a file, and OpenSSL's own errors are such too
+        raise ConfigurationError(
+            f"The broker's URL names a certificate or key that cannot be read ({first_line(error)}"
+            "): correct its ssl_options."
+        ) from None
+    except (AttributeError, SyntaxError, TypeError, ValueError):
         raise ConfigurationError(
             "The broker's URL has a port or a parameter that is not accepted: correct or remove it."
         ) from None
@@ -92,8 +98,14 @@ def sentence(error: Exception) -> ReactiveDemoError:
                 f"RabbitMQ refuses ({words}): correct its URL, or give that user the right."
             )
         return UnavailableError(f"RabbitMQ refuses ({words}): mend that there; it is tried again.")
+    said = _said(error)
+    if isinstance(_below(error), ssl.SSLCertVerificationError):
+        return UnavailableError(
+            f"RabbitMQ's certificate is not trusted ({said}): correct it there, or name its CA in "
+            "the URL's ssl_options."
+        )
     return UnavailableError(
-        f"RabbitMQ does not answer ({_said(error)}): start that server, or correct its URL."
+        f"RabbitMQ does not answer ({said}): start that server, or correct its URL."
     )
 
 
@@ -108,7 +120,11 @@ def _reply(error: Exception) -> tuple[int, str]:
 
 def _said(error: Exception) -> str:
     """Return what the client, or the system below it, says."""
-    below = getattr(error.args[0] if error.args else None, "exception", None)
     if isinstance(error, AMQPConnectorException):  # which quotes Python at length
         return f"nothing within {TIMEOUT:.0f} s"
-    return first_line(below or error) or type(error).__name__
+    return first_line(_below(error)) or type(error).__name__
+
+
+def _below(error: Exception) -> Exception:
+    """Return what the client wraps, if it does."""
+    return getattr(error.args[0] if error.args else None, "exception", None) or error

@@ -16,7 +16,8 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -26,6 +27,7 @@ from confluent_kafka import (
     KafkaException,
     Message,
     Producer,
+    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
@@ -41,7 +43,7 @@ from reactive_demo.errors import (
 from reactive_demo.sinks.broker import BrokerSink, ValueRefusedError
 from reactive_demo.urls import read_kafka_servers
 
-__all__ = ["KafkaSink", "sentence"]
+__all__ = ["KafkaSink", "error_of", "sentence"]
 
 TIMEOUT = 5.0
 """Seconds to wait for an answer."""
@@ -51,6 +53,9 @@ RECENT = 1_000
 
 GONE = b"\x00"
 """The key of a message about no row in particular: no text of PostgreSQL's contains it."""
+
+QUIET: dict[str, Any] = {"log_level": 0, "error_cb": lambda _: None}
+"""Settings of every client: what it would print is raised."""
 
 AWAY = (
     KafkaError._TRANSPORT,  # noqa: SLF001
@@ -72,6 +77,8 @@ class KafkaSink(BrokerSink):
     """The changes of one table, in a topic of Kafka's, `reactive_demo.<table>` unless named.
 
     A new topic gets `partitions`; one that exists stays as it is, and so does its retention.
+    `config` holds properties of librdkafka's, the client: TLS, a login. What the sink sets itself,
+    such as `transactional.id`, cannot be changed. Raises ConfigurationError.
     """
 
     def __init__(
@@ -81,6 +88,7 @@ class KafkaSink(BrokerSink):
         *,
         topic: str | None = None,
         partitions: int = 4,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(read_kafka_servers(servers, "The broker's address"), table, topic)
         if not re.fullmatch(r"[\w.-]{1,230}", self.topic, re.ASCII):
@@ -88,6 +96,9 @@ class KafkaSink(BrokerSink):
                 f"Kafka has no topics with the name {self.topic!r}: give one, KafkaSink(..., "
                 "topic=...), of letters, digits, dots and hyphens."
             )
+        self._settings = {**(config or {}), "bootstrap.servers": self.url, **QUIET}
+        with _translated():
+            AdminClient({**self._settings, "bootstrap.servers": ""})  # connects to nothing
         self._partitions = partitions
         self._positions = f"{self.topic}.position"
         self._producer: Producer | None = None
@@ -103,9 +114,9 @@ class KafkaSink(BrokerSink):
         """Return the number of a new term: how many there have been."""
         terms = self._terms(kind)
         with _translated():
-            _create_topic(self.url, terms, 1)
+            _create_topic(self._settings, terms, 1)
             numbers: list[int] = []
-            producer = Producer(_settings(self.url))
+            producer = Producer(self._settings)
             producer.produce(
                 terms,
                 b"a term",
@@ -117,7 +128,7 @@ class KafkaSink(BrokerSink):
 
     def current_term(self, kind: str) -> int:
         """Return the number of the newest term."""
-        with _translated(), _reader(self.url) as reader:
+        with _translated(), _reader(self._settings) as reader:
             place = TopicPartition(self._terms(kind), 0)
             with suppress(KafkaException):  # there is no such topic
                 return int(reader.get_watermark_offsets(place, timeout=TIMEOUT)[1])
@@ -140,21 +151,19 @@ class KafkaSink(BrokerSink):
         self._create_topics()
         with _translated():
             self._producer = Producer(
-                _settings(
-                    self.url,
-                    **{
-                        "transactional.id": self.topic,
-                        "transaction.timeout.ms": 10_000,
-                        "linger.ms": 0,
-                    },
-                )
+                {
+                    **self._settings,
+                    "transactional.id": self.topic,
+                    "transaction.timeout.ms": 10_000,
+                    "linger.ms": 0,
+                }
             )
             self._producer.init_transactions(TIMEOUT)
 
     def _create_topics(self) -> None:
         with _translated():
-            _create_topic(self.url, self.topic, self._partitions)
-            _create_topic(self.url, self._positions, 1, **{"cleanup.policy": "compact"})
+            _create_topic(self._settings, self.topic, self._partitions)
+            _create_topic(self._settings, self._positions, 1, **{"cleanup.policy": "compact"})
 
     def _close(self) -> None:
         if self._producer is not None:
@@ -166,7 +175,7 @@ class KafkaSink(BrokerSink):
         """Return the newest position; of no incarnation if the messages are not there any more."""
         position = self._newest_position()
         self._ends = position.pop("ends", {})
-        with _translated(), _reader(self.url) as reader:
+        with _translated(), _reader(self._settings) as reader:
             for partition, last in self._ends.items():
                 place = TopicPartition(self.topic, int(partition))
                 if last >= reader.get_watermark_offsets(place, timeout=TIMEOUT)[1]:
@@ -175,7 +184,7 @@ class KafkaSink(BrokerSink):
         return position
 
     def _newest_position(self) -> dict[str, Any]:
-        with _translated(), _reader(self.url) as reader:
+        with _translated(), _reader(self._settings) as reader:
             place = TopicPartition(self._positions, 0)
             first, end = reader.get_watermark_offsets(place, timeout=TIMEOUT)
             for start in (max(first, end - RECENT), first):
@@ -260,25 +269,17 @@ def _flush(producer: Producer, refused: Sequence[KafkaError]) -> None:
         raise KafkaException(refused[0])
 
 
-def _settings(servers: str, **more: Any) -> dict[str, Any]:
-    """Return a client's settings; what it would print is raised."""
-    quiet = {"log_level": 0, "error_cb": lambda _: None}
-    return {"bootstrap.servers": servers, **quiet, **more}
-
-
 @contextmanager
-def _reader(servers: str) -> Iterator[Consumer]:
+def _reader(settings: Mapping[str, Any]) -> Iterator[Consumer]:
     reader = Consumer(
-        _settings(
-            servers,
-            **{
-                "group.id": "reactive_demo",  # required, and not joined
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "isolation.level": "read_committed",
-                "fetch.wait.max.ms": 10,
-            },
-        )
+        {
+            **settings,
+            "group.id": "reactive_demo",  # required, and not joined
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 10,
+        }
     )
     try:
         yield reader
@@ -299,17 +300,32 @@ def _last(reader: Consumer) -> bytes | None:
     raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
 
 
-def _create_topic(servers: str, topic: str, partitions: int, **config: str) -> None:
-    """Create the topic if there is none."""
-    admin = AdminClient(_settings(servers))  # which must live until it has its answer
-    if topic in admin.list_topics(timeout=TIMEOUT).topics:
-        return
-    made = admin.create_topics([NewTopic(topic, num_partitions=partitions, config=config)])
-    try:
-        made[topic].result(TIMEOUT)
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise
+def _create_topic(settings: Mapping[str, Any], topic: str, partitions: int, **config: str) -> None:
+    """Create the topic if there is none. Each attempt to reach the broker begins here."""
+    said: list[KafkaError] = []
+    telling: dict[str, Any] = {**settings, "error_cb": said.append}
+    admin = AdminClient(telling)  # which must live until it has its answers
+    error = error_of(
+        admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT)[topic]
+    )
+    if error and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        wanted = NewTopic(topic, num_partitions=partitions, config=config)
+        error = error_of(admin.create_topics([wanted], request_timeout=TIMEOUT)[topic])
+    if error and error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+        admin.poll(0)  # only now does the client say why
+        reasons = (reason for reason in said if reason.code() != KafkaError._ALL_BROKERS_DOWN)  # noqa: SLF001
+        raise KafkaException(next(reasons, error) if error.code() in AWAY else error)
+
+
+def error_of(answer: Future[Any]) -> KafkaError | None:
+    """Wait for an answer; return its error, if that is what it is.
+
+    A client whose call is in the traceback of a future's exception is part of a cycle, and keeps
+    its threads and sockets until that is collected. What the client's other calls raise is never
+    freed at all.
+    """
+    raised = answer.exception()
+    return raised.args[0] if raised else None
 
 
 @contextmanager
@@ -329,10 +345,21 @@ def _translated() -> Iterator[None]:
 def sentence(error: Exception) -> ReactiveDemoError:
     """Return the library's error for one of the client's: what is wrong, then what to do."""
     cause = error.args[0] if isinstance(error, KafkaException) else None
-    said = cause.str() if cause else "nothing in time"
+    said = cause.str().partition(" (after ")[0] if cause else "nothing in time"
     if cause is None or cause.code() in AWAY:
         return UnavailableError(
             f"Kafka does not answer ({said}): start that server, or correct its address."
+        )
+    if cause.code() == KafkaError._INVALID_ARG:  # noqa: SLF001
+        return ConfigurationError(f"Kafka's client refuses its configuration ({said}): correct it.")
+    if cause.code() == KafkaError._SSL:  # noqa: SLF001
+        return UnavailableError(
+            f"TLS with Kafka fails ({said}): correct the certificate there, or the client's "
+            "configuration."
+        )
+    if cause.code() == KafkaError._AUTHENTICATION:  # noqa: SLF001
+        return RefusedError(
+            f"Kafka refuses the login ({said}): correct the user, the password or the mechanism."
         )
     if cause.code() in NOT_ALLOWED:
         return RefusedError(f"Kafka refuses ({said}): give that right there.")

@@ -32,6 +32,7 @@ from pika.exceptions import ChannelClosedByBroker
 from reactive_demo.errors import FencedError, ReactiveDemoError, UnavailableError
 from reactive_demo.sinks.amqp import LOST, checked, open_channel, translated
 from reactive_demo.sinks.broker import BrokerSink, ValueRefusedError
+from reactive_demo.urls import rabbitmq_port
 
 __all__ = ["RabbitSink"]
 
@@ -60,7 +61,7 @@ class RabbitSink(BrokerSink):
     def name(self) -> str:
         """The address, the virtual host and the exchange."""
         parts = urlsplit(self.url)
-        return f"{parts.hostname}:{parts.port or 5672}{parts.path}/{self.topic}"
+        return f"{parts.hostname}:{rabbitmq_port(parts)}{parts.path}/{self.topic}"
 
     def open_term(self, kind: str) -> int:
         """Return the number of a new term: how many there have been."""

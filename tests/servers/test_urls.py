@@ -232,6 +232,11 @@ def test_a_wrong_url_of_rabbitmq_is_refused_without_its_password(wrong: str) -> 
     assert "p/w" not in str(raised.value)
 
 
+def test_a_key_of_the_clients_own_is_shown_without_its_password() -> None:
+    url = "amqps://ada:s3cret@h/%2F?ssl_options={'keyfile':'k','password':'s3cret'}&heartbeat=5"
+    assert without_password(url) == "amqps://ada:***@h/%2F?ssl_options=***&heartbeat=5"
+
+
 @pytest.mark.parametrize("wrong", ["h", "kafka://h:9092", "h:9092,", "h:port", ""])
 def test_a_wrong_address_of_kafka_is_refused(wrong: str) -> None:
     with pytest.raises(ConfigurationError, match="KAFKA_BOOTSTRAP_SERVERS is not a list"):

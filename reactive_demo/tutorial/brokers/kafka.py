@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from reactive_demo.errors import ReactiveDemoError
-from reactive_demo.sinks.kafka import sentence
+from reactive_demo.sinks.kafka import error_of, sentence
 from reactive_demo.tutorial.brokers.broker import TIMEOUT, Broker, Reader
 
 __all__ = ["Kafka"]
@@ -33,12 +33,9 @@ def create_topic(url: str, topic: str, partitions: int = PARTITIONS, **config: s
     """Create the topic if there is none."""
     admin = AdminClient(settings(url))  # which must live until it has its answer
     wanted = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=config)
-    created = admin.create_topics([wanted])
-    try:
-        created[topic].result(TIMEOUT)
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise
+    error = error_of(admin.create_topics([wanted], request_timeout=TIMEOUT)[topic])
+    if error and error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+        raise KafkaException(error)
 
 
 class LogReader(Reader):

@@ -1,0 +1,136 @@
+"""Whatever is away, for however long: an attempt to reach it leaves nothing behind."""
+
+import asyncio
+import gc
+import logging
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psutil
+import psycopg
+import pytest
+import redis
+
+from reactive_demo import Stack
+from reactive_demo.errors import UnavailableError
+from reactive_demo.postgres import open_postgres
+from reactive_demo.redis_cache.client import connect_async_redis, connect_redis, open_redis
+from reactive_demo.sinks import kafka
+from reactive_demo.sinks.kafka import KafkaSink
+from reactive_demo.sinks.rabbitmq import RabbitSink
+from reactive_demo.tutorial.brokers.kafka import create_topic
+
+ATTEMPTS = 20
+
+INCARNATION = "1/1/00000001/x"
+
+
+@pytest.fixture(params=["refused", "hung up"])
+def away(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a server that is none, in either way."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = int(server.getsockname()[1])
+        if request.param == "refused":
+            server.close()
+            yield f"127.0.0.1:{port}"
+            return
+
+        def hang_up() -> None:
+            while client := server.accept()[0]:
+                client.close()
+                if over.is_set():
+                    return
+
+        over = threading.Event()
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        yield f"127.0.0.1:{port}"
+        over.set()
+        socket.create_connection(("127.0.0.1", port)).close()
+        thread.join(10)
+
+
+def to_postgres(address: str) -> Callable[[], object]:
+    return lambda: open_postgres(f"postgresql://{address}/x", "test")
+
+
+def to_redis(address: str) -> Callable[[], object]:
+    return lambda: connect_redis(f"redis://{address}/0")
+
+
+def to_redis_in_a_loop(address: str) -> Callable[[], object]:
+    return lambda: asyncio.run(connect_async_redis(f"redis://{address}/0"))
+
+
+def to_sentinels(address: str) -> Callable[[], object]:
+    return lambda: open_redis(f"redis+sentinel://{address}/primary/0").ping()
+
+
+def to_rabbitmq(address: str) -> Callable[[], object]:
+    sink = RabbitSink(f"amqp://ada:s3cret@{address}/")
+    return lambda: sink.acquire_lease(INCARNATION)
+
+
+def to_kafka(address: str) -> Callable[[], object]:
+    sink = KafkaSink(address)
+    return lambda: sink.acquire_lease(INCARNATION)
+
+
+@contextmanager
+def leaving_nothing(attempts: int) -> Iterator[None]:
+    """See that the block leaves no descriptors or threads, not even to the garbage collector.
+
+    Objects in cycles it may leave: but once they are collected, none for each attempt.
+    """
+
+    def held() -> tuple[int, int]:
+        return process.num_fds(), process.num_threads()
+
+    def kinds() -> Counter[str]:
+        gc.collect()
+        return Counter(type(each).__qualname__ for each in gc.get_objects())
+
+    process = psutil.Process()
+    known, before = kinds(), held()
+    gc.disable()
+    try:
+        yield
+        assert held() == before, "descriptors, threads"
+    finally:
+        gc.enable()
+    assert not {kind: n for kind, n in (kinds() - known).items() if n >= attempts}
+
+
+@pytest.mark.parametrize(
+    "to", [to_postgres, to_redis, to_redis_in_a_loop, to_sentinels, to_rabbitmq, to_kafka]
+)
+def test_attempts_in_vain_leave_nothing(
+    to: Callable[[str], Callable[[], object]],
+    away: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # pytest keeps each record, and so the errors in those of pika, with all that they refer to.
+    caplog.set_level(logging.CRITICAL, "pika")
+    monkeypatch.setattr(kafka, "TIMEOUT", 0.1)  # its client waits that long, whatever is wrong
+    attempt = to(away)
+
+    def in_vain() -> None:
+        with pytest.raises((psycopg.OperationalError, redis.ConnectionError, UnavailableError)):
+            attempt()
+
+    in_vain()  # imports, caches
+    with leaving_nothing(ATTEMPTS):
+        for _ in range(ATTEMPTS):
+            in_vain()
+
+
+@pytest.mark.long
+def test_a_topic_that_exists_costs_no_threads(stack: Stack, topic: str) -> None:
+    create_topic(stack.kafka_servers, topic)
+    with leaving_nothing(ATTEMPTS):
+        for _ in range(ATTEMPTS):
+            create_topic(stack.kafka_servers, topic)
