@@ -223,7 +223,7 @@ class KafkaSink(BrokerSink):
                     producer.produce(self._positions, body, b"position", 0, note)
                     _flush(producer, refused)
                 producer.commit_transaction(TIMEOUT)
-            except (KafkaException, UnavailableError):
+            except (KafkaException, SystemError, UnavailableError):
                 with suppress(KafkaException):
                     producer.abort_transaction(TIMEOUT)
                 raise
@@ -329,10 +329,25 @@ def error_of(answer: Future[Any]) -> KafkaError | None:
 
 
 @contextmanager
+def fatal_errors_raised() -> Iterator[None]:
+    """Raise what has ended a producer, where that surfaces while it reports a delivery.
+
+    Python finds the error set when the report returns, and raises a SystemError because of it.
+    """
+    try:
+        yield
+    except SystemError as error:
+        if isinstance(error.__cause__, KafkaException):
+            raise error.__cause__ from None
+        raise
+
+
+@contextmanager
 def _translated() -> Iterator[None]:
     """Raise the library's errors in place of the client's."""
     try:
-        yield
+        with fatal_errors_raised():
+            yield
     except (KafkaException, TimeoutError) as error:
         cause = error.args[0] if isinstance(error, KafkaException) else None
         if cause and cause.code() == KafkaError.MSG_SIZE_TOO_LARGE:

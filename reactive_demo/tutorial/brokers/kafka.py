@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from reactive_demo.errors import ReactiveDemoError
-from reactive_demo.sinks.kafka import error_of, sentence
+from reactive_demo.sinks.kafka import error_of, fatal_errors_raised, sentence
 from reactive_demo.tutorial.brokers.broker import TIMEOUT, Broker, Reader
 
 __all__ = ["Kafka"]
@@ -124,7 +124,9 @@ class Kafka(Broker):
             key.encode(),
             on_delivery=lambda error, _: failures.append(error) if error else None,
         )
-        if self._producer.flush(TIMEOUT) or failures:
+        with fatal_errors_raised():
+            left = self._producer.flush(TIMEOUT)
+        if left or failures:
             raise KafkaException(failures[0] if failures else KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
         return True
 
