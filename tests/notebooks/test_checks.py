@@ -16,6 +16,7 @@ from tools.course import each_notebook
 from tools.execute_notebooks import SKIPPED
 
 TAKE_LONG = {
+    "04_reactive_cache": [pytest.mark.long],
     "02_cache_strategies": [pytest.mark.long],
     "05_profile_app": [pytest.mark.long],
     "06_break_it": [pytest.mark.long],

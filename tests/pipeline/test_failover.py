@@ -215,6 +215,7 @@ def test_resync_follows_the_promotion(pair: PostgresPair, cache: Cache, listen: 
     agree(pair.primary.url, cache, timeout=SOON)
 
 
+@pytest.mark.long
 def test_a_silent_first_host_does_not_hold_up_the_second(
     pair: PostgresPair, cache: Cache, listen: Listen, silent_host: str
 ) -> None:
@@ -233,6 +234,7 @@ def test_a_silent_first_host_does_not_hold_up_the_second(
         assert audit(url, cache).agrees
 
 
+@pytest.mark.long
 def test_hosts_of_which_none_is_a_primary_are_all_named(pair: PostgresPair) -> None:
     pair.primary.kill()
     with Profiles(pair.database_url) as profiles:

@@ -1,4 +1,7 @@
-"""Take README's picture from a live lab: cards, the flow, clicks and a burst (`make picture`)."""
+"""Take README's pictures from a live lab: cards, the flow, clicks and a burst (`make picture`).
+
+One is light and one dark, as GitHub's pages are.
+"""
 
 import io
 import os
@@ -12,8 +15,9 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from tools.lab import ROOT, Lab, await_kernel, start_lab
+from tools.looks import dark
 
-PICTURE = ROOT / "notebooks" / "images" / "alive.gif"
+PICTURES = ROOT / "notebooks" / "images"
 
 CELL = """
 from ipywidgets import VBox
@@ -77,8 +81,9 @@ def _around(page: Page, *selectors: str) -> dict[str, float]:
     return {"x": left, "y": top, "width": right - left, "height": bottom - top + 32}
 
 
-def save(film: Film) -> None:
+def save(film: Film, name: str) -> None:
     """Write the frames as a GIF; what stands still is one frame."""
+    path = PICTURES / name
     images: list[Image.Image] = []
     times: list[float] = []
     palette = film.frames[-1][0].quantize(160)
@@ -91,21 +96,23 @@ def save(film: Film) -> None:
             images.append(drawn)
             times.append(milliseconds)
     times[-1] += 1500
-    images[0].save(PICTURE, save_all=True, append_images=images[1:], duration=times, loop=0)
-    print(
-        f"{PICTURE.relative_to(ROOT)}: {PICTURE.stat().st_size / 1000:.0f} kB, {len(images)} frames"
-    )
+    images[0].save(path, save_all=True, append_images=images[1:], duration=times, loop=0)
+    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB, {len(images)} frames")
 
 
 def open_cell(lab: Lab, page: Page) -> None:
-    """Run the cell in a notebook of its own, and wait until all of it is there."""
+    """Open a notebook that has this one cell."""
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)"}}
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)], metadata=kernel)
     nbformat.write(notebook, lab.notebooks / "picture.ipynb")
     page.goto(lab.address("picture.ipynb", "picture"))
     await_kernel(page)
-    for command in ("application:toggle-left-area", "notebook:run-all-cells"):
-        page.evaluate("name => window.jupyterapp.commands.execute(name)", command)
+    page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')")
+
+
+def run_cell(page: Page) -> None:
+    """Run the cell anew, and wait until all of it is there."""
+    page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
     for name in (".rd-card", ".rd-flow", ".rd-burst button"):
         page.locator(name).first.wait_for(timeout=60_000)
     page.locator(".rd-flow").evaluate("view => view.closest('.jp-Cell').scrollIntoView(false)")
@@ -124,7 +131,11 @@ def main() -> None:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1240, "height": 1100})
             open_cell(lab, page)
-            save(act(page))
+            run_cell(page)
+            save(act(page), "alive.gif")
+            with dark(page):
+                run_cell(page)
+                save(act(page), "alive-dark.gif")
             browser.close()
     finally:
         server.terminate()

@@ -6,6 +6,9 @@ from playwright.sync_api import Browser, expect
 from tools.lab import Lab
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.mark.parametrize(
     ("name", "title"), [("summary.md", "The pattern on a page"), ("glossary.md", "Glossary")]
 )

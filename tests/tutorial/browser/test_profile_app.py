@@ -251,6 +251,7 @@ def test_tabs_come_and_go_and_the_stream_ends_with_the_last(
     until("the stream has ended", lambda: streams(served) == 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", list(WAYS)[:2])
 def test_seven_tabs_recover_when_the_server_was_killed(
     visit: Callable[..., Page], served: Served, context: BrowserContext, way: str

@@ -17,6 +17,7 @@ OVERHANG = """its => {
 """By how many pixels the frames are wider than the output that holds them."""
 
 
+@pytest.mark.long
 def test_a_click_in_one_window_of_the_notebook_moves_the_other(
     open_notebook: Callable[..., Page],
 ) -> None:
