@@ -5,7 +5,6 @@ from playwright.sync_api import Browser, expect
 
 from tools.lab import Lab
 
-
 pytestmark = pytest.mark.long
 
 
