@@ -49,7 +49,7 @@ def test_the_screen_shows_what_the_text_states(
     name = f"walk_{path.name}"
     lab.deliver(path.name, name)  # other tests have run the one that is there
     page = open_notebook(name, f"walk-{path.stem}")
-    lost = 0
+    lost = errors = 0
     for number, cell in enumerate(nbformat.read(lab.notebooks / name, as_version=4).cells):
         if cell.cell_type != "code":
             continue
@@ -57,7 +57,10 @@ def test_the_screen_shows_what_the_text_states(
         outputs = outputs.locator(".jp-Cell-outputArea")
         expect(outputs.locator(".jp-OutputArea-output")).to_have_count(0)  # nothing answers yet
         page.evaluate(RUN, number)
-        expect(page.locator(FAULTS)).to_have_count(0)
+        for sentence in raised(written[cell.id]):
+            expect(outputs).to_contain_text(sentence)
+            errors += 1
+        expect(page.locator(FAULTS)).to_have_count(errors)
         if VARIES not in cell.metadata.get("tags", []):
             for words in texts(written[cell.id]):
                 expect(outputs).to_contain_text(words, timeout=SLOW)
@@ -73,6 +76,11 @@ def texts(cell: NotebookNode) -> Iterator[str]:
         data = output.get("data", {})
         text = output.get("text") or ("" if len(data) > 1 else data.get("text/plain", ""))
         yield from (line.strip() for line in text.splitlines())
+
+
+def raised(cell: NotebookNode) -> Iterator[str]:
+    """Yield what a cell says that is there to fail."""
+    yield from (output.evalue for output in cell.outputs if output.output_type == "error")
 
 
 def shows_the_numbers(page: Page, source: str) -> None:
