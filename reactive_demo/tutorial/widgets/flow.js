@@ -27,7 +27,6 @@ function element(tag, className, text = "", attributes = {}) {
   return made;
 }
 
-// A time with its unit, which stay on one line.
 function ms(time) {
   if (time === null || time === undefined) return "–";
   const words = time < 0.1 ? "< 0.1 ms"
