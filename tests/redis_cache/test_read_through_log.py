@@ -80,11 +80,15 @@ def test_a_row_is_not_stored_while_somebody_writes_the_table_for_long(
         assert cache.get("ada")["likes_count"] == 1
 
 
+END_WAIT = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+"""The commit is done, and its writer is warned that no standby has it."""
+
+
 def test_a_commit_that_is_in_the_log_and_not_yet_visible(
     folder: Path, cache: Cache, listen: Listen
 ) -> None:
     """It waits for a standby: the listener has told its change, and a snapshot is without it."""
-    server = PostgresServer(folder)
+    server = PostgresServer(folder, "synchronous_standby_names=nobody", "synchronous_commit=local")
     server.start()
     try:
         install(server.url, feed="log")
@@ -93,8 +97,6 @@ def test_a_commit_that_is_in_the_log_and_not_yet_visible(
             listen(LogFeed(server.url, options=QUICK), cache)
             connection.execute("UPDATE profile SET likes_count = 7")  # now it knows the columns
             agree(server.url, cache)
-            connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-            connection.execute("SELECT pg_reload_conf()")
             writer = threading.Thread(target=add_one, args=[server.url], daemon=True)
             writer.start()
             until("it is told", lambda: cache.get("ada")["followings_count"] == 2)
@@ -103,8 +105,7 @@ def test_a_commit_that_is_in_the_log_and_not_yet_visible(
             with ReadThrough(make_conninfo(server.url, options=repeatable), cache) as rows:
                 assert rows.get("ada")["followings_count"] == 1
                 assert cache.get("ada") is None
-                connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
-                connection.execute("SELECT pg_reload_conf()")
+                connection.execute(END_WAIT)
                 writer.join(20)
                 assert rows.get("ada")["followings_count"] == 2
             agree(server.url, cache)

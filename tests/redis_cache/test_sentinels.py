@@ -1,6 +1,5 @@
 """Sentinels stand in for each other: one that is gone is asked once, and then the next."""
 
-import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ import pytest
 import redis
 
 from reactive_demo.redis_cache.client import open_async_redis, open_redis
+from tools.loops import run_coroutine
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def ping(url: str) -> None:
 
 
 def ping_in_a_loop(url: str) -> None:
-    asyncio.run(open_async_redis(url).ping())
+    run_coroutine(open_async_redis(url).ping())
 
 
 @pytest.mark.parametrize("use", [ping, ping_in_a_loop])
