@@ -177,7 +177,7 @@ def deliver_again(lab: FaultLab) -> str:
         again = _repeat_reading(lab.durable, connection)
     return (
         "Every profile got a like; then the notifications from before it were sent again, twice.\n"
-        f"The durable side was set back and made to read again, and {again};\n"
+        f"The durable side was set back, and {again};\n"
         "a batch of a listener that no longer leads was turned away."
     )
 
@@ -252,7 +252,7 @@ def _repeat_reading(pipeline: Pipeline, connection: "psycopg.Connection[Any]") -
     wait_until("it was read again", lambda: again() >= len(NAMES) - 1 or is_filled(), 10)
     if is_filled():
         return "was filled again, since the slot had let go of that part of the log"
-    return f"refused {again()} changes that it had already"
+    return f"refused {again()} changes that it read again and had already"
 
 
 FAULTS = (
