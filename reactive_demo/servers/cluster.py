@@ -148,10 +148,12 @@ class Node:
                 self._process.wait()
 
     def _is_decided(self) -> bool:
-        """Return whether it answers, or has ended."""
+        """Return whether it answers, and nobody else at its port; or has ended."""
+        if self._process is None or not self.runs:
+            return True
         with suppress(redis.RedisError):
-            return bool(self.client.ping())
-        return not self.runs
+            return bool(self.client.info("server")["process_id"] == self._process.pid)
+        return False
 
 
 class _Topology:

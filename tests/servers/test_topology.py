@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import pytest
 
 from reactive_demo.postgres import open_postgres
+from reactive_demo.servers.cluster import UNSAVED, Node
 from reactive_demo.servers.pair import PostgresPair
 
 pytestmark = pytest.mark.long
@@ -68,3 +69,18 @@ def test_the_command_prints_a_url_does_what_is_entered_and_leaves_nothing() -> N
     finally:
         process.kill()
         process.communicate()
+
+
+def test_a_port_that_another_server_has_is_given_up(tmp_path: Path) -> None:
+    """The other one answers there, sooner than the new one ends."""
+    first, second = (Node(tmp_path / name, *UNSAVED) for name in ("first", "second"))
+    try:
+        first.start()
+        second.port, second.client = first.port, first.client
+        second.start()
+        assert second.port != first.port
+        second.client.set("whose", "the second's")
+        assert first.client.get("whose") is None
+    finally:
+        second.stop()
+        first.stop()
