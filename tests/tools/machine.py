@@ -64,7 +64,7 @@ MEANWHILE = st.lists(
 )
 WRITERS = st.integers(0, 2)
 
-PATIENCE = 10.0
+PATIENCE = 20.0
 """Seconds in which a reader must have carried all there is."""
 
 
