@@ -43,7 +43,7 @@ from reactive_demo.errors import (
 from reactive_demo.sinks.broker import BrokerSink, ValueRefusedError
 from reactive_demo.urls import read_kafka_servers
 
-__all__ = ["KafkaSink", "error_of", "sentence"]
+__all__ = ["QUIET", "KafkaSink", "error_of", "fatal_errors_raised", "sentence"]
 
 TIMEOUT = 5.0
 """Seconds to wait for an answer."""

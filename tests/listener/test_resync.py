@@ -17,12 +17,16 @@ def durable(request: pytest.FixtureRequest) -> Durable:
     return request.param
 
 
-def test_it_removes_what_is_no_row_and_says_what_it_does(
-    database: str, cache: Cache, durable: Durable
-) -> None:
+@pytest.fixture
+def ada(database: str, durable: Durable) -> None:
+    """A table with one row, captured."""
     durable.install(database)
     with Profiles(database) as profiles:
         profiles.increment("ada", "likes")
+
+
+@pytest.mark.usefixtures("ada")
+def test_it_removes_what_is_no_row_and_says_what_it_does(database: str, cache: Cache) -> None:
     cache.put([Change("ghost", {"username": "ghost"})])
     said: list[str] = []
     assert resync(database, cache.redis_url, "profile", report=said.append) == 1
@@ -30,12 +34,10 @@ def test_it_removes_what_is_no_row_and_says_what_it_does(
     assert any(text.startswith("catching up") for text in said)
 
 
+@pytest.mark.usefixtures("ada")
 def test_without_capture_it_says_so_at_once_and_the_cache_stays(
     database: str, cache: Cache, durable: Durable
 ) -> None:
-    durable.install(database)
-    with Profiles(database) as profiles:
-        profiles.increment("ada", "likes")
     resync(database, cache.redis_url, "profile")
     uninstall(database)
     with pytest.raises(NotCapturedError, match="install"):

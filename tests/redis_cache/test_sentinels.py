@@ -1,7 +1,5 @@
 """Sentinels stand in for each other: one that is gone is asked once, and then the next."""
 
-import socket
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -9,30 +7,14 @@ import redis
 
 from reactive_demo.redis_cache.client import open_async_redis, open_redis
 from tools.loops import run_coroutine
+from tools.servers import hanging_up
 
 
 @pytest.fixture
 def gone() -> Iterator[tuple[str, list[object]]]:
     """The address of a sentinel that hangs up, and who has called it."""
-    callers: list[object] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def hang_up() -> None:
-            while True:
-                client, caller = server.accept()
-                client.close()
-                if over.is_set():
-                    return
-                callers.append(caller)
-
-        over = threading.Event()
-        thread = threading.Thread(target=hang_up)
-        thread.start()
-        host, port = server.getsockname()
-        yield f"{host}:{port}", callers
-        over.set()
-        socket.create_connection((host, port)).close()
-        thread.join(10)
+    with hanging_up() as server:
+        yield server
 
 
 def ping(url: str) -> None:

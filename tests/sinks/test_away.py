@@ -3,7 +3,6 @@
 import gc
 import logging
 import socket
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -21,6 +20,7 @@ from reactive_demo.sinks.kafka import KafkaSink
 from reactive_demo.sinks.rabbitmq import RabbitSink
 from reactive_demo.tutorial.brokers.kafka import create_topic
 from tools.loops import run_coroutine
+from tools.servers import hanging_up
 
 ATTEMPTS = 20
 
@@ -30,26 +30,13 @@ INCARNATION = "1/1/00000001/x"
 @pytest.fixture(params=["refused", "hung up"])
 def away(request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of a server that is none, in either way."""
+    if request.param == "hung up":
+        with hanging_up() as (address, _):
+            yield address
+        return
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = int(server.getsockname()[1])
-        if request.param == "refused":
-            server.close()
-            yield f"127.0.0.1:{port}"
-            return
-
-        def hang_up() -> None:
-            while client := server.accept()[0]:
-                client.close()
-                if over.is_set():
-                    return
-
-        over = threading.Event()
-        thread = threading.Thread(target=hang_up)
-        thread.start()
-        yield f"127.0.0.1:{port}"
-        over.set()
-        socket.create_connection(("127.0.0.1", port)).close()
-        thread.join(10)
+    yield f"127.0.0.1:{port}"
 
 
 def to_postgres(address: str) -> Callable[[], object]:

@@ -1,9 +1,12 @@
 """What a test may stop, kill, freeze and restore: a PostgreSQL, the way to it, a listener."""
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -102,6 +105,30 @@ class PostgresServer:
                 return not recovers or (self.data / "standby.signal").exists()
         except psycopg.OperationalError:
             return False
+
+
+@contextmanager
+def hanging_up() -> Iterator[tuple[str, list[object]]]:
+    """A server that hangs up on everyone: its address, and who has called."""
+    callers: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            while True:
+                client, caller = server.accept()
+                client.close()
+                if over.is_set():
+                    return
+                callers.append(caller)
+
+        over = threading.Event()
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        host, port = server.getsockname()
+        yield f"{host}:{port}", callers
+        over.set()
+        socket.create_connection((host, port)).close()
+        thread.join(10)
 
 
 class Door:

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from reactive_demo.errors import ReactiveDemoError
-from reactive_demo.sinks.kafka import error_of, fatal_errors_raised, sentence
+from reactive_demo.sinks.kafka import QUIET, error_of, fatal_errors_raised, sentence
 from reactive_demo.tutorial.brokers.broker import TIMEOUT, Broker, Reader
 
 __all__ = ["Kafka"]
@@ -25,8 +25,7 @@ PARTITIONS = 2
 
 def settings(url: str, **more: Any) -> dict[str, Any]:
     """Return a client's settings; it stays silent while the broker is away, and we time out."""
-    quiet = {"log_level": 0, "error_cb": lambda _: None}
-    return {"bootstrap.servers": url, **quiet, **more}
+    return {"bootstrap.servers": url, **QUIET, **more}
 
 
 def create_topic(url: str, topic: str, partitions: int = PARTITIONS, **config: str) -> None:
